@@ -1,0 +1,95 @@
+"""The way of a restore: which commands and statements bring the artifacts to this cluster, by version and place.
+
+The facts by version are from Neo4j's manual (seed-from-uri, create-databases, recreate-database, restore-backup). They
+were not run on Neo4j Enterprise by this project.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from backup_agent.core.artifacts.names import SYSTEM, DatabaseName
+from backup_agent.core.capabilities import OLDEST, Version
+from backup_agent.core.reasons import Failure, Reason
+
+SEED_UNTIL = Version(2025, 1)
+"""`CREATE OR REPLACE DATABASE` with a seed, and its option `seedRestoreUntil`."""
+RECREATE_RENAMED = Version(2025, 4)
+"""`dbms.recreateDatabase`; before it, `dbms.cluster.recreateDatabase`, since 5.24."""
+SERVER_SEEDS = Version(2026, 4)
+"""Seeds from a folder of a server, `server://<server>/<file>`. A seed from there cannot be cut at a moment."""
+
+
+class Way(StrEnum):
+    """How the restored database comes into being."""
+
+    SEED = "seed"
+    """`CREATE DATABASE` with a seed that every server reads from a destination."""
+    RECREATE = "recreate"
+    """`dbms.recreateDatabase` with such a seed. It keeps privileges, and cannot cut at a moment."""
+    SERVER_SEED = "server_seed"
+    """`CREATE DATABASE` with a seed in a folder of one server, from which the others copy."""
+    SERVER_RECREATE = "server_recreate"
+    """`dbms.recreateDatabase` with a seed in a folder of one server."""
+    ONE_SERVER = "one_server"
+    """`neo4j-admin database restore` on one server, which then seeds the others (designated seeder)."""
+    STANDALONE = "standalone"
+    """`neo4j-admin database restore` on a server that is no cluster."""
+    SYSTEM = "system"
+    """The runbook for `system`: stop all servers, unbind, load the same full on each."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What decides about the way of a restore."""
+
+    database: DatabaseName
+    version: Version
+    """The version of the servers."""
+    cluster: bool
+    """Whether there is more than one server."""
+    readable: bool
+    """Whether the servers can read the place that has the artifacts. They cannot read the volume."""
+    replace: bool
+    """Whether the restored database replaces the existing one."""
+    cut: bool
+    """Whether the last artifact is cut, at a moment or before a transaction."""
+
+
+def way_of(now: Situation) -> Way | Failure:
+    """Return the way of a restore, or why there is none.
+
+    `system` can be restored only whole, and only over the existing one.
+    """
+    if now.version < OLDEST:
+        return Failure(
+            Reason.INVALID_REQUEST,
+            f"restore plans are known from Neo4j {OLDEST} on, and the servers have {now.version}",
+            "see the manual of that version",
+        )
+    if now.database == SYSTEM:
+        return _system(now)
+    if not now.cluster:
+        return Way.STANDALONE
+    if now.readable:
+        if now.cut:
+            return Way.SEED if now.version >= SEED_UNTIL else Way.ONE_SERVER
+        return Way.RECREATE if now.replace else Way.SEED
+    if now.cut or now.version < SERVER_SEEDS:
+        return Way.ONE_SERVER
+    return Way.SERVER_RECREATE if now.replace else Way.SERVER_SEED
+
+
+def _system(now: Situation) -> Way | Failure:
+    if now.cut:
+        return Failure(
+            Reason.INVALID_REQUEST,
+            "system is restored to the state of an artifact, not to a moment: its full is loaded on each server",
+            "leave out --at and --before-tx, or name an artifact of system",
+        )
+    if not now.replace:
+        return Failure(
+            Reason.INVALID_REQUEST,
+            "system cannot be restored under another name",
+            "add --replace: the plan then stops all servers, and replaces system on each of them",
+        )
+    return Way.SYSTEM
