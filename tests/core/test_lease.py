@@ -1,8 +1,10 @@
 """When a lease may be taken."""
 
+import json
+
 import pytest
 
-from backup_agent.core.ownership.lease import HOLD_PERIODS, TAKE_PERIODS, Lease, may_take
+from backup_agent.core.ownership.lease import HOLD_PERIODS, MOST, TAKE_PERIODS, Lease, may_take
 
 HELD = Lease(holder="a", agent="a", token="t", number=7, renewal=3, period=10, seat="boot:1:2")
 
@@ -40,3 +42,19 @@ def test_a_lease_survives_a_round_trip_through_json() -> None:
 def test_a_lease_of_a_newer_schema_is_refused() -> None:
     with pytest.raises(ValueError, match="schema"):
         Lease.from_json(HELD.to_json().replace(b'"schema": 1', b'"schema": 2'))
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        pytest.param({"number": MOST + 1}, id="a number that records cannot be signed with"),
+        pytest.param({"number": 10**30}, id="a number of 31 digits"),
+        pytest.param({"period": 1e300}, id="a period that never ends"),
+        pytest.param({"period": 3601}, id="a period of more than an hour"),
+    ],
+)
+def test_a_lease_that_no_agent_would_write_is_refused(forged: dict[str, float]) -> None:
+    document = {**json.loads(HELD.to_json()), **forged}
+
+    with pytest.raises(ValueError, match=next(iter(forged))):
+        Lease.from_json(json.dumps(document).encode())

@@ -21,15 +21,23 @@ TAKE_PERIODS = 3
 """Periods for which a lease must not have changed before another agent may take it."""
 
 
+LONGEST_PERIOD = 3600.0
+"""Longest period of a valid lease in seconds. A longer one is forged: no agent would outlive it."""
+
+MOST = 2**52
+"""Largest number of a valid lease. A record with a number beyond 2^53 cannot be signed, so a forged lease with such a
+number would leave all later copies without a signature."""
+
+
 class Lease(StoredValue):
     """The object `<prefix>/<cluster>/.agent/lease.json`. Each write has a different content."""
 
     holder: str = Field(description="id of the owner whose agent holds the lease")
     agent: str = Field(description="description of that owner, for messages")
     token: str = Field(description="random value of each takeover")
-    number: int = Field(ge=1, description="incremented at each takeover: the fencing number in records")
-    renewal: int = Field(ge=0, description="incremented at each write with the same token")
-    period: float = Field(gt=0, description="seconds between two renewals")
+    number: int = Field(ge=1, le=MOST, description="incremented at each takeover: the fencing number in records")
+    renewal: int = Field(ge=0, le=MOST, description="incremented at each write with the same token")
+    period: float = Field(gt=0, le=LONGEST_PERIOD, description="seconds between two renewals")
     seat: str = Field(description="file that the holder's processes lock with flock: boot id, device, inode")
     released: bool = False
 
