@@ -77,6 +77,39 @@ NOT_WHOLE: dict[str, tuple[Callable[[str], bytes], str]] = {
 }
 
 
+@pytest.mark.parametrize("entry", ["<Key>demo/a/b/1</Key>", "<Size>1</Size>"], ids=["without a size", "without a key"])
+def test_an_entry_of_a_listing_that_lacks_a_field_is_an_error(serve: Answering, entry: str) -> None:
+    server = serve(lambda _: whole(page(more=f"<Contents>{entry}</Contents><IsTruncated>false</IsTruncated>")))
+
+    with pytest.raises(TransientError, match="not one of S3") as refused:
+        list(store_at(server).list())
+
+    assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (500, "InternalError", "a fault of its own"),
+        (503, "ServiceUnavailable", "a fault of its own"),
+        (502, "", "a fault of its own"),
+        (307, "TemporaryRedirect", "the address that it redirects to"),
+    ],
+)
+def test_the_hint_for_an_answer_does_not_send_the_reader_to_dns(
+    serve: Answering, status: int, code: str, words: str
+) -> None:
+    body = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
+    server = serve(lambda _: whole(body, status, Content_Type="application/xml"))
+
+    with pytest.raises(TransientError) as refused:
+        list(store_at(server).list())
+
+    assert refused.value.failure.reason is Reason.STORAGE_UNREACHABLE
+    assert words in refused.value.failure.advice
+    assert "DNS" not in refused.value.failure.advice
+
+
 @pytest.mark.parametrize("name", NOT_WHOLE)
 def test_a_listing_that_is_not_whole_is_an_error(serve: Answering, name: str) -> None:
     answer, words = NOT_WHOLE[name]

@@ -3,7 +3,7 @@
 A missing bucket is `storage_unreachable` and never `not_found`, which callers read as "this key does not exist".
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 
@@ -37,6 +37,11 @@ CONTENT = Meaning(PermanentError, Reason.CHECKSUM_MISMATCH)
 FULL = Meaning(PermanentError, Reason.DISK_FULL, "the store is full, or the bucket's quota is reached")
 SLOWER = Meaning(TransientError, Reason.STORAGE_THROTTLED)
 PASSES = Meaning(TransientError, Reason.STORAGE_UNREACHABLE)
+SERVER_FAULT = Meaning(
+    TransientError,
+    Reason.STORAGE_UNREACHABLE,
+    "the store, or a proxy before it, reports a fault of its own: look at its log; the copy is retried",
+)
 LOCAL_FILE = Meaning(PermanentError, Reason.INVALID_REQUEST, "check the destination's `ca_file`")
 ENDPOINT = Meaning(
     PermanentError, Reason.INVALID_REQUEST, "check the destination's `endpoint_url`, `region` and `bucket`"
@@ -124,7 +129,7 @@ CODES: dict[str, Meaning] = {
     "AuthorizationHeaderMalformed": PLACE,  # signed for another region than the bucket's
     "IllegalLocationConstraintException": PLACE,
     "PermanentRedirect": PLACE,
-    "TemporaryRedirect": PASSES,
+    "TemporaryRedirect": replace(REDIRECTS, kind=TransientError),  # AWS sends it for a new bucket
     "NotImplemented": LACKING,
     "RequestTimeTooSkewed": CLOCK,
     "BadDigest": CONTENT,
@@ -145,13 +150,13 @@ CODES: dict[str, Meaning] = {
     "TooManyRequests": SLOWER,
     "ConditionalRequestConflict": PASSES,  # another write of this key at the same moment
     "IncompleteBody": PASSES,
-    "InternalError": PASSES,
+    "InternalError": SERVER_FAULT,
     "InvalidPart": PASSES,  # an upload that lost a part: the next try starts again
     "InvalidPartOrder": PASSES,
     "NoSuchUpload": PASSES,  # aborted by another client, perhaps by a lifecycle rule
     "OperationAborted": PASSES,
     "RequestTimeout": PASSES,
-    "ServiceUnavailable": PASSES,
+    "ServiceUnavailable": SERVER_FAULT,
 }
 
 STATUSES: dict[int, Meaning] = {
@@ -171,7 +176,7 @@ STATUSES: dict[int, Meaning] = {
     501: LACKING,
     507: FULL,
 }
-_SERVER_FAULT = 500
+_LOWEST_SERVER_FAULT = 500
 _OWN_WORDS = frozenset({301, 302, 307, 308, 413, 429})
 """Statuses with the same meaning from a store and from a proxy."""
 
@@ -187,4 +192,4 @@ def of_a_page(status: int) -> Meaning:
 
 def meaning_of(code: str, status: int) -> Meaning:
     """Return the meaning of an error answer, by its code, or by its HTTP status if the code is unknown."""
-    return CODES.get(code) or STATUSES.get(status) or (PASSES if status >= _SERVER_FAULT else REQUEST)
+    return CODES.get(code) or STATUSES.get(status) or (SERVER_FAULT if status >= _LOWEST_SERVER_FAULT else REQUEST)

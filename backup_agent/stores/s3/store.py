@@ -208,7 +208,8 @@ class S3Store:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects whose keys begin with a prefix, in order. Holds all in memory: 20 MiB for 100,000 keys."""
         listed = (
-            (found["Key"].removeprefix(self._bucket.prefix), found["Size"]) for found in self._bucket.objects(prefix)
+            (found["Key"].removeprefix(self._bucket.prefix), self._bucket.told(found, "Size", prefix))
+            for found in self._bucket.objects(prefix)
         )
         # S3 lists keys in byte order, SeaweedFS folder by folder (a/b before a-b).
         for key, size in sorted(entry for entry in listed if is_listed(entry[0])):
