@@ -67,6 +67,14 @@ def ask(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
         connection.close()
 
 
+def ask_as(port: int, *hosts: str) -> int:
+    """Ask for metrics with these Host headers; return the status."""
+    lines = ["GET /metrics HTTP/1.1", *(f"Host: {host}" for host in hosts), "", ""]
+    with connected(port) as client:
+        client.sendall("\r\n".join(lines).encode())
+        return int(end_of(client).split()[1])
+
+
 def connected(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=10)
 
@@ -102,6 +110,33 @@ def descriptors() -> int:
 @pytest.mark.parametrize("path", ["/readyz", "/status.json"])
 def test_a_page_says_that_the_loop_is_busy(serve: Serve, path: str) -> None:
     assert ask(serve(), path) == (503, b"the agent's loop is busy\n")
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        ("evil.example",),
+        ("evil.example:8082",),
+        ("127.0.0.1.evil.example",),
+        ("localhost.evil.example",),
+        ("127.0.0.1", "evil.example"),
+        ("evil.example:" + "9" * 5000,),
+        ("\u202e",),
+    ],
+)
+def test_a_server_on_the_loopback_address_refuses_host_names_of_other_sites(
+    serve: Serve, hosts: tuple[str, ...]
+) -> None:
+    """A page of another site can let its host name resolve to 127.0.0.1, and would read the answer in a browser."""
+    assert ask_as(serve(), *hosts) == 421
+    assert ask_as(serve(host="0.0.0.0"), *hosts) == 200
+
+
+@pytest.mark.parametrize("hosts", [(), ("",), ("localhost:8082",), ("LOCALHOST",), ("127.0.0.1:9",), ("[::1]:80",)])
+def test_a_server_on_the_loopback_address_answers_to_localhost_and_addresses(
+    serve: Serve, hosts: tuple[str, ...]
+) -> None:
+    assert ask_as(serve(), *hosts) == 200
 
 
 def test_a_probe_may_send_head_requests(serve: Serve) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP servers: one for Prometheus and people, one for probes. They read the Status and change nothing.
+"""The HTTP servers: one for Prometheus, one for probes, one for people. They read the Status and change nothing.
 
 Each server handles all its connections in one thread, so a slow or silent client costs a descriptor and a few bytes. A
 second thread makes the pages that wait for the agent's loop. Clients of one server cannot delay the other server, and
@@ -6,6 +6,7 @@ second thread makes the pages that wait for the agent's loop. Clients of one ser
 """
 
 import errno
+import ipaddress
 import os
 import queue
 import re
@@ -43,6 +44,7 @@ TEXT = "text/plain; charset=utf-8"
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
+_HOST = re.compile(rb"^host:[ \t]*([^\r\n]*?)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE)
 WORDS_OF_A_REQUEST_LINE = 3
 
 log = structlog.get_logger()
@@ -117,7 +119,9 @@ class HttpServer:
         self._pages = pages
         self._patience = patience
         self._listener = _listener(setting, host, port)
-        self.port: int = self._listener.getsockname()[1]
+        bound = self._listener.getsockname()
+        self.port: int = bound[1]
+        self._only_local = ipaddress.ip_address(bound[0]).is_loopback
         self._connections: dict[_Connection, None] = {}
         """In the order in which they were accepted."""
         self._asked: queue.SimpleQueue[tuple[str, _Connection] | None] = queue.SimpleQueue()
@@ -238,6 +242,8 @@ class HttpServer:
             self._send(connection, (400, TEXT, b"not a request of HTTP/1.0 or HTTP/1.1\n"))
         elif method not in {"GET", "HEAD"}:
             self._send(connection, (405, TEXT, b"only GET and HEAD are served\n"))
+        elif self._only_local and not all(map(_is_local, _HOST.findall(connection.received))):
+            self._send(connection, (421, TEXT, b"only for localhost and IP addresses, not for other host names\n"))
         elif path == "/":
             self._send(connection, (200, TEXT, f"{names}\n".encode()))
         elif page is None:
@@ -301,6 +307,18 @@ class HttpServer:
             for path, connections in asked.items():
                 self._made.put((connections, _made(path, self._pages[path])))
                 self._wake()
+
+
+def _is_local(host: bytes) -> bool:
+    """Return whether a Host header names no host of another site.
+
+    A page of another site can let its own host name resolve to 127.0.0.1 (DNS rebinding). A browser then sends it the
+    answer of this server, but with that name as Host, never with `localhost` or an address.
+    """
+    with suppress(ValueError):  # no address, or a port of thousands of digits
+        name = topology.split(host.decode(errors="replace"))[0].lower()
+        return name in {"", "localhost"} or bool(ipaddress.ip_address(name))
+    return False
 
 
 def _made(path: str, page: Page) -> Answer:
