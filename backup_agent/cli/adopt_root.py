@@ -9,7 +9,8 @@ from backup_agent.catalog import owner_file
 from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.catalog.place_ownership import adopt_place, ownership_at, this_volume
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.ownership.owner import Ownership
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.permissions import forbidden
@@ -34,11 +35,12 @@ _DESCRIPTIONS = {
 @json_option
 @click.pass_context
 def command(context: click.Context, place: str | None, yes: bool, as_json: bool) -> int:
-    """Take over places whose owner.json names another agent, if that agent is gone for good.
+    """Take over places that belong to another agent.
 
-    From then on the former owner publishes and deletes nothing there. A volume that is taken over gets a new id.
-    If a cluster has lost its volume, its agent copies to the destination without this command, but deletes nothing
-    there until the destination is taken over. Exits 4 if there is something to take over and --yes is not given.
+    Do so if that agent, which owner.json names, is gone for good. From then on the former owner publishes and deletes
+    nothing there. A volume that is taken over gets a new id. If a cluster has lost its volume, its agent copies to the
+    destination without this command, but deletes nothing there until the destination is taken over. Exits 4 if there is
+    something to take over and --yes is not given.
     """
     settings = loaded(context).settings
     if yes and not settings.requests.allow.adopt_root:

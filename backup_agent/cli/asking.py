@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, requester, wait_for
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.durations import duration, written_duration
 from backup_agent.core.requests.request import Action
 from backup_agent.settings.model import Settings
@@ -163,7 +164,10 @@ def _heal_question(fields: Mapping[str, Any]) -> str | None:
 @yes_option
 @asks(Action.PRUNE, question=_prune_question)
 def prune() -> None:
-    """Apply retention now: print the plan with a reason for each artifact, and carry out exactly that plan."""
+    """Apply retention now.
+
+    Prints the plan with a reason for each artifact, and carries out exactly that plan.
+    """
 
 
 def labels_of(given: Iterable[str]) -> dict[str, str]:
@@ -218,10 +222,10 @@ def _release_question(fields: Mapping[str, Any]) -> str:
 @required_reason
 @asks(Action.HOLD)
 def hold() -> None:
-    """Keep an artifact, whatever retention says, until `release` or until a date.
+    """Keep artifacts, whatever retention says.
 
-    Without ARTIFACT, hold every artifact that matches all given options now, at every place. What is taken later is not
-    held.
+    A hold lasts until `release` or until a date. Without ARTIFACT, hold every artifact that matches all given options
+    now, at every place. What is taken later is not held.
     """
 
 
@@ -231,7 +235,10 @@ def hold() -> None:
 @yes_option
 @asks(Action.RELEASE, question=_release_question)
 def release() -> None:
-    """Remove the hold on an artifact, or on every held artifact that matches all given options."""
+    """Remove the hold on artifacts.
+
+    Releases one artifact, or every held artifact that matches all given options.
+    """
 
 
 @click.command()
@@ -245,13 +252,19 @@ def release() -> None:
 @click.option("--reason", help="Why. Shown by `status`.")
 @asks(Action.PAUSE, expires=True)
 def pause() -> None:
-    """Start no requests, schedules and passes until `resume`, even if the agent restarts. Running work goes on."""
+    """Start no more work until `resume`.
+
+    Starts no requests, schedules and passes, even if the agent restarts. Running work goes on.
+    """
 
 
 @click.command()
 @asks(Action.RESUME, expires=True)
 def resume() -> None:
-    """End the pause: start requests, schedules and passes again."""
+    """End the pause.
+
+    Requests, schedules and passes are started again.
+    """
 
 
 @click.command()
@@ -266,11 +279,11 @@ def resume() -> None:
 @yes_option
 @asks(Action.VERIFY, question=_heal_question)
 def verify() -> None:
-    """Read artifacts again and compare them with their records: the one given, or all that are due.
+    """Read artifacts again and compare them with their records.
 
-    The answer says which artifacts were not read, and why. With --all, --chain or --database the agent first
-    estimates how much there is to read and how long that takes. Reading goes on after backups and restarts until all
-    has been read.
+    Reads the one given, or all that are due. The answer says which artifacts were not read, and why. With --all,
+    --chain or --database the agent first estimates how much there is to read and how long that takes. Reading goes on
+    after backups and restarts until all has been read.
 
     With --heal, an artifact that is damaged or missing at a place is written again from another place's copy, if that
     copy was read and is undamaged. The damage mark is removed once the new artifact has been read back.

@@ -26,10 +26,10 @@ def command(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Cancel a request by its id: if it is queued, it is never started; if it is running, it is stopped.
+    """Cancel a request, or withdraw it while no agent has taken it.
 
-    If no agent has taken the request file yet, the file is removed. For this no agent need run, and the file may be
-    given by its name.
+    A queued request is never started, a running one is stopped. If no agent has taken the request file yet, the file is
+    removed. For this no agent need run, and the file may be given by its name.
     """
     settings = loaded(context).settings
     withdrawn = _withdraw(settings.requests.folder, request)

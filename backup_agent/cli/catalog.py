@@ -22,7 +22,8 @@ from backup_agent.catalog.rebuild import rebuild
 from backup_agent.catalog.recognised import read_record
 from backup_agent.catalog.signatures import signed_before_revocation
 from backup_agent.cli import printing
-from backup_agent.cli.configured import checked_name, json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import checked_name, json_option, settings_option
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.artifacts.records import BackupType
@@ -36,7 +37,7 @@ PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local`
 
 @click.group()
 def command() -> None:
-    """Compare the records of a place with its files, and adopt artifacts that the agent does not know yet."""
+    """Compare records with files, and adopt artifacts of other tools."""
 
 
 @command.command("rebuild")

@@ -5,7 +5,8 @@ import json
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.settings.load import in_force
 
 
@@ -14,9 +15,9 @@ from backup_agent.settings.load import in_force
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
-    """Show every setting with its value and its origin: the file, the environment or the default.
+    """Show the settings in force and the origin of each value.
 
-    `-` means that the setting has no value.
+    An origin is the file, the environment or the default. `-` means that the setting has no value.
     """
     found = loaded(context)
     rows = in_force(found)

@@ -1,57 +1,16 @@
-"""Loading the settings for a command. `--config` may come before or after the command's name."""
+"""Loading the settings for a command.
+
+Apart from `options`, because importing the models of the settings takes longer than all else that `--help` does.
+"""
 
 import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import click
 
+from backup_agent.cli.options import config_path
 from backup_agent.settings.load import Loaded, load
-
-KEY = "backup_agent.config"
-
-
-def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --config."""
-    return click.option(
-        "--config",
-        "config",
-        type=click.Path(path_type=Path),
-        expose_value=False,
-        callback=_keep,
-        help="The settings file; else $BACKUP_AGENT_CONFIG, else /etc/backup-agent/config.yaml.",
-    )(command)
-
-
-def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --json."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-
-
-def config_path(context: click.Context) -> Path | None:
-    """Return the value of `--config`, or None."""
-    path = context.find_root().meta.get(KEY)
-    return path if isinstance(path, Path) else None
 
 
 def loaded(context: click.Context) -> Loaded:
     """Load the settings. Raise SettingsError with every fault."""
     return load(config_path(context), os.environ)
-
-
-def checked_name(check: Callable[[str], str]) -> Callable[[click.Context, click.Parameter, str | None], str | None]:
-    """Return a click callback that checks a name. `check` returns the name, or raises ValueError."""
-
-    def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-        try:
-            return None if value is None else check(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), context, parameter) from None
-
-    return convert
-
-
-def _keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
-    if value is not None:
-        context.find_root().meta[KEY] = value

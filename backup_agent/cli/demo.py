@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from backup_agent.cli import answers, printing
-from backup_agent.cli.configured import json_option
+from backup_agent.cli.options import json_option
 from backup_agent.core.requests.answers import Answer
 
 WIDTH = 120

@@ -6,8 +6,9 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.asking import confirmed, required_reason, waiting, with_deadline, yes_option
-from backup_agent.cli.configured import checked_name, loaded
+from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
+from backup_agent.cli.options import checked_name
 from backup_agent.cli.planning import planned
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name, lowered
 from backup_agent.core.reasons import BackupError
@@ -31,10 +32,10 @@ def command(
     timeout: float | None,
     as_json: bool,
 ) -> int:
-    """Let retention delete every backup of a database that was dropped for good, even the newest, except held ones.
+    """Let retention delete every backup of a dropped database.
 
-    First shows what retention will delete at every place. The next pass of retention deletes it. Until then, `hold` can
-    keep artifacts.
+    Also the newest is deleted, but no held one. First shows what retention will delete at every place. The next pass of
+    retention deletes it. Until then, `hold` can keep artifacts.
     """
     settings = loaded(context).settings
     if not yes and not sys.stdin.isatty():

@@ -13,7 +13,8 @@ from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
-from backup_agent.cli.configured import checked_name, json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import checked_name, json_option, settings_option
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
@@ -55,9 +56,10 @@ def command(
     labels: tuple[str, ...],
     as_json: bool,
 ) -> int:
-    """List the artifacts recorded on the volume or at a destination, oldest first, with their copies.
+    """List the recorded artifacts.
 
-    Reads the records themselves, so it needs neither the agent nor Bolt. If the volume was lost, list a destination.
+    Lists those of the volume or of a destination, oldest first, with their copies. Reads the records themselves, so it
+    needs neither the agent nor Bolt. If the volume was lost, list a destination.
     """
     settings = loaded(context).settings
     root = settings.storage.root

@@ -9,45 +9,44 @@ import os
 import signal
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import click
 
 from backup_agent import __version__
 from backup_agent.cli import printing, signals
-from backup_agent.cli.configured import settings_option
+from backup_agent.cli.options import settings_option
 from backup_agent.core.reasons import BackupError, Reason
+from backup_agent.settings import location
 from backup_agent.settings.faults import SettingsError
-from backup_agent.settings.load import DEFAULT_PATH, PATH_VARIABLE
 
 BROKEN_PIPE = 128 + signal.SIGPIPE
 """Exit code if the output pipe is closed, as for a process that SIGPIPE ended."""
 
 # A command's module is imported when the command is called: `request` must start fast and import little.
 COMMANDS = {
-    "run": "Run the agent.",
+    "run": "Run the agent until SIGTERM.",
     "request": "Send a request, and wait for its answer with --wait.",
     "cancel": "Cancel a request, or withdraw it while no agent has taken it.",
     "status": "Show the state of the running agent.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
-    "catalog": "Rebuild an index, show drift, or adopt artifacts of other tools.",
-    "signing": "Make a key that signs records, and show which keys are trusted.",
+    "catalog": "Compare records with files, and adopt artifacts of other tools.",
+    "signing": "Make keys that sign records, and show which keys are trusted.",
     "plan": "Show what retention keeps and deletes, and why.",
     "prune": "Apply retention now.",
     "why": "Show why an artifact is kept or deleted, and when.",
-    "hold": "Keep artifacts whatever retention says.",
+    "hold": "Keep artifacts, whatever retention says.",
     "release": "Remove the hold on artifacts.",
     "forget": "Let retention delete every backup of a dropped database.",
     "pause": "Start no more work until `resume`.",
     "resume": "End the pause.",
     "verify": "Read artifacts again and compare them with their records.",
     "schedules": "Show the next runs of every schedule.",
-    "adopt-root": "Take over a storage root or prefix that belongs to another agent.",
+    "adopt-root": "Take over places that belong to another agent.",
     "config": "Show the settings in force and the origin of each value.",
     "schema": "Print the JSON Schema of the settings, a request, a record, an answer or a cluster's spec.",
     "render": "Print the Kubernetes objects of a cluster and its agent, from its spec.",
-    "demo": "Show a day of the agent against a simulated cluster.",
+    "demo": "Show a day of the agent on this machine, without root, Java or a cluster.",
 }
 
 ASKING = ("prune", "hold", "release", "pause", "resume", "verify")
@@ -134,7 +133,7 @@ def _code(arguments: list[str] | None) -> int:
         printing.block(text.getvalue().expandtabs(4), err=True)
         return 2
     except SettingsError as error:
-        _complain(str(error), _advice(error))
+        _complain(str(error), location.hint(error.source))
         return 2
     except BackupError as error:
         _complain(error.failure.error, error.failure.advice)
@@ -149,10 +148,3 @@ def _code(arguments: list[str] | None) -> int:
 
 def _complain(text: str, hint: str = "") -> None:
     printing.block(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
-
-
-def _advice(error: SettingsError) -> str:
-    """Return a hint if the default settings file was used and does not exist, else an empty string."""
-    if error.source != str(DEFAULT_PATH) or Path(error.source).exists():
-        return ""
-    return f"there is no such file; write it, or name another with --config or ${PATH_VARIABLE}"

@@ -3,7 +3,8 @@
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.configured import checked_name, json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import checked_name, json_option, settings_option
 from backup_agent.cli.planning import planned
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name
 
@@ -21,10 +22,10 @@ from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_nam
 @json_option
 @click.pass_context
 def command(context: click.Context, place: str, force: bool, forget: DatabaseName | None, as_json: bool) -> int:
-    """Show what retention keeps and deletes at a place, with a reason for each artifact. Deletes nothing.
+    """Show what retention keeps and deletes, and why.
 
-    Reads the place itself, so it needs neither the agent nor Bolt. The clock is not checked: only the agent knows
-    whether it can be trusted.
+    Deletes nothing. Reads the place itself, so it needs neither the agent nor Bolt. The clock is not checked: only the
+    agent knows whether it can be trusted.
     """
     preview = planned(place, loaded(context).settings, force=force, forgotten=forget)
     if as_json:

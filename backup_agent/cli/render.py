@@ -26,7 +26,7 @@ KUSTOMIZATION = "Kustomization"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the objects as a JSON List.")
 def command(spec: BinaryIO, out: str, running: int | None, as_json: bool) -> int:
-    """Print the Kubernetes objects of a cluster and its backup agent, from the cluster's spec.
+    """Print the Kubernetes objects of a cluster and its agent, from its spec.
 
     Steps to take by hand are listed on stderr. A folder gets one file per object, and a Kustomization.
     """

@@ -6,8 +6,9 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.asking import labels_of, not_after_option, requested_by_option
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, wait_for
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.requests.request import Action
 
 
@@ -42,9 +43,10 @@ from backup_agent.core.requests.request import Action
 @json_option
 @click.pass_context
 def command(context: click.Context, /, wait: bool, timeout: float | None, as_json: bool, **fields: Any) -> int:  # noqa: ANN401  the fields of a request, by name
-    """Write a request into the agent's requests folder.
+    """Send a request, and wait for its answer with --wait.
 
-    With --wait it exits 0 for succeeded, 3 for succeeded with warnings, 1 for failed or cancelled, 4 for rejected.
+    Writes a file into the agent's requests folder. With --wait it exits 0 for succeeded, 3 for succeeded with warnings,
+    1 for failed or cancelled, 4 for rejected.
     """
     if timeout is not None and not wait:
         raise click.UsageError("--timeout needs --wait")

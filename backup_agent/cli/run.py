@@ -6,7 +6,8 @@ import sys
 import click
 
 from backup_agent import ending
-from backup_agent.cli.configured import config_path, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import config_path, settings_option
 
 STREAMS = 3
 """Number of standard streams: descriptors 0, 1 and 2."""

@@ -6,7 +6,8 @@ from zoneinfo import ZoneInfo
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.requests.schedules import next_runs
 
 SHOWN = 5
@@ -24,7 +25,10 @@ SHOWN = 5
 @json_option
 @click.pass_context
 def command(context: click.Context, count: int, as_json: bool) -> int:
-    """Show the next runs of every schedule, in the schedule's time zone and in UTC."""
+    """Show the next runs of every schedule.
+
+    Times are in the schedule's time zone and in UTC.
+    """
     settings = loaded(context).settings
     now = datetime.now(UTC)
     runs = {name: next_runs({name: one}, now, count) for name, one in settings.timetables().items()}

@@ -15,7 +15,7 @@ from backup_agent.settings.schema import schema as settings_schema
 @click.argument("what", type=click.Choice(["config", "request", "record", "answer", "cluster"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the default.")
 def command(what: str, as_json: bool) -> int:
-    """Print the JSON Schema of the settings file, a request, an artifact's record, an answer, or a cluster's spec."""
+    """Print the JSON Schema of the settings, a request, a record, an answer or a cluster's spec."""
     del as_json
     models: dict[str, type[BaseModel]] = {"request": Request, "record": Record, "answer": Answer}
     files = {"config": settings_schema, "cluster": spec_schema}

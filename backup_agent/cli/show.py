@@ -11,8 +11,9 @@ from backup_agent import durable, quoting
 from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.place import destinations, place_of
 from backup_agent.cli import answers, printing, restore_lines
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
 from backup_agent.cli.named_artifact import artifact_at
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.cli.restore_source import read_any_record, restorable, seed_for, source_of
 from backup_agent.core.artifacts.chains import chains
 from backup_agent.core.artifacts.marks import Hold
@@ -42,9 +43,10 @@ def command(
     neo4j_version: str | None,
     as_json: bool,
 ) -> int:
-    """Show an artifact, by its key, path or file name, or the answer to a request, by its id.
+    """Show one artifact, or the answer to one request.
 
-    Reads the files themselves, so it needs neither the agent nor Bolt.
+    Finds an artifact by its key, path or file name, an answer by the id of its request. Reads the files themselves, so
+    it needs neither the agent nor Bolt.
     """
     settings = loaded(context).settings
     if restore:

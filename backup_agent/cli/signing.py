@@ -11,7 +11,8 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.signatures import signatures
 from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import PermanentError, Reason

@@ -2,23 +2,24 @@
 
 import errno
 import http.client
-import urllib.error
-import urllib.request
+import os
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from backup_agent import quoting
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.options import config_path, json_option, settings_option
 from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.escaping import first_few
 from backup_agent.core.json_reader import read_json
-from backup_agent.core.neo4j import topology
 from backup_agent.core.reasons import Reason, TransientError
-from backup_agent.settings.model import Settings
+from backup_agent.settings.page import page_address
+
+if TYPE_CHECKING:
+    from backup_agent.settings.model import Settings
 
 PATIENCE_SECONDS = 10.0
 LARGEST = 64 * 2**20
@@ -34,44 +35,63 @@ HEAD = ("SET/DATABASE", "LAST SUCCESS", "CHAIN", "ARTIFACTS", "SIZE", "COPIES MI
 @json_option
 @click.pass_context
 def command(context: click.Context, as_json: bool) -> int:
-    """Show what the running agent is doing, what it has stored and what is next. Asks the agent over HTTP.
+    """Show the state of the running agent.
 
-    Exits 0 if the agent is ready, 3 if it is not ready, 1 if it does not answer.
+    Tells what it is doing, what it has stored and what is next. Asks the agent over HTTP. Exits 0 if the agent is
+    ready, 3 if it is not ready, 1 if it does not answer.
     """
-    status = ask(loaded(context).settings)
+    status = _status(context)
     if as_json:
         printing.as_json(status)
     else:
         _print(status)
+    if not status["settings_valid"]:
+        _settings(context)
     return 0 if status["ready"] else 3
 
 
-def ask(settings: Settings) -> Any:  # noqa: ANN401  the JSON of Status
-    """Return /status.json of the agent with these settings. Raise TransientError if it does not answer."""
-    host, port = settings.http.page_address
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  listen addresses
-    url = f"http://{topology.join(host, port)}/status.json"
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy cannot reach this pod
+def _status(context: click.Context) -> Any:  # noqa: ANN401  the JSON of Status
     try:
-        with direct.open(url, timeout=PATIENCE_SECONDS) as reply:
+        return ask(page_address(config_path(context), os.environ) or _settings(context).http.page_address)
+    except TransientError:
+        _settings(context)
+        raise
+
+
+def _settings(context: click.Context) -> "Settings":
+    """Check all settings. Raise SettingsError with every fault."""
+    from backup_agent.cli.configured import loaded  # noqa: PLC0415  seldom needed, and more than half of the time
+
+    return loaded(context).settings
+
+
+def ask(address: tuple[str, int]) -> Any:  # noqa: ANN401  the JSON of Status
+    """Return /status.json of the agent that serves at host and port. Raise TransientError if it does not answer."""
+    host, port = address
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  listen addresses
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/status.json"
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_SECONDS)  # uses no proxy
+    try:
+        with closing(connection):
+            connection.request("GET", "/status.json")
+            reply = connection.getresponse()
+            if reply.status != http.client.OK:
+                raise _no_answer(url, f"HTTP {reply.status}")
             text = reply.read(LARGEST + 1)
             if len(text) > LARGEST:
                 raise OSError(errno.EFBIG, f"the status is larger than {LARGEST} bytes")
             return read_json(text)
-    except (http.client.HTTPException, urllib.error.URLError, OSError, ValueError) as error:
-        raise TransientError(
-            Reason.NO_AGENT,
-            f"{url}: the agent does not answer ({_cause(error)})",
-            "is `backup-agent run` running in this pod? `backup-agent list` works without it",
-        ) from None
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        # Quoted is the system's message, or else only the kind of error.
+        raise _no_answer(url, getattr(error, "strerror", None) or type(error).__name__) from None
 
 
-def _cause(error: Exception) -> str:
-    if isinstance(error, urllib.error.HTTPError):
-        with error:  # close the response
-            return f"HTTP {error.code}"
-    cause = getattr(error, "reason", error)
-    return quoting.shown(cause if isinstance(cause, Exception) else error)
+def _no_answer(url: str, why: str) -> TransientError:
+    return TransientError(
+        Reason.NO_AGENT,
+        f"{url}: the agent does not answer ({why})",
+        "is `backup-agent run` running in this pod? `backup-agent list` works without it",
+    )
 
 
 def _print(status: dict[str, Any]) -> None:

@@ -3,7 +3,8 @@
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.configured import json_option, loaded, settings_option
+from backup_agent.cli.configured import loaded
+from backup_agent.cli.options import json_option, settings_option
 from backup_agent.cli.planning import planned
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import PermanentError, Reason
@@ -17,7 +18,10 @@ from backup_agent.core.retention.outlook import predict
 @json_option
 @click.pass_context
 def command(context: click.Context, artifact: str, place: str, as_json: bool) -> int:
-    """Show why an artifact is kept or deleted, and when it will be deleted if backups go on at the present pace."""
+    """Show why an artifact is kept or deleted, and when.
+
+    The time of its deletion assumes that backups go on at the present pace.
+    """
     preview = planned(place, loaded(context).settings)
     key = artifact.removeprefix(f"{preview.place.root}/")
     for plan in preview.plans:

@@ -22,7 +22,8 @@ from backup_agent.k8s.names import (
     server_hosts,
 )
 from backup_agent.k8s.spec import ClusterSpec
-from backup_agent.settings.faults import Fault, faults_of
+from backup_agent.settings.fault_texts import faults_of
+from backup_agent.settings.faults import Fault
 from backup_agent.settings.model import Settings
 
 BELOW = "backup.settings"

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, memory_faults
 from backup_agent.k8s.spec import ClusterSpec, ServerSpec, memory_bytes
-from backup_agent.settings.faults import Fault, SettingsError, faults_of
+from backup_agent.settings.fault_texts import faults_of
+from backup_agent.settings.faults import Fault, SettingsError
 from backup_agent.settings.section import Retention
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
 

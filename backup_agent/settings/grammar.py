@@ -7,7 +7,6 @@ found.
 
 import re
 from datetime import datetime
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -18,21 +17,18 @@ from backup_agent.core import durations
 from backup_agent.core.artifacts.names import DATABASE_GLOB, SetName, set_name_or_none
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.time_zones import zone
+from backup_agent.settings.addresses import split_address
 
 BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "TiB": 1024**4}
 
 BOLT_SCHEMES = ("neo4j", "neo4j+s", "neo4j+ssc", "bolt", "bolt+s", "bolt+ssc")
 
 _SIZE = re.compile(rf"([0-9]{{1,18}})({'|'.join(BYTES)})")
-_HOST = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?)*\.?"
-)
 _PLACEHOLDER = re.compile(r"\{(host|name|server_id)\}")
 _INCLUDE_METADATA = re.compile(r"all|none|roles|users(=[^,\s]+(,[^,\s]+)*)?")
 _PREFIX = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*")
 _FINGERPRINT = re.compile(r"sha256:[0-9a-f]{64}")
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_LAST_PORT = 65535
 
 
 def size(value: object) -> int:
@@ -78,18 +74,6 @@ def shaped(shape: re.Pattern[str], expected: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
-
-
-def split_address(value: str) -> tuple[str, int | None]:
-    """Return host and port of `host`, `host:port` or `[v6]:port`; raise ValueError for anything else."""
-    found = re.fullmatch(r"(\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:/@\s]+))(:(?P<port>[0-9]{1,5}))?", value)
-    if not found or (found["port"] and int(found["port"]) > _LAST_PORT):
-        raise ValueError
-    if found["v6"]:
-        IPv6Address(found["v6"])
-    elif not _HOST.fullmatch(found["host"]):
-        raise ValueError
-    return found["v6"] or found["host"], int(found["port"]) if found["port"] else None
 
 
 def _address(value: str) -> str:

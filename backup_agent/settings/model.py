@@ -16,6 +16,7 @@ from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.durations import written_duration
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.schedules import Misfire, Timetable
+from backup_agent.settings.addresses import PAGE, split_address
 from backup_agent.settings.grammar import (
     AbsolutePath,
     Address,
@@ -33,7 +34,6 @@ from backup_agent.settings.grammar import (
     PositiveDuration,
     Size,
     Zone,
-    split_address,
 )
 from backup_agent.settings.s3 import S3Destination
 from backup_agent.settings.section import Retention, Section, Verify
@@ -282,7 +282,7 @@ class Http(Section):
     )
 
     page: Listen = Field(
-        "127.0.0.1:8082",
+        PAGE,
         description="host:port of /status.json, another port; port 0 is any free one",
         validate_default=True,
     )

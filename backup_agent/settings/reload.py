@@ -11,8 +11,9 @@ from operator import attrgetter
 from pathlib import Path
 
 from backup_agent.settings.faults import SettingsError
-from backup_agent.settings.load import Loaded, digest, load, parse, read
+from backup_agent.settings.load import Loaded, digest, load, parse
 from backup_agent.settings.model import RESTART_ONLY, Settings
+from backup_agent.settings.written import read
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Reason
 from backup_agent.stores.features import Feature, FeatureFinding
-from backup_agent.supervisor.status.http import HttpServer, status_pages
+from backup_agent.supervisor.status.http import HttpServer, Page, status_pages
 from backup_agent.supervisor.status.model import (
     Attempt,
     DestinationStatus,
@@ -250,6 +250,48 @@ offsite has checksums, create_if_absent
 offsite has no upload_lists, as of 2026-11-23: ListMultipartUploads: HTTP 501
 """
     )
+
+
+def test_after_the_status_of_an_agent_that_refuses_its_settings_their_faults_are_reported(place: Place) -> None:
+    with agent(place, settings_valid=False, settings_fault="1 fault"):
+        place.settings |= {"colour": "red"}
+        result = place.run("status")
+
+    assert result.code == 2
+    assert result.out.startswith("cluster demo: agent 0.1.0, up 8h, ready\n")
+    assert "SETTINGS REFUSED" in result.out
+    assert "\n  colour: unknown key" in result.err
+
+
+def test_settings_that_the_agent_accepts_are_not_checked_again(place: Place) -> None:
+    with agent(place):
+        place.settings |= {"colour": "red"}
+
+        assert place.run("status").code == 0
+
+
+def test_a_faulty_address_is_reported_with_all_faults_of_the_settings(place: Place) -> None:
+    place.settings |= {"http": {"page": "nowhere"}, "colour": "red"}
+
+    result = place.run("status")
+
+    assert (result.code, result.out) == (2, "")
+    assert "2 faults" in result.err
+    assert "http.page: expected host:port to listen on" in result.err
+
+
+def test_an_agent_with_another_answer_than_a_status_is_an_error(place: Place) -> None:
+    pages = {"/status.json": Page(lambda: (503, "text/plain", b"later"))}
+    server = HttpServer("http.page", "127.0.0.1", 0, pages)
+    place.settings["http"] = {"page": f"127.0.0.1:{server.port}"}
+    server.start()
+    try:
+        result = place.run("status")
+    finally:
+        server.close()
+
+    assert (result.code, result.out) == (1, "")
+    assert "the agent does not answer (HTTP 503)\n" in result.err
 
 
 ESCAPES = "\x1b[1A\x1b[2K\rnothing here\n\x9b2K\u202e\u200b"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from backup_agent import __version__
@@ -28,6 +29,14 @@ def test_the_help_lists_the_commands_in_order(place: Place) -> None:
 
     places = [result.out.index(f"\n  {command} ") for command in main.COMMANDS]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("command", main.COMMANDS)
+def test_the_line_of_a_command_in_the_help_is_the_first_sentence_of_its_own_help(command: str) -> None:
+    found = main.group.get_command(click.Context(main.group), command)
+
+    assert found is not None
+    assert (found.help or "").split("\n\n")[0] == main.COMMANDS[command]
 
 
 def test_without_its_packages_the_demo_says_where_it_can_be_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,8 +98,8 @@ def test_a_given_settings_file_that_is_missing_is_a_fault(place: Place) -> None:
 def test_without_a_settings_file_a_hint_says_where_to_write_it(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("backup_agent.cli.main", "backup_agent.settings.load"):
-        monkeypatch.setattr(f"{module}.DEFAULT_PATH", tmp_path / "nothing.yaml")
+    for module in ("location", "written"):
+        monkeypatch.setattr(f"backup_agent.settings.{module}.DEFAULT_PATH", tmp_path / "nothing.yaml")
 
     result = place.run_bare("list")
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.settings.grammar import size, split_address, written_size
+from backup_agent.settings.addresses import split_address
+from backup_agent.settings.grammar import size, written_size
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,9 @@ A database name may contain dots and dashes (`sales-2024.q1`), so an artifact's 
 """
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, NewType
-
-from pydantic import AfterValidator
+from typing import Annotated, Any, NewType
 
 from backup_agent.core.escaping import quoted
 
@@ -33,13 +32,28 @@ LOCAL_TIME = timedelta(hours=26)
 the client's local time, up to 14 hours from UTC, and neo4j-admin may choose it hours before it writes the header."""
 
 
+class Checked:
+    """Pydantic's AfterValidator without pydantic, which is imported only when a model has a field of the type.
+
+    Most of the time of `backup-agent status` would be the import of pydantic, and it has no model.
+    """
+
+    def __init__(self, check: Callable[[str], str]) -> None:
+        self._check = check
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:  # noqa: ANN401  pydantic's protocol
+        from pydantic import AfterValidator  # noqa: PLC0415  loaded by then
+
+        return AfterValidator(self._check).__get_pydantic_core_schema__(source, handler)
+
+
 def _database(text: str) -> str:
     if not DATABASE.fullmatch(text):
         raise ValueError(f"{quoted(text)} is not the name of a database")
     return text
 
 
-DatabaseName = NewType("DatabaseName", Annotated[str, AfterValidator(_database)])
+DatabaseName = NewType("DatabaseName", Annotated[str, Checked(_database)])
 """The name of a database, which matches DATABASE. A field of this type is checked when its model is validated."""
 
 
@@ -72,7 +86,7 @@ def _set(text: str) -> str:
     return text
 
 
-SetName = NewType("SetName", Annotated[str, AfterValidator(_set)])
+SetName = NewType("SetName", Annotated[str, Checked(_set)])
 """The name of a set, which matches SET. A field of this type is checked when its model is validated."""
 
 
@@ -101,7 +115,7 @@ def _place(text: str) -> str:
     return text
 
 
-PlaceName = NewType("PlaceName", Annotated[str, AfterValidator(_place)])
+PlaceName = NewType("PlaceName", Annotated[str, Checked(_place)])
 """The name of a place: of the volume, or of a destination in the settings."""
 
 VOLUME = PlaceName("local")
@@ -114,7 +128,7 @@ def _request(text: str) -> str:
     return text
 
 
-RequestId = NewType("RequestId", Annotated[str, AfterValidator(_request)])
+RequestId = NewType("RequestId", Annotated[str, Checked(_request)])
 """The id of a request, which matches ANY_REQUEST_ID. Ledger entries, answers and runs are named after it."""
 
 
