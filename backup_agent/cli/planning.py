@@ -8,12 +8,13 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.cli import printing
 from backup_agent.core.artifacts.keys import split_key
 from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Plan
 from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor.work.orders import Orders, orders_file
+from backup_agent.supervisor.work.orders_file import OrdersFile, orders_file, read_orders
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,17 @@ def planned(
     """
     place = place_of(name, settings)
     found = survey(place, indexed=False)
-    orders = Orders(orders_file(place.root))
-    orders.load()
-    if orders.no_deletion is not None:
-        printing.line(f"WARNING: {orders.no_deletion.error}", err=True)
+    orders = read_orders(orders_file(place.root))
+    if isinstance(orders, Failure):
+        printing.line(f"WARNING: {orders.error}", err=True)
+        orders = OrdersFile()
     now = datetime.now(UTC)
     task = PruneTask(
         run="plan",
         place=name,
         dry_run=True,
         force=force,
-        forgotten={**orders.forgotten, **({forgotten: now} if forgotten else {})},
+        forgotten={**orders.forgotten_since, **({forgotten: now} if forgotten else {})},
         settings={},
     )
     return PlacePreview(place, found, (apply_policy(task, found, place, now), *expire_adhoc(found, place, now)))

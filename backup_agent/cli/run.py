@@ -6,7 +6,6 @@ import sys
 import click
 
 from backup_agent import ending
-from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import config_path, settings_option
 
 STREAMS = 3
@@ -24,7 +23,6 @@ def command(context: click.Context, as_json: bool) -> int:
     """
     if as_json:
         os.environ["BACKUP_AGENT_LOG__FORMAT"] = "json"
-    loaded(context)  # report faults of the settings before anything else
     path = config_path(context)
     _open_standard_streams()
     words = ["-OO", "-m", "backup_agent.supervisor", *([str(path)] if path else [])]

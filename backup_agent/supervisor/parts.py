@@ -23,7 +23,8 @@ from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
 from backup_agent.supervisor.work.open_requests import OpenRequests
-from backup_agent.supervisor.work.orders import Orders, orders_file
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.orders_file import orders_file
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 

@@ -119,7 +119,7 @@ class Storm:
         self.live.settings["storage"]["destinations"] = {
             "offsite": {"type": "s3", **server.place(self.prefix), "retention": policy}
         }
-        self.live.environ = {**KEYS, "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+        self.live.environ = dict(KEYS)
         self.figures = Figures()
         self.startup = 1.0
         """Seconds, as the last life that came so far has taken."""

@@ -13,7 +13,7 @@ from backup_agent import __version__
 from backup_agent.cli import main
 from tests.cli.conftest import Place
 
-WITH_SETTINGS = [("run",), ("request",), ("status",), ("list",), ("show", "x"), ("schedules",), ("config",)]
+WITH_SETTINGS = [("request",), ("status",), ("list",), ("show", "x"), ("schedules",), ("config",)]
 
 
 @pytest.mark.parametrize("command", main.COMMANDS)

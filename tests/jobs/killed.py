@@ -27,7 +27,7 @@ class Dying:
         self.kinds = kinds
 
     def __enter__(self) -> Self:
-        environ = {**os.environ, **KEYS, "AWS_EC2_METADATA_DISABLED": "true", "PYDANTIC_DISABLE_PLUGINS": "__all__"}
+        environ = {**os.environ, **KEYS, "AWS_EC2_METADATA_DISABLED": "true"}
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "dying.py")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ
         )

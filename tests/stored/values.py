@@ -45,7 +45,7 @@ from backup_agent.core.requests.schedules import Handled
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
 from backup_agent.stores.features import Feature, FeatureFinding, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
-from backup_agent.supervisor.work.orders import Order, OrdersFile
+from backup_agent.supervisor.work.orders_file import Order, OrdersFile
 from tests.builders import ORDERS
 
 GOLDEN = Path(__file__).with_name("golden")

@@ -9,7 +9,8 @@ import pytest
 
 from backup_agent.core.requests.answers import State
 from backup_agent.supervisor import snapshot
-from backup_agent.supervisor.work.orders import Orders, orders_file
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.orders_file import orders_file
 from tests.supervisor.agent_parts import AgentParts
 
 

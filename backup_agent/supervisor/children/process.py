@@ -28,9 +28,6 @@ LONGEST_LINE = 1 << 20
 MOST_KINDS = 100
 """How many kinds of ignored lines are remembered, so that each kind is logged once."""
 
-QUICK = {"PYDANTIC_DISABLE_PLUGINS": "__all__"}
-"""Variables for every child. Without it, pydantic searches all installed packages for plugins, which takes 20 ms."""
-
 
 log = structlog.get_logger()
 
@@ -87,7 +84,6 @@ class Child:
             pass_fds=(keep,),
             env={
                 **of_child(module, os.environ, remote=remote),
-                **QUICK,
                 TAG: tag(os.getpid(), root),
                 LOCK_DESCRIPTOR: str(keep),
             },

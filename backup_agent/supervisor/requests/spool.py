@@ -27,8 +27,8 @@ from backup_agent.core.requests.request import Action, InvalidRequestError, Requ
 from backup_agent.supervisor.requests.answers_folder import LEGACY_REQUEST, AnswersFolder
 from backup_agent.supervisor.requests.drop_folder import DropFolder, command_of, read_request
 from backup_agent.supervisor.requests.expiry import Expiry
+from backup_agent.supervisor.requests.folder_lock import FolderLock
 from backup_agent.supervisor.requests.ledger import Ledger
-from backup_agent.supervisor.requests.presence import FolderLock
 from backup_agent.supervisor.requests.reserve import Reserve
 
 

@@ -23,7 +23,8 @@ from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue, is_pass
 from backup_agent.supervisor.work.open_requests import OpenRequests
-from backup_agent.supervisor.work.orders import Order, Orders
+from backup_agent.supervisor.work.orders import Orders
+from backup_agent.supervisor.work.orders_file import Order
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 

@@ -5,40 +5,13 @@ from datetime import datetime
 from pathlib import Path
 
 import structlog
-from pydantic import Field
 
-from backup_agent import durable, quoting
+from backup_agent import durable
 from backup_agent.core.artifacts.names import DatabaseName
-from backup_agent.core.artifacts.records import StoredPart, StoredValue
-from backup_agent.core.reasons import Failure, Reason
-
-LARGEST = 16 * 2**20
-"""Largest size of the file in bytes. It has an order for each forgotten database, with a reason written by a user."""
+from backup_agent.core.reasons import Failure
+from backup_agent.supervisor.work.orders_file import Order, OrdersFile, read_orders
 
 log = structlog.get_logger()
-
-
-class Order(StoredPart):
-    """An order: when, by which request and user, and why."""
-
-    since: datetime
-    request: str
-    requested_by: str | None = None
-    reason: str | None = None
-    until: datetime | None = None
-    """When a pause ends by itself; None if it lasts until it is ended."""
-
-
-class OrdersFile(StoredValue):
-    """The content of `orders.json`."""
-
-    paused: Order | None = None
-    forgotten: dict[DatabaseName, Order] = Field(default={})
-
-
-def orders_file(root: Path) -> Path:
-    """Return the file of the orders below a storage root."""
-    return root / ".agent" / "orders.json"
 
 
 class Orders:
@@ -53,17 +26,12 @@ class Orders:
 
     def load(self) -> None:
         """Read the orders. If they cannot be read, nothing is deleted until `pause` or `resume` writes new ones."""
-        try:
-            self._kept = OrdersFile.from_json(durable.read(self._file, LARGEST))
-        except FileNotFoundError:
-            return
-        except (durable.RefusedFileError, ValueError) as error:
-            self.no_deletion = Failure(
-                Reason.UNREADABLE,
-                f"nothing is deleted: {self._file} cannot be read ({quoting.shown(error)}); it may contain a pause",
-                "`backup-agent resume` or `pause` writes it again; then run `forget` again for each database dropped",
-            )
-            log.error("orders unreadable", error=self.no_deletion.error, hint=self.no_deletion.advice)  # noqa: TRY400  the text says it all
+        found = read_orders(self._file)
+        if isinstance(found, Failure):
+            self.no_deletion = found
+            log.error("orders unreadable", error=found.error, hint=found.advice)
+        else:
+            self._kept = found
 
     @property
     def paused(self) -> Order | None:
@@ -73,7 +41,7 @@ class Orders:
     @property
     def forgotten(self) -> dict[DatabaseName, datetime]:
         """Forgotten database -> time of the order. Retention may delete its last backups."""
-        return {name: order.since for name, order in sorted(self._kept.forgotten.items())}
+        return self._kept.forgotten_since
 
     def pause(self, order: Order) -> None:
         """Pause the agent, so that it starts nothing."""
