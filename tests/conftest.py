@@ -42,6 +42,7 @@ PROCESSES = (
     "standins/test_neo4j_admin_inspect.py",
     "test_bench.py",
     "test_install.py",
+    "test_starts.py",
 )
 """Folders and files whose tests start programs and wait for them; elsewhere single tests are marked."""
 
