@@ -18,7 +18,7 @@ from pathlib import Path
 from backup_agent import durable
 from backup_agent.core.capabilities import Version
 from backup_agent.core.neo4j.command import ADMIN_CLASS, Launch, Memory, direct_argv, jvm_flags
-from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.reasons import Failure, PermanentError, Reason
 from backup_agent.neo4j_admin import process
 
 NAME = "neo4j-admin"
@@ -56,7 +56,8 @@ def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tupl
     """Return the ways to start neo4j-admin, in the order to try.
 
     If `admin` (settings: neo4j.admin) is set, that program is the only way, whatever `launch` is. Otherwise look for
-    neo4j-admin in $NEO4J_HOME, then in PATH. Raise PermanentError (admin_missing), which names these places.
+    neo4j-admin in $NEO4J_HOME, then in PATH. Raise PermanentError (admin_missing), which names these places, or
+    (java_unsupported) if only a direct start is wanted and Java is too old.
     """
     given = home = str(Path(environ["NEO4J_HOME"]).absolute()) if environ.get("NEO4J_HOME") else None
     if admin is not None:
@@ -75,8 +76,8 @@ def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tupl
     if isinstance(direct, AdminProgram):
         return (direct,) if launch is Launch.DIRECT else (direct, *scripts)
     if launch is Launch.DIRECT:
-        raise PermanentError(Reason.ADMIN_MISSING, f"neo4j.launch is direct, but {direct}")
-    return scripts or _not_found((*places, direct))
+        raise PermanentError(direct.reason, f"neo4j.launch is direct, but {direct.error}")
+    return scripts or _not_found((*places, direct.error))
 
 
 def version(program: AdminProgram, *, env: Mapping[str, str], cwd: Path, cancel: threading.Event) -> Version | None:
@@ -119,23 +120,28 @@ def _fault(program: Path) -> str | None:
     return None if os.access(program, os.X_OK) else "is not executable"
 
 
-def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | str:
+def _direct(home: str | None, environ: Mapping[str, str]) -> AdminProgram | Failure:
     """Return the direct start of the installation in `home`, or the reason why it is not possible."""
     if home is None:
-        return "NEO4J_HOME is not set"
+        return _missing("NEO4J_HOME is not set")
     library = Path(home, "lib")
     if os.pathsep in home:
-        return f"{library} cannot be on a class path"
+        return _missing(f"{library} cannot be on a class path")
     needed = next(filter(None, map(_java_of_class, _jars(library))), None)
     if needed is None:
-        return f"no jar in {library} contains {ADMIN_CLASS}"
+        return _missing(f"no jar in {library} contains {ADMIN_CLASS}")
     java = _java(environ)
     if java is None:
-        return f"java was not found in JAVA_HOME ({environ.get('JAVA_HOME', 'not set')}) or PATH"
+        return _missing(f"java was not found in JAVA_HOME ({environ.get('JAVA_HOME', 'not set')}) or PATH")
     major = _java_version(java, environ)
     if major < needed:
-        return f"{java} is Java {major or 'of an unknown version'}, and {library} needs {needed}"
+        text = f"{java} is Java {major or 'of an unknown version'}, and {library} needs {needed}"
+        return Failure(Reason.JAVA_UNSUPPORTED, text)
     return AdminProgram(Launch.DIRECT, str(java.absolute()), home, major, _kernel_version(library))
+
+
+def _missing(text: str) -> Failure:
+    return Failure(Reason.ADMIN_MISSING, text)
 
 
 def _jars(library: Path) -> Iterator[Path]:

@@ -46,7 +46,7 @@ _FAULTS: dict[int, tuple[type[BackupError], Reason, str]] = {
     errno.ENOENT: (PermanentError, Reason.NOT_FOUND, ""),
     errno.ENOSPC: (PermanentError, Reason.DISK_FULL, ""),
     errno.EDQUOT: (PermanentError, Reason.DISK_FULL, "raise the volume's quota, or keep less"),
-    errno.EFBIG: (PermanentError, Reason.DISK_FULL, "the file system does not support files of this size"),
+    errno.EFBIG: (PermanentError, Reason.FILE_TOO_LARGE, ""),
     errno.EACCES: (PermanentError, Reason.STORAGE_AUTH, "check owner and mode of the volume (fsGroup)"),
     errno.EPERM: (PermanentError, Reason.STORAGE_AUTH, "check owner, mode and attributes of the volume (fsGroup)"),
     errno.EROFS: (

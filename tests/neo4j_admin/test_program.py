@@ -153,27 +153,32 @@ def test_without_a_manifest_the_version_is_unknown(machine: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "why"),
+    ("spoil", "reason", "why"),
     [
         (
             lambda it: (it.home / "lib/neo4j-command-line-2026.09.0.jar").unlink(),
+            Reason.ADMIN_MISSING,
             r"no jar in \S+/lib contains org\.neo4j",
         ),
-        (lambda it: it.release('JAVA_VERSION="17.0.15"'), r"is Java 17, and \S+/lib needs 21"),
-        (lambda it: it.release("nothing of it"), r"is Java of an unknown version, and"),
-        (lambda it: it.java.unlink(), r"java was not found in JAVA_HOME \(\S+/jdk\) or PATH"),
+        (
+            lambda it: it.release('JAVA_VERSION="17.0.15"'),
+            Reason.JAVA_UNSUPPORTED,
+            r"is Java 17, and \S+/lib needs 21",
+        ),
+        (lambda it: it.release("nothing of it"), Reason.JAVA_UNSUPPORTED, r"is Java of an unknown version, and"),
+        (lambda it: it.java.unlink(), Reason.ADMIN_MISSING, r"java was not found in JAVA_HOME \(\S+/jdk\) or PATH"),
     ],
     ids=["no class", "old java", "unknown java", "no java"],
 )
 def test_if_one_jvm_is_not_possible_the_script_is_used(
-    machine: Machine, spoil: Callable[[Machine], object], why: str
+    machine: Machine, spoil: Callable[[Machine], object], reason: Reason, why: str
 ) -> None:
     spoil(machine)
 
     assert [program.launch for program in find(None, Launch.AUTO, machine.environ())] == [Launch.SCRIPT]
     with pytest.raises(PermanentError, match=why) as refused:
         find(None, Launch.DIRECT, machine.environ())
-    assert refused.value.failure.reason is Reason.ADMIN_MISSING
+    assert refused.value.failure.reason is reason
 
 
 def test_a_home_that_cannot_stand_on_a_class_path_is_not_started_directly(tmp_path: Path) -> None:

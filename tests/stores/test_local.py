@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -133,6 +134,22 @@ def test_a_full_volume_is_an_error_and_left_clean(small_volume: Path, tmp_path: 
     assert KEY in refused.value.failure.error
     assert names_below(small_volume) == set()
     store.create("default/small", b"there is room again")
+
+
+def test_a_file_that_is_larger_than_files_may_be_is_named_as_that_and_left_clean(
+    small_volume: Path, tmp_path: Path
+) -> None:
+    file = make(tmp_path / "source", 2 * MIB)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB // 4, before[1]))
+    try:
+        with pytest.raises(PermanentError) as refused:
+            LocalStore(small_volume).put_artifact(KEY, tmp_path / "source", file, ignore)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    assert refused.value.failure.reason is Reason.FILE_TOO_LARGE
+    assert names_below(small_volume) == set()
 
 
 def test_a_volume_without_inodes_is_full(small_volume: Path) -> None:
