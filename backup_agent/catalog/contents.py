@@ -326,15 +326,15 @@ def _records(
     waiting: dict[str, str | None] = {}
     """Artifacts whose record is to be read -> content of the note, or None."""
     unnoted: dict[str, str | None] = {}
-    noted: set[str] | None = None
+    notes, noted = place.record_notes, None
     for key, size in folder.records.items():
         line = known[key].line if _is_known(known, key, size) else None
         if line is not None and line.recognised:
             lines[key] = line
             continue
         if noted is None:
-            noted = place.record_notes.names(*split_database_key(folder.prefix.removesuffix("/")))
-        note = place.record_notes.note(key) if name_of(key) in noted else None
+            noted = notes.names(*split_database_key(folder.prefix.removesuffix("/")))
+        note = notes.note(key) if name_of(key) in noted else None
         if note not in (None, GIVEN_UP):
             waiting[key] = note
         elif line is not None:

@@ -13,6 +13,7 @@ import click
 from backup_agent.cli import printing
 from backup_agent.cli.options import config_path, json_option, settings_option
 from backup_agent.core.artifacts.keys import database_key
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.escaping import first_few
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.reasons import Reason, TransientError
@@ -157,9 +158,10 @@ def _bolt(status: dict[str, Any]) -> str:
 def _retention(rules: dict[str, dict[str, Any]]) -> str:
     """Return the retention rules of each place as text."""
     if not any(rules.values()):
-        return "nothing is deleted: no `retention` is set"
+        return "nothing but ad hoc sets is deleted: no `retention` is set"
     written = {place: ", ".join(f"{rule} {value}" for rule, value in found.items()) for place, found in rules.items()}
-    return "; ".join(f"{place}: {text or 'nothing is deleted'}" for place, text in written.items())
+    without = {str(VOLUME): "nothing but ad hoc sets is deleted"}
+    return "; ".join(f"{place}: {text or without.get(place, 'nothing is deleted')}" for place, text in written.items())
 
 
 def _topology(status: dict[str, Any], now: datetime) -> Iterator[str]:

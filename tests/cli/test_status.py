@@ -103,7 +103,7 @@ def test_the_status_of_an_agent_that_has_just_started(place: Place) -> None:
         == """\
 cluster demo: agent 0.1.0, up 8h, ready
 Bolt: not asked yet
-retention: nothing is deleted: no `retention` is set
+retention: nothing but ad hoc sets is deleted: no `retention` is set
 queue: 0 requests
 """
     )
@@ -228,7 +228,7 @@ Bolt: answers
 SETTINGS REFUSED, the last good ones are in force: cluster: required
 settings changed, in force after a restart: http.listen
 volume: 5.0 GiB free of 10.0 GiB, full on 2026-12-23 at this rate
-retention: nothing is deleted: no `retention` is set
+retention: nothing but ad hoc sets is deleted: no `retention` is set
 queue: 2 requests, the oldest for 5s
 running: backup default/orders copy, for 3 s, 2.0 KiB
 running: cluster, for 0 s

@@ -20,7 +20,10 @@ LARGEST = 2**20
 """Size of the largest record in bytes: room for digests of 13,000 upload parts. A larger file is not the agent's."""
 
 MOST_VALUES = 120_000
-"""Largest number of JSON values in a document. Commas in texts are counted too, and a free text may have 65,536."""
+"""Largest number of commas, colons and opening brackets in a document, those in texts included.
+
+A genuine record of LARGEST bytes has half as many.
+"""
 
 _ADDED_LATER = 1024
 """Bytes that a copy may add to a record, for the number of its lease."""
