@@ -123,15 +123,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder of the test's own. Where no program is started it is in memory: a disk waited for proves nothing there.
 
-    Each file is forced to disk as the agent does it, tens of thousands of times in the tables of faults.
+    Each file is forced to disk as the agent does it, tens of thousands of times in the tables of faults. pytest's own
+    folder is made only for a test on disk: it would be a fifth of the time of a short test.
     """
     on_disk = any(map(request.node.get_closest_marker, ("process", "components")))
     if on_disk or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
         # Its name comes again once it is gone, and a bucket outlives the test that named its prefix so.
-        folder = tmp_path / uuid4().hex[:12]
+        folder = Path(request.getfixturevalue("tmp_path")) / uuid4().hex[:12]
         folder.mkdir()
         yield folder
         return
