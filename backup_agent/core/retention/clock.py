@@ -82,7 +82,8 @@ def distrust(
         jump = reading.now - last.time_at(reading.monotonic)
         if abs(jump) > TOLERANCE:
             direction = "forward" if jump > timedelta(0) else "back"
-            return f"this machine's clock was set {direction} by {abs(jump)} since {_moment(last.now)}"
+            minutes = timedelta(minutes=round(abs(jump) / timedelta(minutes=1)))  # more would be chance: it is measured
+            return f"this machine's clock was set {direction} by {minutes} since {_moment(last.now)}"
     if references:
         return None
     for gap in gaps:
