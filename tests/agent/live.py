@@ -239,6 +239,18 @@ class Live:
         (self.root / ".agent").mkdir(parents=True, exist_ok=True)
         (self.root / ".agent" / "schedules.json").write_text(json.dumps(kept))
 
+    def command(self, *words: str, code: int = 0) -> Any:
+        """Run a command as `kubectl exec … backup-agent` does. Return its JSON output."""
+        done = subprocess.run(
+            [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(self.config)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **self.environ},
+        )
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
     def answer_of(self, identity: str) -> dict[str, Any]:
         """Return the answer to an id as it stands; empty where there is none yet."""
         try:

@@ -1,30 +1,13 @@
 """docs/runbooks/claim-lost.md, walked: the volume is gone, the bucket has everything, a new and empty volume takes its place."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 from tests.agent.bucket import destination, stored
 from tests.agent.live import Live
 from tests.components.seaweedfs import KEYS, SeaweedFS
 from tests.polling import until
-
-
-def command(live: Live, *words: str, code: int = 0) -> Any:
-    """Run a command as `kubectl exec … backup-agent` does. Return its JSON output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(live.config)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **live.environ},
-    )
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def lose_the_claim(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> list[str]:
@@ -44,7 +27,7 @@ def lose_the_claim(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> list[str
 
 
 def listed(live: Live) -> list[str]:
-    return [one["key"] for one in command(live, "list", "--place", "offsite")["artifacts"]]
+    return [one["key"] for one in live.command("list", "--place", "offsite")["artifacts"]]
 
 
 def test_after_a_lost_volume_the_same_cluster_starts_with_a_full(
@@ -54,14 +37,14 @@ def test_after_a_lost_volume_the_same_cluster_starts_with_a_full(
     live.start()
 
     assert listed(live) == kept
-    accepted = command(live, "catalog", "accept", "--place", "offsite", "--all")["accepted"]
+    accepted = live.command("catalog", "accept", "--place", "offsite", "--all")["accepted"]
     assert accepted == kept
     assert live.ask("hold", action="hold", artifact=kept[-1], reason="the claim was lost")["state"] == "succeeded"
     answer = live.ask(database="orders", type="DIFF")
     result = answer["databases"]["orders"]
     assert (answer["state"], result["type"], result["copies"]) == ("succeeded", "FULL", {"offsite": "stored"})
     assert listed(live) == [*kept, result["artifact"]]
-    command(live, "adopt-root", "--yes", "--place", "offsite")
+    live.command("adopt-root", "--yes", "--place", "offsite")
     until(lambda: f"{kept[-1]}.hold.json" in stored(seaweedfs, tmp_path), "mark of the hold", patience=60)
 
 
@@ -70,17 +53,17 @@ def test_after_a_lost_volume_nothing_is_deleted_at_the_destination_until_it_is_a
 ) -> None:
     kept = lose_the_claim(live, seaweedfs, tmp_path)
     live.start()
-    command(live, "catalog", "accept", "--place", "offsite", "--all")
+    live.command("catalog", "accept", "--place", "offsite", "--all")
     first = live.ask(database="orders", type="FULL")["databases"]["orders"]["artifact"]
     refused = live.ask("p", action="prune", place="offsite")
     listed_then = listed(live)
-    (place,) = command(live, "adopt-root", "--place", "offsite", code=4)["places"]
+    (place,) = live.command("adopt-root", "--place", "offsite", code=4)["places"]
 
     assert listed_then == [*kept, first]
     assert (refused["state"], "adopt-root --yes --place offsite" in json.dumps(refused)) != ("succeeded", False)
     assert (place["ownership"], place["adopted"]) == ("lost", False)
 
-    command(live, "adopt-root", "--yes", "--place", "offsite")
+    live.command("adopt-root", "--yes", "--place", "offsite")
     live.commit()
     second = live.ask("again", database="orders", type="FULL")["databases"]["orders"]["artifact"]
     until(lambda: listed(live) == [second], "retention at the destination", patience=60)
@@ -96,13 +79,13 @@ def test_another_cluster_with_that_name_gets_the_destination_only_by_command(
     owed = live.ask(database="orders")
     assert (owed["state"], owed["databases"]["orders"]["copies"]) == ("succeeded_with_warnings", {"offsite": "owed"})
     assert live.status()["destinations"]["offsite"]["reason"] == "foreign_root"
-    (place,) = command(live, "adopt-root", "--place", "offsite", code=4)["places"]
+    (place,) = live.command("adopt-root", "--place", "offsite", code=4)["places"]
     assert place["ownership"] == "foreign"
 
-    command(live, "adopt-root", "--yes", "--place", "offsite")
+    live.command("adopt-root", "--yes", "--place", "offsite")
     answer = live.ask("again", database="orders", type="FULL", patience=60)
     since = [one["databases"]["orders"]["artifact"] for one in (owed, answer)]
     assert (answer["state"], answer["databases"]["orders"]["copies"]) == ("succeeded", {"offsite": "stored"})
     assert listed(live) == [*kept, *since]
-    rebuilt = command(live, "catalog", "rebuild", "--place", "offsite", code=3)
+    rebuilt = live.command("catalog", "rebuild", "--place", "offsite", code=3)
     assert (rebuilt["artifacts"], rebuilt["unrecognised"]) == (2, len(kept))

@@ -1,10 +1,7 @@
 """A live agent with a signing key: the volume is lost, the key is missing, a stranger signs a record."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +13,6 @@ from tests.agent.live import Live
 from tests.builders import a_record, settings_with
 from tests.components.seaweedfs import BUCKET, KEYS, SeaweedFS
 from tests.polling import until
-
-
-def command(live: Live, *words: str, code: int = 0) -> Any:
-    """Run a command as `kubectl exec … backup-agent` does. Return its JSON output."""
-    done = subprocess.run(
-        [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(live.config)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **live.environ},
-    )
-    assert done.returncode == code, done.stderr
-    return json.loads(done.stdout)
 
 
 def noted(live: Live) -> set[str]:
@@ -78,11 +62,10 @@ def test_after_a_lost_volume_everything_signed_is_recognised_at_once_and_what_a_
     until(lambda: kept <= noted(live), "notes on the copies", patience=60)
     until(lambda: live.metric("neo4j_backup_unrecognised_records", place="offsite") == 1, "count of the forged record")
     assert forged not in noted(live)
-    found = command(live, "catalog", "unrecognised", "--place", "offsite", code=3)["unrecognised"]
+    found = live.command("catalog", "unrecognised", "--place", "offsite", code=3)["unrecognised"]
     assert [forged] == [one["artifact"] for one in found]
-    assert {"signed": {own: 2}, "unsigned": []}.items() <= command(
-        live, "signing", "check", "--place", "offsite"
-    ).items()
+    signed = live.command("signing", "check", "--place", "offsite")
+    assert {"signed": {own: 2}, "unsigned": []}.items() <= signed.items()
     assert live.ask("hold", action="hold", artifact=max(kept), reason="kept")["state"] == "succeeded"
     assert f"{forged}.json" in stored(seaweedfs, tmp_path)
 
@@ -146,7 +129,7 @@ def test_a_damage_mark_that_another_program_put_into_the_bucket_takes_no_restore
     forged = json.dumps({"schema": 1, "key": key, "since": "2026-11-23T02:00:00Z", "found": "forged"}).encode()
     seaweedfs.client().put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/demo/{key}.damaged.json", Body=forged)
 
-    (listed,) = command(live, "list", "--place", "offsite")["artifacts"]
+    (listed,) = live.command("list", "--place", "offsite")["artifacts"]
     answer = live.ask("v", action="verify", place="offsite")
 
     assert (key, None) == (listed["key"], listed.get("fault"))
