@@ -57,6 +57,7 @@ class Source:
         (self.folder / "clock").write_text(clock)
 
 
+@newer_line
 def test_a_full_loads_is_consistent_and_serves_its_data(
     community_home: Home, neo4j_version: str, tmp_path: Path
 ) -> None:
@@ -99,6 +100,7 @@ def test_the_system_database_loads(community_home: Home, neo4j_version: str, tmp
     _loads_and_is_consistent(community_home(neo4j_version), artifact, "system")
 
 
+@newer_line
 def test_neo4j_describes_full_and_differential(community_home: Home, neo4j_version: str, tmp_path: Path) -> None:
     source, target = Source.create(neo4j_version, tmp_path / "source"), tmp_path / "artifacts"
     source.at("2026-11-23T02:00:00")
