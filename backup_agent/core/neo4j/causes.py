@@ -209,6 +209,14 @@ VAGUE: tuple[_Row, ...] = (
 # Warnings in Neo4j's log, from the JVM, and in the JVM's log. INFO lines do not count as warnings, because 5.26 logs
 # failed differentials at INFO.
 _WARNING = re.compile(r"(?:\S+\s+){0,5}\S*?\bwarn(?:ing)?\b|\d{4}-\d\d-\d\d \S+ DEBUG\b", re.IGNORECASE)
+# Faults that follow from another one: the removal of temporary files, and the heap dump after an OutOfMemoryError.
+_FOLLOWS = re.compile(
+    r".*\b(?:fail(?:ed|ure)|unable|could not|cannot)\b.{0,20}\b(?:delet|remov|clean)|"
+    r".*(?:\.hprof\b|\bheap dump|\bdump file is incomplete)",
+    re.IGNORECASE,
+)
+_SUPPRESSED = "Suppressed: "
+"""Begins a Java exception that was raised while another one was handled."""
 # An exception that is printed below the log line to which it belongs.
 _EXCEPTION = re.compile(r"\s*(?:Caused by: |Suppressed: )?(?:[a-z]\w*\.)+[A-Z][\w$]*(?:: |$)")
 
@@ -225,11 +233,12 @@ def explain(lines: tuple[str, ...]) -> Explanation | None:
 
 
 def _warnings(lines: Iterable[str]) -> Iterator[int]:
-    """Yield the indices of warnings, with the exceptions printed below them."""
+    """Yield the indices of warnings and of faults that follow from others, with the exceptions printed below them."""
     inside = False
     for at, line in enumerate(lines):
-        inside = bool(_WARNING.match(line) or (inside and _EXCEPTION.match(line)))
-        if inside:
+        begins = _WARNING.match(line) or _FOLLOWS.match(line)
+        inside = bool(begins or (inside and _EXCEPTION.match(line)))
+        if inside or line.lstrip().startswith(_SUPPRESSED):
             yield at
 
 
