@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from backup_agent.core.artifacts.records import TooManyValuesError
 from backup_agent.core.escaping import printable_lines
-from backup_agent.core.json_reader import NestingError
+from backup_agent.core.json_reader import NestingError, SurrogateError
 from backup_agent.core.reasons import BackupError
 
 MANY = 100
@@ -63,7 +63,7 @@ def shown(error: BaseException) -> str:
         return " ".join(error.failure.error.split())
     if isinstance(error, ValidationError):
         return _of_document(error)
-    if isinstance(error, TooManyValuesError | NestingError):
+    if isinstance(error, TooManyValuesError | NestingError | SurrogateError):
         return str(error)
     if isinstance(error, json.JSONDecodeError):
         return f"not JSON: line {error.lineno}, column {error.colno}"

@@ -227,7 +227,7 @@ def _converse(endpoint: Endpoint, uri: str, ask: Callable[[neo4j.Driver], Result
     try:
         with _driver(endpoint, uri, retry) as driver:
             return ask(driver)
-    except (Neo4jError, DriverError, OSError, ValueError) as error:
+    except (Neo4jError, DriverError, OSError, ValueError, MemoryError, *_ODD_CONTENT) as error:
         raise classify(error, endpoint, uri) from error
 
 
@@ -414,6 +414,9 @@ _TLS_HINT = (
     "if the server requires TLS, use the +s form, with neo4j.ca_file for a private CA; else the plain form of neo4j.uri"
 )
 
+_ODD_CONTENT = (LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+"""Errors of Python while an answer is read that has other columns, types or depths than Neo4j's."""
+
 _FAILURES = (
     # Errors of the server.
     _Case(
@@ -503,6 +506,19 @@ _FAILURES = (
         TransientError,
         "{where} closed the connection before the handshake",
         "a server that requires TLS does so on a plain connection, and so does one that is starting: " + _TLS_HINT,
+    ),
+    # Answers with content that Neo4j does not send.
+    _Case(
+        _raised(MemoryError),
+        PermanentError,
+        "{where} sent an answer that needs too much memory",
+        "is it a Neo4j server? The agent accepts at most " + f"{MOST_COPIES} copies of databases",
+    ),
+    _Case(
+        _raised(*_ODD_CONTENT),
+        PermanentError,
+        "{where} sent an answer that Neo4j does not send: {what}",
+        "is it a Neo4j 5.26 or newer?",
     ),
     # No server.
     _Case(

@@ -432,6 +432,28 @@ def test_what_is_only_nice_to_know_costs_nothing_else(bolt_server: Start, monkey
     assert len(found.notes) == 5
 
 
+def test_an_answer_with_other_columns_is_told_as_that(bolt_server: Start) -> None:
+    server = bolt_server(three_servers().with_bolt_faults(BoltFault("other_columns", statement="SHOW DATABASES")))
+
+    assert "sent an answer that Neo4j does not send" in failure(server).failure.error
+
+
+def test_an_optional_answer_with_other_columns_is_a_note(bolt_server: Start) -> None:
+    server = bolt_server(three_servers().with_bolt_faults(BoltFault("other_columns", statement="CALL dbms")))
+
+    found = ask(server)
+
+    assert set(found.topology.databases()) == {"neo4j", "orders", "system"}
+    assert any("dbms.components(): " in note and "that Neo4j does not send" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("kind", [KeyError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError])
+def test_no_error_of_python_leaves_a_conversation(kind: type[Exception]) -> None:
+    error = classify(kind(PASSWORD), Endpoint("bolt://demo:7687", "agent", PASSWORD), "bolt://demo:7687")
+
+    assert error.failure.error.startswith("demo:7687 sent an answer")
+
+
 def test_a_host_that_does_not_resolve_is_named() -> None:
     with pytest.raises(TransientError, match=r"host name of no-such-host\.invalid:7687 does not resolve"):
         discover(Endpoint("neo4j://no-such-host.invalid", "agent", PASSWORD), timeout=20)

@@ -179,3 +179,11 @@ def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt
     assert set(known.current.databases()) == {*names, "system"}
     assert load_topology(tmp_path) == known.current
     assert (tmp_path / FILE).stat().st_size < LARGEST
+
+
+def test_an_answer_without_end_takes_little_memory(bolt_server: Start, child: Child) -> None:
+    users = three_servers().with_users(User("agent", PASSWORD))
+    server = bolt_server(users.with_bolt_faults(BoltFault("endless_text", statement="SHOW DATABASES")))
+    process = child(asking(server.uri()))
+
+    assert "sent an answer that needs too much memory" in answer(process)["failure"]["error"]

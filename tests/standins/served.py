@@ -157,6 +157,10 @@ class Client:
         """Wait for the next message or the end of the connection; tell whether it was the end."""
         return self._message() == b""
 
+    def chunks(self, count: int) -> bytes:
+        """Return the next chunks of a message that may have no end."""
+        return b"".join(self._exactly(int.from_bytes(self._exactly(2))) for _ in range(count))
+
     def log_on(self) -> None:
         self.send(HELLO, {"user_agent": "test"})
         self.send(LOGON, {"scheme": "basic", "principal": AUTH[0], "credentials": AUTH[1]})

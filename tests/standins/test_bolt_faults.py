@@ -92,6 +92,21 @@ def test_a_connection_can_break_in_the_middle_of_an_answer(faulty: Serve) -> Non
     assert len(served.ask(DATABASES)) == 9
 
 
+def test_columns_can_have_other_names(faulty: Serve) -> None:
+    with faulty(BoltFault("other_columns")).driver().session(database="system") as session:
+        assert all(name.startswith("other_") for row in session.run(DATABASES).data() for name in row)
+
+
+def test_a_text_can_have_no_end(faulty: Serve) -> None:
+    with faulty(BoltFault("endless_text", statement="SHOW DATABASES")).client() as client:
+        client.log_on()
+        client.send(RUN, "SHOW DATABASES", {}, {"db": "system"})
+        client.send(PULL, {"n": -1})
+        client.tags(1)
+
+        assert client.chunks(300).endswith(b"x" * 2**20)
+
+
 def test_an_answer_can_be_delayed(faulty: Serve) -> None:
     served = faulty(BoltFault("delay", seconds=0.2, times=1))
     before = time.monotonic()

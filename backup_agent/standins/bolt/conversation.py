@@ -270,7 +270,9 @@ class Conversation:
             if fault.do == "move_leader":
                 self.host.move_leader(fault)
         kind = "s" if text.lstrip().upper().startswith(("SHOW", "CYPHER")) else "r"
-        return self._opened(Stream(list(answered.rows), kind, database, faults), answered.fields)
+        odd = any(fault.do == "other_columns" for fault in faults)
+        columns = [f"other_{name}" for name in answered.fields] if odd else answered.fields
+        return self._opened(Stream(list(answered.rows), kind, database, faults), columns)
 
     async def commit(self, _fields: Sequence[Any]) -> dict[str, Any]:
         """COMMIT: end the transaction."""
@@ -294,6 +296,8 @@ class Conversation:
             if broken.do == "hang_in_answer":
                 await self._hang()
             raise Disconnect
+        if any(fault.do == "endless_text" for fault in stream.faults):
+            await self._send_endless_text()
         for row in sent:
             self._send(RECORD, list(row))
         return self._pulled(stream)
@@ -392,6 +396,16 @@ class Conversation:
         """Send nothing until the client disconnects."""
         while await self.reader.read(LARGEST_CHUNK):
             pass
+        raise Disconnect
+
+    async def _send_endless_text(self) -> NoReturn:
+        """Send chunks of one text until the client disconnects."""
+        begin = bytes([0xB1, RECORD, 0x91, 0xD2]) + struct.pack(">I", 2**32 - 1)
+        self.writer.write(struct.pack(">H", len(begin)) + begin)
+        chunk = struct.pack(">H", LARGEST_CHUNK) + b"x" * LARGEST_CHUNK
+        while not self.writer.is_closing():
+            self.writer.write(chunk)
+            await self.writer.drain()
         raise Disconnect
 
     async def _fail(self, failure: Failure) -> None:

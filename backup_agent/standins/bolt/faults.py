@@ -36,6 +36,8 @@ KINDS = {
     "hang": Moment.STATEMENT,  # send no answer
     "hang_in_answer": Moment.STATEMENT,  # send half of the rows' bytes, then nothing
     "close_in_answer": Moment.STATEMENT,  # send half of the rows' bytes, then disconnect
+    "endless_text": Moment.STATEMENT,  # send a row with a text of 4 GiB
+    "other_columns": Moment.STATEMENT,  # send rows whose columns have other names
     "delay": Moment.STATEMENT,  # answer `seconds` later
     "move_leader": Moment.STATEMENT,  # answer, then make `to` the leader of `database`
     "clock": Moment.STATEMENT,  # shift datetime() by `seconds`
