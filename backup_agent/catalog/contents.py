@@ -24,9 +24,10 @@ from backup_agent.catalog.place import Place
 from backup_agent.catalog.recognition import Provenance, Recognition
 from backup_agent.catalog.record_notes import GIVEN_UP, digest_of
 from backup_agent.core.artifacts.chains import Ancestry
-from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, folders
+from backup_agent.core.artifacts.drift import MOST_FOREIGN, Finding, Folder, Kind, ListedKey, folders
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import (
+    artifact_of,
     damage_key,
     database_prefix,
     hold_key,
@@ -103,8 +104,12 @@ class Contents:
     """Artifact -> its files that are missing, or have another size than recorded."""
     orphans: tuple[ListedKey, ...] = ()
     """Files that are named like artifacts but have no record. The journal (catalog.journal) names the agent's own."""
+    more_orphans: int = 0
+    """Number of further orphans, none of which has a note."""
     foreign: tuple[ListedKey, ...] = ()
-    """Files that are not the agent's."""
+    """The first files that are not the agent's, at most MOST_FOREIGN."""
+    more_foreign: int = 0
+    """Number of further files that are not the agent's."""
     unreadable: tuple[Unreadable, ...] = ()
     """Unreadable marks, and recognised records that are damaged, replaced or of a newer schema."""
     unrecognised: dict[str, Unrecognised] = field(default_factory=dict)
@@ -258,6 +263,7 @@ def together(parts: Iterable[Contents]) -> Contents:
     whole = Contents()
     orphans: list[ListedKey] = []
     foreign: list[ListedKey] = []
+    more_orphans = more_foreign = 0
     unreadable: list[Unreadable] = []
     unproven: list[str] = []
     strange_holds: list[str] = []
@@ -273,13 +279,18 @@ def together(parts: Iterable[Contents]) -> Contents:
         whole.unrecognised.update(part.unrecognised)
         whole.altered.update(part.altered)
         orphans += part.orphans
-        foreign += part.foreign
+        more_orphans += part.more_orphans
+        kept = part.foreign[: MOST_FOREIGN - len(foreign)]
+        foreign += kept
+        more_foreign += part.more_foreign + len(part.foreign) - len(kept)
         unreadable += part.unreadable
         more_unrecognised += part.more_unrecognised
     return replace(
         whole,
         orphans=tuple(orphans),
+        more_orphans=more_orphans,
         foreign=tuple(foreign),
+        more_foreign=more_foreign,
         unreadable=tuple(unreadable),
         unproven_damages=tuple(unproven),
         strange_holds=tuple(strange_holds),
@@ -420,7 +431,7 @@ def _contents(
     own_holds, strange_holds = _holds(place, recognition, folder, files)
     holds, hold_faults = _marks(place.store, Hold, own_holds, hold_key)
     damages, damage_faults = _marks(place.store, Damage, sorted(believed), damage_key)
-    orphans, others = folder.left_over({key for keys in files.values() for key in keys})
+    orphans, more_orphans = _few(place, folder, folder.left_over({key for keys in files.values() for key in keys}))
     unrecognised = [
         Unrecognised(line.entry.key, next((one.text for one in folder.file_faults(line.files)), None), line.entry)
         for line in records.lines
@@ -437,7 +448,9 @@ def _contents(
         ),
         without_artifact={line.entry.key: tuple(wrong) for line in own if (wrong := folder.file_faults(line.files))},
         orphans=orphans,
-        foreign=folder.foreign + others,
+        more_orphans=more_orphans,
+        foreign=folder.foreign,
+        more_foreign=folder.more_foreign,
         unreadable=(*records.unreadable, *hold_faults, *damage_faults),
         unrecognised={one.artifact: one for one in (*unrecognised, *records.invalid)},
         more_unrecognised=records.unread,
@@ -454,6 +467,15 @@ def _holds(
     marked = [key for key in folder.holds if key in recorded]
     own = {key for key in marked if hold_marks.is_recognised(place, recognition.keyring, key)}
     return tuple(key for key in marked if key in own), tuple(key for key in marked if key not in own)
+
+
+def _few(place: Place, folder: Folder, orphans: tuple[ListedKey, ...]) -> tuple[tuple[ListedKey, ...], int]:
+    """Return the first orphans and all whose records the agent has noted, and the number of the others."""
+    if len(orphans) <= MOST_FOREIGN:
+        return orphans, 0
+    noted = place.record_notes.names(*split_database_key(folder.prefix.removesuffix("/")))
+    rest = tuple(one for one in orphans[MOST_FOREIGN:] if name_of(artifact_of(one.key)) in noted)
+    return orphans[:MOST_FOREIGN] + rest, len(orphans) - MOST_FOREIGN - len(rest)
 
 
 class _Signed(NamedTuple):

@@ -10,8 +10,8 @@ from backup_agent.catalog.contents import STRANGE_HOLD, Contents, by_database
 from backup_agent.catalog.index import faults
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.recognised import read_record
-from backup_agent.core.artifacts.drift import Finding, Kind, ListedKey
-from backup_agent.core.artifacts.keys import artifact_key, hold_key, record_key
+from backup_agent.core.artifacts.drift import MOST_FOREIGN, Finding, Kind, ListedKey
+from backup_agent.core.artifacts.keys import artifact_key, hold_key, prefix_of, record_key
 from backup_agent.core.reasons import PermanentError, Reason
 
 
@@ -22,12 +22,20 @@ def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
     """
     for fault in faults(place.index):
         yield Finding(Kind.INDEX_DIFFERS, place.index.name, f"the index: {fault}")
+    foreign = more_foreign = 0
     for contents in by_database(place, trust=False, writes=False, read_all=True):
         yield from _without_checksums(contents)
+        kept = contents.foreign[: MOST_FOREIGN - foreign]
+        foreign += len(kept)
+        more_foreign += contents.more_foreign + len(contents.foreign) - len(kept)
+        for found in kept:
+            yield _of(Kind.FOREIGN, found, "not a file of the agent, left alone")
         if checksums:
             for key in contents.entries:
                 if key not in contents.without_artifact:
                     yield from _changed(place, key)
+    if more_foreign:
+        yield Finding(Kind.FOREIGN, place.name, f"{more_foreign} more files that are not the agent's, left alone")
 
 
 def _without_checksums(contents: Contents) -> Iterator[Finding]:
@@ -45,8 +53,9 @@ def _without_checksums(contents: Contents) -> Iterator[Finding]:
         yield Finding(Kind.UNRECOGNISED, hold_key(artifact), STRANGE_HOLD)
     for found in contents.orphans:
         yield _of(Kind.ARTIFACT_WITHOUT_RECORD, found, "`catalog adopt` adopts it if it is undamaged")
-    for found in contents.foreign:
-        yield _of(Kind.FOREIGN, found, "not a file of the agent, left alone")
+    if contents.more_orphans:
+        folder = prefix_of(contents.orphans[0].key)
+        yield Finding(Kind.ARTIFACT_WITHOUT_RECORD, folder, f"{contents.more_orphans} more files without a record")
 
 
 def _of(kind: Kind, found: ListedKey, text: str) -> Finding:

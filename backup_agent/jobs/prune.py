@@ -340,6 +340,7 @@ def tell_strays(found: Contents, place: Place, writer: EventWriter) -> None:
             orphans=tuple(one.key for one in found.orphans if one.key in begun)[:10],
             unknown=tuple(one.key for one in found.orphans if one.key not in begun)[:10],
             foreign=tuple(one.key for one in found.foreign)[:10],
+            more=found.more_orphans + found.more_foreign,
             unreadable=tuple(str(one) for one in found.unreadable)[:10],
         )
     )

@@ -1,6 +1,6 @@
 """Classification of listed keys, and their comparison with records."""
 
-from backup_agent.core.artifacts.drift import Finding, Folder, Kind, ListedKey, folders
+from backup_agent.core.artifacts.drift import MOST_FOREIGN, Finding, Folder, Kind, ListedKey, folders
 
 FULL = "default/orders/orders-2026-11-23T02-00-00.backup"
 
@@ -50,13 +50,18 @@ def test_a_file_that_no_record_names_is_an_orphan_or_foreign() -> None:
     strange = "default/orders/neo4j-2026-11-23T02-00-00.backup"
     one = folder(FULL, f"{FULL}.1", f"{FULL}.json", other, f"{other}.1", strange)
 
-    orphans, foreign = one.left_over({FULL})
-
-    assert [found.key for found in orphans] == [f"{FULL}.1", other, f"{other}.1"]
-    assert [found.key for found in foreign] == [strange]
+    assert [found.key for found in one.left_over({FULL})] == [f"{FULL}.1", other, f"{other}.1"]
+    assert [found.key for found in one.foreign] == [strange]
 
 
 def test_an_unreadable_record_claims_all_files_of_its_artifact() -> None:
     one = folder(FULL, f"{FULL}.1", f"{FULL}.json")
 
-    assert one.left_over(()) == ((), ())
+    assert one.left_over(()) == ()
+
+
+def test_of_many_foreign_keys_the_first_are_kept_and_the_others_counted() -> None:
+    one = folder(*(f"default/orders/notes-{number:04}.txt" for number in range(MOST_FOREIGN + 7)))
+
+    assert (len(one.foreign), one.more_foreign) == (MOST_FOREIGN, 7)
+    assert one.foreign[0].key == "default/orders/notes-0000.txt"

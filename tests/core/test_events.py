@@ -74,7 +74,7 @@ LINES: dict[str, dict[str, Any]] = {
     "not_discovered": {"failure": FAILURE, "permanent": True, "counts": {"reachable": 1}},
     "pruned": {"place": "local", "key": KEY, "bytes": 7, "reason": "older than 7 days", "freed": True},
     "hold_ended": {"place": "local", "key": KEY, "because": "held until 2026-12-31T23:59:59Z"},
-    "strays": {"orphans": [KEY], "unknown": [], "foreign": ["x"], "unreadable": []},
+    "strays": {"orphans": [KEY], "unknown": [], "foreign": ["x"], "more": 7, "unreadable": []},
     "unrecognised": {"place": "offsite", "records": 2, "first": [KEY]},
     "scope": {"artifacts": 3, "size": 30, "read": 1, "read_size": 10, "estimated_seconds": 2.5},
     "reading": {"key": KEY},

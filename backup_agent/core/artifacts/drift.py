@@ -18,13 +18,15 @@ from backup_agent.core.artifacts.keys import (
     RECORD_SUFFIX,
     artifact_of,
     prefix_of,
-    split_key,
+    segments,
 )
 from backup_agent.core.artifacts.names import ARTIFACT
 
 _RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 _HOLD = ARTIFACT_SUFFIX + HOLD_SUFFIX
 _DAMAGE = ARTIFACT_SUFFIX + DAMAGE_SUFFIX
+MOST_FOREIGN = 1000
+"""Largest number of foreign keys that are kept; further ones are counted. A place may have millions of them."""
 OWN = frozenset({"owner.json"})
 """Keys outside the folders of databases that belong to the agent."""
 
@@ -74,9 +76,11 @@ class Folder:
     damages: tuple[str, ...]
     """Keys of artifacts with a damage mark."""
     files: Mapping[str, int]
-    """Key of a file whose name is that of an artifact or of a part -> bytes."""
+    """Key of a file whose name is that of an artifact of this database, or of a part -> bytes."""
     foreign: tuple[ListedKey, ...]
-    """Keys with names that the agent never uses."""
+    """The first MOST_FOREIGN keys with names that the agent never uses."""
+    more_foreign: int
+    """Number of further such keys."""
 
     def file_faults(self, expected: Iterable[tuple[str, int]]) -> list[Finding]:
         """Return a finding for each missing file and each file of another size, given recorded names and sizes."""
@@ -89,19 +93,15 @@ class Folder:
                 wrong.append(Finding(Kind.SIZE_CHANGED, key, f"its size is {found} bytes, but {size} were recorded"))
         return wrong
 
-    def left_over(self, recorded: Collection[str]) -> tuple[tuple[ListedKey, ...], tuple[ListedKey, ...]]:
-        """Return the orphans and the foreign files in `files`. `recorded` are the files that readable records name."""
+    def left_over(self, claimed: Collection[str]) -> tuple[ListedKey, ...]:
+        """Return the orphans in `files`. `claimed` are the files that readable records claim."""
         orphans: list[ListedKey] = []
-        foreign: list[ListedKey] = []
         for key, size in self.files.items():
             artifact = artifact_of(key)
-            unreadable_record = artifact in self.records and artifact not in recorded
-            if key in recorded or unreadable_record:
-                continue
-            _, database, name = split_key(artifact)
-            named = ARTIFACT.fullmatch(name)
-            (orphans if named and named["database"] == database else foreign).append(ListedKey(key, size))
-        return tuple(orphans), tuple(foreign)
+            unreadable_record = artifact in self.records and artifact not in claimed
+            if key not in claimed and not unreadable_record:
+                orphans.append(ListedKey(key, size))
+        return tuple(orphans)
 
 
 def folders(listing: Iterable[ListedKey]) -> Iterator[Folder | ListedKey]:
@@ -119,21 +119,28 @@ def _folder(prefix: str, listing: Iterable[ListedKey]) -> Folder:
     damages: list[str] = []
     files: dict[str, int] = {}
     foreign: list[ListedKey] = []
+    more_foreign = 0
     nested = len(prefix)
+    _, database, _ = segments(prefix)
     for listed in listing:
         key, size = listed
-        if key.find("/", nested) >= 0:
-            foreign.append(listed)
-        elif key.endswith(ARTIFACT_SUFFIX):  # artifacts and records come first because most keys are one of them
-            files[key] = size
-        elif key.endswith(_RECORD):
+        own = key.find("/", nested) < 0
+        if own and key.endswith(_RECORD):  # records and artifacts come first because most keys are one of them
             records[key.removesuffix(RECORD_SUFFIX)] = size
-        elif key.endswith(_HOLD):
-            holds.append(key.removesuffix(HOLD_SUFFIX))
-        elif key.endswith(_DAMAGE):
-            damages.append(key.removesuffix(DAMAGE_SUFFIX))
-        elif artifact_of(key) != key:
+        elif own and _is_file(key, nested, database):
             files[key] = size
-        else:
+        elif own and key.endswith(_HOLD):
+            holds.append(key.removesuffix(HOLD_SUFFIX))
+        elif own and key.endswith(_DAMAGE):
+            damages.append(key.removesuffix(DAMAGE_SUFFIX))
+        elif len(foreign) < MOST_FOREIGN:
             foreign.append(listed)
-    return Folder(prefix, records, tuple(holds), tuple(damages), files, tuple(foreign))
+        else:
+            more_foreign += 1
+    return Folder(prefix, records, tuple(holds), tuple(damages), files, tuple(foreign), more_foreign)
+
+
+def _is_file(key: str, nested: int, database: str) -> bool:
+    """Return whether a key is that of a file of an artifact of this database. `nested` is the length of its prefix."""
+    named = ARTIFACT.fullmatch(key if key.endswith(ARTIFACT_SUFFIX) else artifact_of(key), nested)
+    return named is not None and named["database"] == database

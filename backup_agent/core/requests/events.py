@@ -223,6 +223,8 @@ class StraysFound(ChildEvent):
     orphans: tuple[str, ...]
     unknown: tuple[str, ...]
     foreign: tuple[str, ...]
+    more: int = 0
+    """Number of files without a record, and of foreign files, beyond the first thousand of each."""
     unreadable: tuple[str, ...]
 
 
