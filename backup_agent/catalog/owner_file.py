@@ -129,7 +129,10 @@ def foreign(place: str, found: FoundOwner, ours: Owner) -> Failure:
 def unreadable(place: str, found: FoundOwner) -> Failure:
     """Return the failure for a place whose owner.json cannot be understood."""
     return Failure(
-        Reason.FOREIGN_ROOT, f"{place}: {KEY} {found.fault}", "run the newest version of the agent at this place"
+        Reason.FOREIGN_ROOT,
+        f"{place}: {KEY} {found.fault}",
+        "run the newest version of the agent at this place; if another program overwrote the file, "
+        f"`backup-agent adopt-root --yes --place {shell_word(place)}` writes it again",
     )
 
 

@@ -366,6 +366,7 @@ def test_an_unreadable_owner_is_foreign(make: Callable[..., Agent], content: byt
         make().hold(store)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
+    assert "`backup-agent adopt-root --yes --place 'offsite'` writes it again" in refused.value.failure.advice
     assert store.read(owner_file.KEY, LIMIT) == content
 
 
