@@ -43,7 +43,9 @@ def main() -> int:
     """Carry out the task on the first line, and return the exit code."""
     quoting.guard_stderr()
     threading.stack_size(STACK)
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(MOST_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     task = DiscoverTask.model_validate_json(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
     for event in discover(task, os.environ):
