@@ -8,17 +8,22 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from backup_agent.standins import cluster as simulated
 from tests.agent.live import FINAL, Live
 from tests.polling import until
 
 CRASHING = Path(__file__).parent / "crashing"
 ENOUGH = 400
 """More steps than any process has."""
+
+KINDS = 13
+"""Kinds of steps of a backup. One process more than these runs: what it does after them waits for a lock."""
 
 SHARES = 6
 
@@ -48,14 +53,16 @@ def crash(live: Live, death: Death, step: int) -> bool:
     )
     live.requests.mkdir(exist_ok=True)
     live.drop("x.request", id="one", type="FULL", databases=list(death.databases))
+    until_dead_or_answered(live, "x")
+    return once.exists()
+
+
+def until_dead_or_answered(live: Live, name: str) -> bool:
+    """Wait for the end of the agent or its answer. Return whether the agent lives."""
     assert live.process is not None
     process = live.process
-
-    def over() -> bool:
-        return process.poll() is not None or final(live, "x") is not None
-
-    until(over, "end of the agent or its answer")
-    return once.exists()
+    until(lambda: process.poll() is not None or final(live, name) is not None, "end of the agent or its answer")
+    return process.poll() is None
 
 
 def final(live: Live, name: str) -> dict[str, object] | None:
@@ -66,7 +73,7 @@ def final(live: Live, name: str) -> dict[str, object] | None:
     return content if content["state"] in FINAL else None
 
 
-def check_invariants(live: Live, databases: tuple[str, ...]) -> None:
+def check_invariants(live: Live, databases: Sequence[str] = ("orders",), requests: Sequence[str] = ("one",)) -> None:
     """Look at the files alone."""
     for database in databases:
         recorded = set()
@@ -77,10 +84,8 @@ def check_invariants(live: Live, databases: tuple[str, ...]) -> None:
                 recorded.add(file["name"])
         assert set(live.artifacts(database=database)) == recorded
     assert list((live.root / ".staging").iterdir()) == []
-    spool = live.requests / ".spool"
-    for place in ("incoming", "open"):
-        assert os.listdir(spool / place) == []
-    assert os.listdir(spool / "done") == ["one.json"]
+    assert live.open_entries() == []
+    assert sorted(os.listdir(live.requests / ".spool" / "done")) == sorted(f"{request}.json" for request in requests)
 
 
 def survive(tmp_path: Path, death: Death, step: int) -> bool:
@@ -113,10 +118,6 @@ LEAST = {(SUPERVISOR, "every"): 60, (BACKUP, "every"): 20, (SUPERVISOR, "kinds")
 # `make test` has a death at one step of each kind: each write of a backup in the table "Orders" of docs/design.md. The
 # nightly run has one at every step.
 CASES = [
-    *(
-        pytest.param(Death(module, who, "kinds"), 0, 1, id=f"{module.rpartition('.')[2]}-{who}-one of each kind")
-        for module, who in ((SUPERVISOR, "self"), (BACKUP, "all"))
-    ),
     pytest.param(Death(BACKUP, "self", "kinds", ("orders", "neo4j")), 1, 3, id="backup-self-one of each kind-two"),
     *(
         pytest.param(
@@ -147,3 +148,90 @@ def test_killed_at_any_step_the_backup_is_answered_once(tmp_path: Path, death: D
             break
 
     assert LEAST[death.module, death.among] < last < ENOUGH - shares
+
+
+class Kinds:
+    """A live agent of which a process dies at the first change of each kind: each row of "Orders" in docs/design.md."""
+
+    def __init__(self, live: Live, module: str, who: str) -> None:
+        self.live = live
+        self._died = live.folder / "kinds"
+        self._died.mkdir()
+        self._armed = live.folder / "armed"
+        live.requests.mkdir()
+        live.environ = {
+            "PYTHONPATH": str(CRASHING),
+            "CRASH_IN": module,
+            "CRASH_WHO": who,
+            "CRASH_KINDS": str(self._died),
+            "CRASH_ARMED": str(self._armed),
+        }
+
+    def arm(self, *, armed: bool = True) -> None:
+        if armed:
+            self._armed.touch()
+        else:
+            self._armed.unlink(missing_ok=True)
+
+    @property
+    def died(self) -> list[str]:
+        """The kinds at which a process has died."""
+        return [path.read_text() for path in self._died.iterdir()]
+
+
+def attempted(live: Live) -> bool:
+    """Return whether an attempt at a backup has begun that has no answer: a second death would let it fail."""
+    entries = (live.requests / ".spool" / "open").glob("*.json")
+    return any(
+        result["attempts"] for entry in entries for result in json.loads(entry.read_text())["databases"].values()
+    )
+
+
+def test_the_supervisor_dies_at_each_kind_of_step_and_answers_each_request_once(live: Live) -> None:
+    kinds = Kinds(live, SUPERVISOR, "self")
+    requests: list[str] = []
+    for _ in range(ENOUGH):
+        before = len(kinds.died)
+        recovering = bool(requests) and attempted(live)
+        kinds.arm(armed=not recovering)
+        live.start(ready=False)
+        if recovering:
+            live.final(requests[-1])
+            kinds.arm()
+        if not requests or final(live, requests[-1]):
+            requests.append(f"r{len(requests)}")
+            live.drop(f"{requests[-1]}.request", id=requests[-1], type="FULL", database="orders")
+        if until_dead_or_answered(live, requests[-1]) and live.end() == 0 and len(kinds.died) == before:
+            break
+
+    assert len(kinds.died) > 12
+    assert [live.answer(request)["state"] for request in requests] == ["succeeded"] * len(requests)
+    assert sorted(live.answer(request)["databases"]["orders"]["artifact"] for request in requests) == [
+        record["key"] for record in live.records()
+    ]
+    check_invariants(live, requests=requests)
+
+
+def test_everything_dies_at_each_kind_of_step_of_a_backup_and_each_request_is_answered_once(tmp_path: Path) -> None:
+    """Each of many backups is stopped before a change of another kind. Then all processes are killed at once."""
+    databases = [f"dbb{number}" for number in range(KINDS + 1)]  # kinds do not contain these letters and digits
+    with Live(tmp_path, simulated.three_servers(databases=databases)) as live:
+        live.settings["limits"] = {"parallel": len(databases)}
+        kinds = Kinds(live, BACKUP, "stop")
+        kinds.arm()
+        live.start()
+        for database in databases:
+            live.drop(f"{database}.request", id=database, type="FULL", database=database)
+        until(lambda: len(kinds.died) >= KINDS, "process stopped at each kind of step")
+        live.kill_all()
+        live.environ = {}
+        live.start()
+        answers = {database: live.answer(database) for database in databases}
+
+        assert len(kinds.died) == KINDS
+        assert {answer["state"] for answer in answers.values()} <= {"succeeded", "succeeded_with_warnings"}, answers
+        for database in databases:
+            (record,) = live.records(database=database)
+            assert answers[database]["databases"][database]["artifact"] == record["key"]
+        assert live.end() == 0
+        check_invariants(live, databases, databases)

@@ -3,14 +3,21 @@
 Python imports `sitecustomize` by itself where this folder is on PYTHONPATH, so the agent needs no hook for its tests. The
 audit events of CPython stand for the steps: each rename, link, write, removal and started process is one.
 
-    CRASH_IN     module whose process is meant: backup_agent (the supervisor), backup_agent.jobs.backup …
+    CRASH_IN     module whose process is meant: backup_agent.supervisor, backup_agent.jobs.backup …
     CRASH_AT     number of the change before which it dies, from 0
     CRASH_AMONG  every: each change counts; kinds: the first of each kind that a reader of the files can see
     CRASH_WHO    self, or all: it and every process of the agent at once
     CRASH_ONCE   a file that is made at the death: where it exists, nothing dies
     CRASH_BELOW  the folder whose changes count
+
+Or, in place of CRASH_AT and CRASH_ONCE, a death at each kind of change that a reader of the files can see:
+
+    CRASH_KINDS  a folder with a file for each kind at which a process has died; the next dies at another kind
+    CRASH_ARMED  a file: nobody dies before it exists
+    CRASH_WHO    self, or stop: the process stops there, and the test kills all processes at once
 """
 
+import hashlib
 import os
 import signal
 import sys
@@ -53,7 +60,9 @@ def _writes(args: tuple[object, ...]) -> bool:
 
 
 def _die() -> None:
-    os.close(os.open(os.environ["CRASH_ONCE"], os.O_CREAT | os.O_WRONLY))
+    if os.environ["CRASH_WHO"] == "stop":
+        os.kill(os.getpid(), signal.SIGSTOP)
+        return
     if os.environ["CRASH_WHO"] == "all":
         for name in os.listdir("/proc"):
             if name.isdigit() and int(name) != os.getpid() and _is_of_the_agent(name):
@@ -69,34 +78,65 @@ def _is_of_the_agent(pid: str) -> bool:
     return f"CRASH_ONCE={os.environ['CRASH_ONCE']}".encode() in environment
 
 
-def _install() -> None:
-    left = int(os.environ["CRASH_AT"])
-    kinds: set[str] | None = set() if os.environ["CRASH_AMONG"] == "kinds" else None
-    dying = False
+def _made(path: Path, content: str = "") -> bool:
+    """Make a file; tell whether it was absent."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        return False
+    os.write(descriptor, content.encode())
+    os.close(descriptor)
+    return True
 
-    def counts(event: str, args: tuple[object, ...]) -> bool:
-        if kinds is None:
-            return event in CHANGES or (event == "open" and _writes(args))
-        inside = event in REMOVALS and args[1] != BY_PATH
-        kind = event if inside else f"{event} {args[:2]}".translate(NUMBERS)
-        if event not in SEEN or kind in kinds:
+
+def _kind(event: str, args: tuple[object, ...]) -> str:
+    inside = event in REMOVALS and args[1] != BY_PATH
+    return event if inside else f"{event} {args[:2]}".translate(NUMBERS)
+
+
+class NumberedStep:
+    """Chooses the change CRASH_AT, once."""
+
+    def __init__(self) -> None:
+        self._left = int(os.environ["CRASH_AT"])
+        self._kinds: set[str] | None = set() if os.environ["CRASH_AMONG"] == "kinds" else None
+
+    def __call__(self, event: str, args: tuple[object, ...]) -> bool:
+        if self._kinds is None:
+            counts = event in CHANGES or (event == "open" and _writes(args))
+        else:
+            kind = _kind(event, args) if event in SEEN else None
+            counts = kind is not None and kind not in self._kinds
+            self._kinds |= {kind} if kind else set()
+        if not counts:
             return False
-        kinds.add(kind)
-        return True
+        self._left -= 1
+        return self._left == -1 and _made(Path(os.environ["CRASH_ONCE"]))
+
+
+class NewKind:
+    """Chooses the first change of a kind at which no process has died."""
+
+    def __init__(self) -> None:
+        self._died = Path(os.environ["CRASH_KINDS"])
+        self._armed = Path(os.environ["CRASH_ARMED"])
+
+    def __call__(self, event: str, args: tuple[object, ...]) -> bool:
+        if event not in SEEN or not self._armed.exists():
+            return False
+        kind = _kind(event, args)
+        return _made(self._died / hashlib.sha256(kind.encode()).hexdigest(), kind)
+
+
+def _install() -> None:
+    is_chosen = NewKind() if "CRASH_KINDS" in os.environ else NumberedStep()
 
     def hook(event: str, args: tuple[object, ...]) -> None:
-        nonlocal left, dying
-        if dying or not counts(event, args):
-            return
-        if left > 0:
-            left -= 1
-            return
-        dying = True
-        if not Path(os.environ["CRASH_ONCE"]).exists():
+        if is_chosen(event, args):
             _die()
 
     sys.addaudithook(hook)
 
 
-if "CRASH_IN" in os.environ and not Path(os.environ["CRASH_ONCE"]).exists() and _is_meant():
+if "CRASH_IN" in os.environ and _is_meant():
     _install()
