@@ -62,6 +62,7 @@ BROAD_HANDLERS = {
     "backup_agent/supervisor/agent.py:_step": "around the loop: one bad message must not end the agent",
     "backup_agent/supervisor/status/http.py:_made": "around a page: its fault must not end the server",
     "backup_agent/stores/s3/bucket.py:_in_time": "around what runs in a thread: the caller raises it again",
+    "backup_agent/stores/s3/line.py:_work": "raised again by the thread that waits for the results",
     "backup_agent/stores/s3/bucket.py:run": "the same, in the function of the thread",
 }
 """Functions that may catch `Exception`: the loop, and what is around a run; nowhere else."""

@@ -51,6 +51,13 @@ class S3Destination(Section):
         examples=["/run/secrets/s3/ca.crt"],
     )
     bandwidth: Size | None = Field(None, description="most bytes uploaded per second", examples=["50MiB"])
+    parallel_parts: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="parts uploaded at a time, each on its own connection; by default 2 to 16, by the memory limit",
+        examples=[8],
+    )
     single_writer: bool = Field(
         False,
         description="promise that no other client writes here: allows deletion in a store without conditional writes",

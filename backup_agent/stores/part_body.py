@@ -64,10 +64,15 @@ class PartBody:
         progress: Progress,
         throttle: Throttle | None = None,
         stop: Event | None = None,
+        on_read: Callable[[int], None] = lambda _left: None,
         sha256: str = "",
     ) -> None:
-        """`sha256` is the digest of the part, if known: otherwise the body is read once more to compute it."""
+        """`sha256` is the digest of the part, if known: otherwise the body is read once more to compute it.
+
+        `on_read` is called for each block that is about to be sent, with the number of bytes that are left after it.
+        """
         self.sha256 = sha256
+        self._on_read = on_read
         self._source = source
         self._descriptor = descriptor
         self._part = part
@@ -121,4 +126,5 @@ class PartBody:
             except BackupError as error:
                 raise SendingStoppedError(error) from error
             self._reported = self._position
+        self._on_read(self._part.size - self._position)
         return self._buffer[:count]

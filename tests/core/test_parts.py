@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.artifacts.parts import MIB, composite_digest, cut, part_size, whole_digest
+from backup_agent.core.artifacts.parts import (
+    FIRST_RANGE,
+    MIB,
+    RANGE,
+    composite_digest,
+    cut,
+    in_flight,
+    part_size,
+    ranges,
+    whole_digest,
+)
 
 GIB = 1024 * MIB
 TIB = 1024 * GIB
@@ -57,3 +67,29 @@ def test_the_composite_digest_is_the_digest_of_the_digests() -> None:
 
 def test_an_object_uploaded_whole_has_its_own_digest() -> None:
     assert whole_digest("ab" * 32) == "sha256:" + "ab" * 32
+
+
+@given(st.integers(min_value=0, max_value=50 * RANGE))
+def test_ranges_cover_the_whole_object_in_order_and_fit_into_their_buffer(size: int) -> None:
+    found = ranges(size)
+
+    assert [part.number for part in found] == list(range(1, len(found) + 1))
+    assert [part.offset for part in found[1:]] == [part.offset + part.size for part in found[:-1]]
+    assert sum(part.size for part in found) == size
+    assert found[0].size == min(size, FIRST_RANGE)
+    assert all(0 < part.size <= RANGE for part in found[1:])
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    [
+        pytest.param(1, 2, id="hardly any"),
+        pytest.param(128 * MIB, 4, id="128 MiB"),
+        pytest.param(256 * MIB, 8, id="256 MiB"),
+        pytest.param(512 * MIB, 16, id="512 MiB"),
+        pytest.param(64 * GIB, 16, id="64 GiB"),
+        pytest.param(None, 16, id="no limit"),
+    ],
+)
+def test_the_parts_in_flight_take_an_eighth_of_the_memory(memory: int | None, expected: int) -> None:
+    assert in_flight(memory) == expected

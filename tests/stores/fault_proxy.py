@@ -53,6 +53,8 @@ class Fault:
     """HTML that `refuse` answers with instead of S3's XML."""
     headers: tuple[tuple[str, str], ...] = ()
     """More headers of what `refuse` answers, or of the server's answer."""
+    after_injected: int = 0
+    """`refuse` waits until so many faults have been injected."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class FaultProxy:
     def __init__(self, upstream_port: int) -> None:
         self.upstream_port = upstream_port
         self.seen: list[Seen] = []
+        self.asked: list[str] = []
+        """Every request as patterns of faults see it, whether or not it went through."""
         self.injected = 0
         self._faults: list[Fault] = []
         self._changed = Condition()
@@ -105,6 +109,7 @@ class FaultProxy:
         with self._changed:
             self._faults.clear()
             self.seen.clear()
+            self.asked.clear()
             self.injected = 0
 
     def count(self, pattern: str) -> int:
@@ -119,6 +124,7 @@ class FaultProxy:
 
     def fault_for(self, line: str) -> Fault | None:
         with self._changed:
+            self.asked.append(line)
             for fault in self._faults:
                 if re.search(fault.pattern, line) and fault.times != 0:
                     if fault.times is not None:
@@ -170,6 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.proxy.fault_for(self._line)
         try:
             if fault and fault.do == "refuse":
+                self.server.proxy.wait_until(lambda proxy: proxy.injected >= fault.after_injected)
                 self._refuse(fault)
             elif fault and fault.do == "silence":
                 self.server.proxy.closing.wait()

@@ -15,6 +15,20 @@ MOST_PARTS = 9_000
 """Most parts of an upload. S3 accepts 10,000; the difference is a margin for files that grow."""
 
 
+RANGE = 4 * MIB
+"""Bytes of a range in which an object is read. A range is held in memory until its turn comes."""
+FIRST_RANGE = 1 * MIB
+"""Bytes that are read before further ranges are requested: many objects, and all headers, are smaller."""
+
+MOST_IN_FLIGHT = 16
+FEWEST_IN_FLIGHT = 2
+IN_FLIGHT_MEMORY = 4 * MIB
+"""Memory for one part or range in flight: a block or a range, a thread, TLS, and what the kernel buffers for its
+connection, which counts in a container."""
+IN_FLIGHT_SHARE = 8
+"""One eighth of the memory of the container may be in flight."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A part of a file, in bytes. S3 numbers parts from 1."""
@@ -39,6 +53,28 @@ def cut(size: int, part_size: int) -> tuple[Part, ...]:
         Part(number, offset, min(part_size, size - offset))
         for number, offset in enumerate(range(0, size, part_size), start=1)
     )
+
+
+def in_flight(memory: int | None) -> int:
+    """Return how many parts or ranges are sent or read at a time, given the memory limit in bytes (None: no limit).
+
+    >>> in_flight(64 * MIB), in_flight(256 * MIB), in_flight(None)
+    (2, 8, 16)
+    """
+    if memory is None:
+        return MOST_IN_FLIGHT
+    return min(MOST_IN_FLIGHT, max(FEWEST_IN_FLIGHT, memory // IN_FLIGHT_SHARE // IN_FLIGHT_MEMORY))
+
+
+def ranges(size: int) -> tuple[Part, ...]:
+    """Divide an object of `size` bytes into the ranges in which it is read: a small one, then equal ones.
+
+    >>> [part.size // MIB for part in ranges(10 * MIB)]
+    [1, 4, 4, 1]
+    """
+    first = Part(1, 0, min(FIRST_RANGE, size))
+    rest = cut(size - first.size, RANGE)
+    return (first, *(Part(part.number + 1, part.offset + first.size, part.size) for part in rest))
 
 
 def whole_digest(sha256: str) -> str:

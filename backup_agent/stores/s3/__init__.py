@@ -29,6 +29,7 @@ def open_store(name: str, destination: S3Destination, cluster: str, features: St
         name=name,
         single_writer=destination.single_writer,
         features=features,
+        parallel_parts=destination.parallel_parts,
     )
 
 

@@ -10,15 +10,16 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Event
 from typing import Any, TypeVar
 
 import boto3.session
@@ -34,6 +35,7 @@ from backup_agent.stores.features import Feature, StoreFeatures
 from backup_agent.stores.part_body import PartBody, SendingStoppedError
 from backup_agent.stores.s3 import errors, failures
 from backup_agent.stores.s3.errors import code_of, lacks
+from backup_agent.stores.s3.line import Job, Line
 from backup_agent.stores.store import ObjectTooLargeError, VersionedObject
 
 Response = dict[str, Any]
@@ -111,8 +113,13 @@ class Bucket:
         ca_file: Path | None,
         options: dict[str, Any],
         features: StoreFeatures,
+        width: int,
+        ranges: int,
     ) -> None:
+        """`width` is the number of parts that are sent at a time, `ranges` the number of ranges held in memory."""
         self.features = features
+        self.ranges = ranges
+        self.line = Line(width, _ATTEMPTS)
         self.prefix = f"{prefix.strip('/')}/".lstrip("/")
         self._store = store
         self._bucket = bucket
@@ -126,31 +133,59 @@ class Bucket:
             session = boto3.session.Session()
             with self._obtaining_credentials():
                 self._credentials = session.get_credentials()
-            self._client = session.client(
+            config = Config(
+                connect_timeout=_CONNECT_TIMEOUT,
+                read_timeout=_READ_TIMEOUT,
+                # Otherwise boto3 frames bodies with a CRC32 trailer, which some stores keep in the object
+                # (boto/boto3#4435).
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                s3={
+                    "addressing_style": "path" if path_style else "auto",
+                    "payload_signing_enabled": True,
+                },
+            )
+            self._make_client = partial(
+                session.client,
                 "s3",
                 endpoint_url=endpoint_url,
                 region_name=region,
                 verify=str(ca_file) if ca_file else None,  # None: $AWS_CA_BUNDLE, then certifi's
-                config=Config(
-                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-                    connect_timeout=_CONNECT_TIMEOUT,
-                    read_timeout=_READ_TIMEOUT,
-                    max_pool_connections=_CONNECTIONS,
-                    # Otherwise boto3 frames bodies with a CRC32 trailer, which some stores keep in the object
-                    # (boto/boto3#4435).
-                    request_checksum_calculation="when_required",
-                    response_checksum_validation="when_required",
-                    s3={
-                        "addressing_style": "path" if path_style else "auto",
-                        "payload_signing_enabled": True,
-                    },
-                ),
             )
-            self._client.meta.events.register("response-received.s3", self._answered)
-            self._client.meta.events.register("before-sign.s3", self._check_credentials)
-            self._client.meta.events.register("choose-signer.s3", _choose_signer)
-            if endpoint_url:
-                self._client.meta.events.register("before-call.s3", _do_not_redirect)
+            self._endpoint_url = endpoint_url
+            self._config = config
+            self._client = self._client_with(_ATTEMPTS, _CONNECTIONS)
+
+    def _client_with(self, attempts: int, connections: int) -> Any:  # noqa: ANN401  botocore has no types
+        more = Config(retries={"mode": "standard", "total_max_attempts": attempts}, max_pool_connections=connections)
+        client = self._make_client(config=self._config.merge(more))
+        client.meta.events.register("response-received.s3", self._answered)
+        client.meta.events.register("before-sign.s3", self._check_credentials)
+        client.meta.events.register("choose-signer.s3", _choose_signer)
+        if self._endpoint_url:
+            client.meta.events.register("before-call.s3", _do_not_redirect)
+        return client
+
+    @cached_property
+    def _line_client(self) -> Any:  # noqa: ANN401  botocore has no types
+        """The client of the line: it repeats no request, and has a connection for each."""
+        with self.classified("connect", ""):
+            return self._client_with(1, self.line.width)
+
+    def carry(self, jobs: Iterable[Job[Result]], ahead: int | None = None) -> Iterator[Result]:
+        """Carry out jobs by the line, see `Line.carry`. They call `once`."""
+        _ = self._line_client  # made by this thread, before those of the line need it
+        return self.line.carry(jobs, ahead)
+
+    def persist(self, job: Job[Result]) -> Result:
+        """Carry out one job by the line, in this thread."""
+        return self.line.persist(job, Event(), set())
+
+    def once(
+        self, operation: str, key: str, refusals: tuple[str, ...], /, **parameters: object
+    ) -> tuple[Response, str]:
+        """Like `ask`, for a job of the line: the request is sent once, and without a deadline."""
+        return self._ask(operation, key, refusals, Key=self.prefix + key, client=self._line_client, **parameters)
 
     def now(self) -> datetime | None:
         """Return the store's time: the Date of its last answer plus the time since.
@@ -245,25 +280,26 @@ class Bucket:
         return self._in_time("GetObject", key, read)
 
     def _ask(
-        self, operation: str, key: str, refusals: tuple[str, ...], /, **parameters: object
+        self, operation: str, key: str, refusals: tuple[str, ...], /, client: object = None, **parameters: object
     ) -> tuple[Response, str]:
         given = {**self._known_to(operation), **parameters}
+        given = {name: value for name, value in given.items() if value is not None}
         with self.classified(operation, key):
             try:
-                return self._send(operation, {name: value for name, value in given.items() if value is not None}), ""
+                return self._send(client or self._client, operation, given), ""
             except exceptions.ClientError as error:
                 if (code := code_of(error)) in refusals:
                     return {}, code
                 self._forget_conditions(given, error)
                 raise
 
-    def _send(self, operation: str, given: dict[str, Any]) -> Response:
+    def _send(self, client: object, operation: str, given: dict[str, Any]) -> Response:
         """Send a request and return the answer. Leave out the optional feature if the store lacks the feature."""
         optional = _optional(operation, given)
         if optional is None or self.features.has(optional) is False:
-            return self._send_once(operation, _plain(given))
+            return self._send_once(client, operation, _plain(given))
         try:
-            answer = self._send_once(operation, _with_checksums(given))
+            answer = self._send_once(client, operation, _with_checksums(given))
         except exceptions.ClientError as error:
             if not lacks(error):
                 raise
@@ -274,7 +310,7 @@ class Bucket:
         if isinstance(body := given.get("Body"), PartBody):
             body.seek(0)  # some of it may have been sent
         with self._noting_the_lack(optional, f"{operation}: {errors.refusal(refused)}, and accepted without"):
-            return self._send_once(operation, _plain(given))
+            return self._send_once(client, operation, _plain(given))
 
     def _note_checksum(self, operation: str, given: dict[str, Any], answer: Response) -> None:
         """Note whether the answer has a checksum. A store may ignore a checksum in the request."""
@@ -301,7 +337,7 @@ class Bucket:
 
     def _forget_conditions(self, given: dict[str, Any], error: exceptions.ClientError) -> None:
         """If the store does not support the condition of a write, have conditional writes probed again."""
-        if lacks(error) and not {"IfNoneMatch", "IfMatch"}.isdisjoint(given):
+        if lacks(error) and error.operation_name != "GetObject" and not {"IfNoneMatch", "IfMatch"}.isdisjoint(given):
             self.features.forget(Feature.CREATE_IF_ABSENT)
             self.features.forget(Feature.REPLACE_IF_SAME)
 
@@ -312,9 +348,9 @@ class Bucket:
             how = f"{operation}: {'a' if versioned else 'no'} version in the answer"
             self.features.note(Feature.OLD_VERSIONS, has=versioned, how=how)
 
-    def _send_once(self, operation: str, parameters: dict[str, Any]) -> Response:
+    def _send_once(self, client: object, operation: str, parameters: dict[str, Any]) -> Response:
         try:
-            answer: Response = getattr(self._client, xform_name(operation))(Bucket=self._bucket, **parameters)
+            answer: Response = getattr(client, xform_name(operation))(Bucket=self._bucket, **parameters)
         except exceptions.ClientError as error:
             if operation != "HeadObject" or not errors.is_vague(error):
                 raise

@@ -9,10 +9,9 @@ A crash may leave an upload for a key that is never stored again. A lifecycle ru
 (AbortIncompleteMultipartUpload).
 """
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event, Lock
+from threading import Lock
 
 from backup_agent.core.artifacts.parts import Part
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
@@ -20,12 +19,11 @@ from backup_agent.stores.features import Feature
 from backup_agent.stores.part_body import PartBody, Throttle
 from backup_agent.stores.s3.bucket import DENIED, EXISTS, GONE, UNCONDITIONAL, Bucket, Response
 from backup_agent.stores.s3.conditions import creates_conditionally
+from backup_agent.stores.s3.connections import Flight
 from backup_agent.stores.s3.errors import code_of, lacks
+from backup_agent.stores.s3.line import ANSWER, STALL
 from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.store import Permit, Progress
-
-SENDERS = 2
-"""Number of parts sent at a time. With one, each part costs a round trip of waiting; more than two gain nothing."""
 
 
 class Sending:
@@ -48,7 +46,6 @@ class Sending:
         self._progress = progress
         self._permit = permit
         self._progress_lock = Lock()
-        self._stop = Event()
 
     def send(self) -> None:
         """Send the file. The caller must then check the stored object: a write may fail although it was carried out."""
@@ -68,7 +65,7 @@ class Sending:
                 "PutObject",
                 self._upload.key,
                 EXISTS,
-                Body=self._body(part) if part.size else b"",
+                Body=self.body(part) if part.size else b"",
                 digests=self._upload.digests_of(part),
                 **condition,
             )
@@ -92,27 +89,23 @@ class Sending:
 
     def _send_parts(self, upload_id: str, sent: dict[int, Response]) -> None:
         """Send the parts that are not in `sent` yet, and add them there."""
-        with ThreadPoolExecutor(SENDERS) as pool:
-            sending = {
-                part.number: pool.submit(self._send_part, upload_id, part)
-                for part in self._upload.parts
-                if part.number not in sent
-            }
-            try:
-                for number, future in sending.items():
-                    sent[number] = future.result()
-            finally:
-                self._stop.set()  # if a part has failed, the others need not go on
-                pool.shutdown(wait=False, cancel_futures=True)
+        missing = [part for part in self._upload.parts if part.number not in sent]
+        try:
+            answers = self._bucket.carry(_PartRequest(self, upload_id, part) for part in missing)
+            sent.update(zip((part.number for part in missing), answers, strict=True))
+        finally:
+            self._upload.stop.set()  # if a part has failed, no thread may read the file any more
 
-    def _send_part(self, upload_id: str, part: Part) -> Response:
+    def send_part(self, upload_id: str, part: Part, body: PartBody) -> Response:
+        """Send one part, once."""
         with self._explaining_mismatch(part):
-            answer = self._bucket.call(
+            answer, _ = self._bucket.once(
                 "UploadPart",
                 self._upload.key,
+                (),
                 UploadId=upload_id,
                 PartNumber=part.number,
-                Body=self._body(part),
+                Body=body,
                 digests=self._upload.digests_of(part),
             )
         self._check_if_not_compared(answer, part)
@@ -198,7 +191,8 @@ class Sending:
                 raise
             self._bucket.features.note(Feature.UPLOAD_LISTS, has=False, how=error.failure.error)
 
-    def _body(self, part: Part) -> PartBody:
+    def body(self, part: Part, on_read: Callable[[int], None] = lambda _left: None) -> PartBody:
+        """Return the body of the request that sends a part; see `PartBody` for `on_read`."""
         upload = self._upload
         return PartBody(
             upload.source,
@@ -206,7 +200,8 @@ class Sending:
             part,
             progress=self._report,
             throttle=self._throttle,
-            stop=self._stop,
+            stop=upload.stop,
+            on_read=on_read,
             sha256=upload.digests_of(part).sha256,
         )
 
@@ -240,3 +235,27 @@ class Sending:
                 f"{error}; the file is unchanged",
                 "bytes were altered between the volume and the store; the copy is retried",
             ) from error
+
+
+class _PartRequest:
+    """The sending of one part. If it is sent again, then with the same body, which counts the progress once."""
+
+    def __init__(self, sending: Sending, upload_id: str, part: Part) -> None:
+        self._sending = sending
+        self._upload_id = upload_id
+        self._part = part
+        self._body: PartBody | None = None
+        self._flight: Flight | None = None
+
+    def __call__(self, flight: Flight) -> Response:
+        self._flight = flight
+        self._body = self._body or self._sending.body(self._part, self._moved)
+        self._body.seek(0)
+        try:
+            return self._sending.send_part(self._upload_id, self._part, self._body)
+        finally:
+            flight.within(float("inf"))
+
+    def _moved(self, left: int) -> None:
+        if self._flight is not None:
+            self._flight.within(STALL if left else ANSWER)

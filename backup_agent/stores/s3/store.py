@@ -2,20 +2,21 @@
 
 An answer of 200 is not enough: HEAD must return the right size and digest. If the store has no digest (some lack S3's
 checksums), ranges of the object are read back and compared with the file. boto3's transfer manager is not used, since
-it can neither resume an upload nor send a checksum that is already known. Failed requests are retried by boto3 only.
+it can neither resume an upload nor send a checksum that is already known. Failed requests are retried by boto3, except
+parts and ranges, several of which are under way at a time: the line (s3/line.py) retries these.
 """
 
 import hashlib
 import io
 import os
 from base64 import b64decode
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from backup_agent.core.artifacts.parts import whole_digest
+from backup_agent.cgroup import memory_limit
+from backup_agent.core.artifacts.parts import in_flight, whole_digest
 from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.durable import LIMIT
@@ -25,6 +26,7 @@ from backup_agent.stores.part_body import Throttle
 from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket
 from backup_agent.stores.s3.conditions import creates_conditionally, swaps_conditionally
 from backup_agent.stores.s3.digests import whole
+from backup_agent.stores.s3.reading import open_object
 from backup_agent.stores.s3.sending import Sending
 from backup_agent.stores.s3.upload import Upload
 from backup_agent.stores.source import open_source
@@ -36,9 +38,6 @@ from backup_agent.stores.store import (
     StoredObject,
     VersionedObject,
 )
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 _BLOCK = 1024 * 1024
 _READ_BACK = 16
@@ -71,9 +70,15 @@ class S3Store:
         name: str = "s3",
         single_writer: bool = False,
         features: StoreFeatures | None = None,
+        parallel_parts: int | None = None,
     ) -> None:
-        """`features` has the known features of the store. Without it, they are found out again."""
+        """`features` has the known features of the store. Without it, they are found out again.
+
+        `parallel_parts` is the number of parts that are sent at a time; by default it depends on the memory.
+        """
         self.name = name
+        room = in_flight(memory_limit())
+        width = parallel_parts or room
         self.single_writer = single_writer
         self._throttle = Throttle(bandwidth) if bandwidth else None
         self._bucket = Bucket(
@@ -86,6 +91,8 @@ class S3Store:
             ca_file=ca_file,
             options=put_options or {},
             features=features or StoreFeatures(),
+            width=width,
+            ranges=min(width, room),
         )
 
     @property
@@ -185,13 +192,7 @@ class S3Store:
     def open(self, key: str) -> io.BufferedIOBase:
         """Return an artifact's file for reading from its start."""
         parts_of(key)
-        answer = self._bucket.call("GetObject", key)
-        body = answer["Body"]
-        with ExitStack() as stack:
-            stack.callback(body.close)
-            self._bucket.etag(answer, key)  # raises for the page of a proxy, which has no ETag
-            stack.pop_all()
-        return io.BufferedReader(_Download(body, lambda: self._bucket.classified("GetObject", key)), _BLOCK)
+        return io.BufferedReader(open_object(self._bucket, key), _BLOCK)
 
     def stat(self, key: str) -> StoredObject | None:
         """Return the object under a key, with the store's own digest, or None if there is none.
@@ -285,29 +286,6 @@ class S3Store:
             f"{self._bucket.where(upload.key)} is not what was sent: {found}",
             "the store, or a proxy before it, alters objects; no record names this object: inspect it, and delete it",
         )
-
-
-class _Download(io.RawIOBase):
-    """The body of an object. Errors of reading it are raised as errors of a store."""
-
-    def __init__(self, body: io.IOBase, classified: Callable[[], AbstractContextManager[None]]) -> None:
-        super().__init__()
-        self._body: Any = body
-        self._classified = classified
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer") -> int:
-        view = memoryview(buffer)
-        with self._classified():
-            content: bytes = self._body.read(len(view))
-        view[: len(content)] = content
-        return len(content)
-
-    def close(self) -> None:
-        self._body.close()
-        super().close()
 
 
 def _digest_in(head: dict[str, Any]) -> str | None:

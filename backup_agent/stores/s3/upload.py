@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from backup_agent.core.artifacts.parts import Part, composite_digest, cut, part_size, whole_digest
@@ -19,6 +20,8 @@ class Upload:
         self.source = source
         self.descriptor = descriptor
         self.file = file
+        self.stop = Event()
+        """Ends whatever reads the file: an upload that has failed leaves threads behind for a moment."""
         self.parts = cut(file.size, file.part_size or part_size(file.size))
         # The digests of the parts were computed when the artifact was read back. If `file` has none, the source is read
         # once more.
@@ -66,7 +69,7 @@ class Upload:
         return digests
 
     def _hash(self, part: Part, digest: "hashlib._Hash", *others: "hashlib._Hash") -> str:
-        body = PartBody(self.source, self.descriptor, part, progress=lambda _: None)
+        body = PartBody(self.source, self.descriptor, part, progress=lambda _: None, stop=self.stop)
         try:
             while block := body.read():
                 for each in (digest, *others):
