@@ -63,7 +63,8 @@ def progress(answer: Answer) -> str:
         return ""
     total = f" of {printing.size(facts['total'])}" if "total" in facts else ""
     read = f"{facts['read']} of {facts['artifacts']} artifacts, " if "artifacts" in facts else ""
-    return read + printing.size(facts["bytes"]) + total
+    left = "" if read else printing.time_left(facts.get("estimated_seconds"))
+    return read + printing.size(facts["bytes"]) + total + left
 
 
 def _ahead(facts: dict[str, Any]) -> str:

@@ -110,6 +110,15 @@ def age(span: timedelta) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def time_left(seconds: float | None) -> str:
+    """Return the estimated rest of a stage, to be appended to its progress; empty if it is not known.
+
+    >>> time_left(90.5), time_left(None)
+    (', about 1m 30s left', '')
+    """
+    return "" if seconds is None else f", about {age(timedelta(seconds=seconds))} left"
+
+
 def moment(when: datetime) -> str:
     """Return a time in UTC, to the second.
 

@@ -136,6 +136,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     yield f"queue: {printing.counted(status['queue_depth'], 'request', 'requests')}{oldest}"
     for run in status["running"]:
         done = f", {printing.size(run['bytes'])}" if "bytes" in run else ""
+        done += printing.time_left(run.get("estimated_seconds"))
         what = database_key(run["set"], run["database"]) if "database" in run else run.get("destination", "")
         words = " ".join(word for word in (run["kind"], what, run.get("stage", "")) if word)
         yield f"running: {words}, for {run['seconds']:.0f} s{done}"

@@ -31,6 +31,10 @@ class EventWriter:
         self._last = 0.0
         self.result: Result | None = None
         """The result of the task, once it is written."""
+        self._done = 0
+        self._total: int | None = None
+        self._counted_from = (0.0, 0)
+        """Monotonic time, and the bytes that were done then: a resumed upload begins with those that it finds."""
 
     def tell(self, event: ChildEvent) -> None:
         """Write one event."""
@@ -48,9 +52,19 @@ class EventWriter:
     def progress(self, done: int, total: int | None = None) -> None:
         """Write how many bytes of the stage are done."""
         now = time.monotonic()
+        if total != self._total or done < self._done:
+            self._total, self._counted_from = total, (now, done)
+        self._done = done
         if now - self._last >= PROGRESS_SECONDS:
             self._last = now
-            self.tell(Progress(bytes=done, total=total))
+            self.tell(Progress(bytes=done, total=total, estimated_seconds=self._estimated(now)))
+
+    def _estimated(self, now: float) -> float | None:
+        """Return the seconds that the rest takes at the rate until now; None if too little is known."""
+        since, before = self._counted_from
+        if self._total is None or now - since < PROGRESS_SECONDS or self._done <= before:
+            return None
+        return round((self._total - self._done) * (now - since) / (self._done - before), 1)
 
 
 T = TypeVar("T", bound=Task)

@@ -117,6 +117,7 @@ def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunS
                 stage=run.stage,
                 bytes=run.bytes,
                 total=run.total,
+                estimated_seconds=run.estimated_seconds,
                 seconds=round(monotonic - run.started, 1),
                 attempt=job.attempts + 1 if job else None,
             )

@@ -311,14 +311,14 @@ def test_an_answer_shows_the_result_at_each_place(place: Place, result: PlaceRes
 
 
 def test_an_unfinished_answer_shows_its_stage(place: Place) -> None:
-    progress = {"database": "orders", "bytes": 1024, "total": 4096}
+    progress = {"database": "orders", "bytes": 1024, "total": 4096, "estimated_seconds": 61.0}
     answer = an_answer(id="n", state=State.RUNNING, schedule="nightly", started=TAKEN)
     save(place, answer.model_copy(update={"stage": "copy", "progress": progress}))
 
     out = place.run("show", "n").out
 
     assert "received  2026-11-23T02:00:00Z by schedule nightly\n" in out
-    assert "state     running orders copy 1.0 KiB of 4.0 KiB\n" in out
+    assert "state     running orders copy 1.0 KiB of 4.0 KiB, about 1m 1s left\n" in out
 
 
 def test_an_unreadable_answer_is_an_error_that_names_it(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""A child whose supervisor has gone."""
+"""What a child tells, and a child whose supervisor has gone."""
 
 import signal
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from backup_agent.core.requests.events import Progress, parse
+from backup_agent.jobs.event_writer import EventWriter
 
 CHILD = """
 import sys
@@ -48,3 +51,15 @@ def test_a_child_without_a_supervisor_does_not_clean_up(tmp_path: Path) -> None:
 
     assert child.wait(4) == -signal.SIGKILL
     assert not tidied.exists()
+
+
+def test_the_rest_of_a_resumed_upload_is_estimated_from_what_was_sent_since(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, told = [0.0], []
+    monkeypatch.setattr("backup_agent.jobs.event_writer.time.monotonic", lambda: clock[0])
+    events = EventWriter(lambda line: told.append(parse(line.encode())))
+
+    for clock[0], done in ((100.0, 900), (110.0, 910), (120.0, 950), (130.0, 10), (135.0, 60)):
+        events.progress(done, 1000)
+
+    estimates = [event.estimated_seconds for event in told if isinstance(event, Progress)]
+    assert estimates == [None, 90.0, 20.0, None, 94.0]

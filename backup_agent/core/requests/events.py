@@ -45,6 +45,8 @@ class Progress(ChildEvent):
     event: Literal["progress"] = "progress"
     bytes: int
     total: int | None = None
+    estimated_seconds: float | None = None
+    """Seconds until `total` is reached, at the rate since the first of these bytes."""
 
 
 class Warned(ChildEvent):

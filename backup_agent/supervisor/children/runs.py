@@ -82,6 +82,8 @@ class Run:
     stage: str | None = None
     bytes: int | None = None
     total: int | None = None
+    estimated_seconds: float | None = None
+    """Until the stage ends."""
     result: Result | None = None
     """The event that reports the outcome; None until it arrives."""
     ending: Reason | None = None
@@ -182,9 +184,9 @@ class Runs:
         run = self._runs[name]
         match event:
             case StageBegun():
-                run.stage, run.bytes, run.total = event.stage, None, None
+                run.stage, run.bytes, run.total, run.estimated_seconds = event.stage, None, None, None
             case Progress():
-                run.bytes, run.total = event.bytes, event.total
+                run.bytes, run.total, run.estimated_seconds = event.bytes, event.total, event.estimated_seconds
             case _:
                 assert_never(event)
 

@@ -23,6 +23,7 @@ class RunStatus(Value):
     stage: str | None = None
     bytes: int | None = None
     total: int | None = None
+    estimated_seconds: float | None = Field(default=None, description="until the stage ends")
     seconds: float
     attempt: int | None = None
 

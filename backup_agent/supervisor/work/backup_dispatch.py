@@ -231,6 +231,7 @@ class BackupDispatch:
                 for key, value in (
                     ("bytes", run.bytes),
                     ("total", run.total),
+                    ("estimated_seconds", run.estimated_seconds),
                     ("seconds", round(time.monotonic() - run.started, 1)),
                 )
                 if value is not None
