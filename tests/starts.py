@@ -104,9 +104,10 @@ PROCESSES = {
         "import backup_agent.jobs.backup",
     ),
     "copy": Start({**_MODELS, **_POOL, "subprocess": "it starts copies that follow"}, "import backup_agent.jobs.copy"),
-    "copy, its store open": Start(
+    "destination": Start(_MODELS, "import backup_agent.jobs.destination"),
+    "destination, copying": Start(
         {**_MODELS, **_POOL, **_BOTO3, "subprocess": "it starts copies that follow"},
-        "import backup_agent.jobs.copy\n"
+        "import backup_agent.jobs.destination, backup_agent.jobs.copy\n"
         "from backup_agent.catalog.place import destinations\n"
         "from backup_agent.settings.model import Settings\n"
         "import sys\n"

@@ -52,6 +52,13 @@ def test_the_idle_agent_is_measured() -> None:
     assert re.search(r"processor \d+\.\d+ % of a core", printed)
 
 
+def test_the_start_of_a_command_is_measured() -> None:
+    printed = run("starts.py", *HERE, "--rounds", "1", "--only", "status")
+
+    assert re.search(r"(?m)^backup-agent status +\d\.\d{3} +0\.25 +\d+\.\d +\d+$", printed)
+    assert "backup-agent status: click: the command line; http.client: " in printed
+
+
 def test_the_start_with_many_records_is_measured() -> None:
     printed = run("start.py", *HERE, "--records", "40", "--databases", "2")
 
