@@ -1,6 +1,7 @@
 """The queue of backups: attempts, verdicts, positions, cancelling and expiry."""
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,6 +61,11 @@ class World:
             self.backups.expire(answer, now)
 
     def told(self, identity: str) -> dict[str, Any]:
+        """Return what clients read of a request, once all changes are published."""
+        self.requests.show_due(math.inf)
+        return self.published(identity)
+
+    def published(self, identity: str) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((self.folder / "answers" / f"{identity}.json").read_text())
         return content
 
@@ -135,6 +141,7 @@ def test_a_verdict_that_cannot_be_written_is_written_later(world: World) -> None
     world.accept("one")
     world.select("orders")
     run = world.start()
+    assert world.told("one")["state"] == "running"
     answers = world.folder / "answers"
     answers.rename(world.folder / "elsewhere")
     world.backups.ended(run, DONE, NOW)
@@ -203,6 +210,36 @@ def test_answers_show_positions_that_move_up(world: World) -> None:
     world.cancel("a")
 
     assert [world.told(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
+
+
+def test_an_answer_is_published_every_two_seconds_until_it_is_final(world: World) -> None:
+    """However many databases a request has, and however many stages: the answer may have a megabyte."""
+    published: list[dict[str, Any]] = []
+    publish = world.spool.publish
+
+    def note(answer: Answer) -> None:
+        publish(answer)
+        published.append(world.published("one"))
+
+    world.accept("one")
+    world.select("orders", "neo4j")
+    world.told("one")
+    world.spool.publish = note  # type: ignore[method-assign]  # to see each publication
+    run = world.start()
+    for stage in ("connecting", "copy", "verify"):
+        world.backups.tell(run, stage, {"bytes": 7})
+    assert published == []
+    (moment,) = world.requests.show_moments()
+    world.requests.show_due(moment - 0.1)
+    assert published == []
+    world.requests.show_due(moment)
+
+    assert [(one["state"], one["stage"]) for one in published] == [("running", "verify")]
+    assert world.requests.show_moments() == []
+    world.backups.ended(run, DONE, NOW)
+    world.backups.ended(world.start(), DONE, NOW)
+    assert [one["state"] for one in published[1:]] == ["succeeded"]
+    assert world.requests.show_moments() == []
 
 
 def test_cancelling_a_running_request_returns_its_runs_and_starts_no_more(world: World) -> None:

@@ -13,7 +13,7 @@ from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.neo4j.topology import Copy
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import TopologyRows, TopologyTold
-from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.discovery import FRESH_SECONDS, SELECTED_SECONDS, Discovery
 
 TOPOLOGY = {"seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {}}
 
@@ -94,3 +94,24 @@ def test_refused_names_are_counted_and_logged_once(tmp_path: Path) -> None:
 
     assert (known.refused, known.notes) == (2, ("2 names refused",))
     assert [line["notes"] for line in logged if line["event"] == "topology incomplete"] == [("2 names refused",)]
+
+
+def test_an_answer_is_used_longer_for_databases_that_are_selected_already(tmp_path: Path) -> None:
+    known = Discovery(tmp_path)
+    answer(known, "orders")
+    at = [2.0, FRESH_SECONDS + 2, SELECTED_SECONDS + 2]
+
+    assert [known.fresh(now) for now in at] == [True, False, False]
+    assert [known.serves(now) for now in at] == [True, True, False]
+    known.outlive()
+    assert [known.serves(now) for now in at] == [True, False, False]
+    answer(known, "orders")
+    assert [known.serves(now) for now in at] == [True, True, False]
+
+
+def test_a_failed_query_is_not_used_longer_for_any_database(tmp_path: Path) -> None:
+    known = Discovery(tmp_path)
+    answer(known, "orders")
+    known.fail(SILENT, 1.0)
+
+    assert [known.serves(now) for now in (2.0, FRESH_SECONDS + 2)] == [True, False]

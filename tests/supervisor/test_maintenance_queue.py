@@ -31,6 +31,9 @@ class Ledger(Spool):
     def save(self, answer: Answer) -> None:
         self.kept.append(answer)
 
+    def publish(self, answer: Answer) -> None:
+        """Publish nothing."""
+
 
 def queue(answered: list[Answer], ledger: Ledger | None = None) -> MaintenanceQueue:
     """Return a queue for the volume and one destination, which appends its final answers to a list."""

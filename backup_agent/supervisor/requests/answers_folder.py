@@ -67,7 +67,8 @@ class AnswersFolder:
 
         If `names` is given, write beside these dropped files only: a request that is sent often has many files.
         """
-        self._write(self.by_id / f"{answer.id}.json", answer)
+        content = answer.to_json()
+        self._write(self.by_id / f"{answer.id}.json", answer, content)
         for name in answer.files if names is None else names:
             newest = self._newest_of(name)
             if answer.id != newest.id and answer.intake < newest.intake:
@@ -77,25 +78,22 @@ class AnswersFolder:
                 self._legacy(answer)
             self._newest[name] = _Newest(max(answer.intake, newest.intake), answer.id, answer.state.final)
             if answer.state is not State.REJECTED:
-                self.write_beside(name, answer)
+                self._write(self.folder / answer_name(name), answer, content)
 
     def _legacy(self, answer: Answer) -> None:
         """Write the state of a final answer to `backup.status`, in the words of the agent's predecessor."""
         word = LEGACY_WORD.get(answer.state)
         if word is not None:
-            self._write(self.folder / LEGACY_STATUS, answer, word.encode() + b"\n")
+            self._write(self.folder / LEGACY_STATUS, answer, word.encode() + b"\n", sync=False)
 
     def write_beside(self, name: str, answer: Answer) -> None:
         """Write the answer beside the dropped file."""
-        self._write(self.folder / answer_name(name), answer)
+        self._write(self.folder / answer_name(name), answer, answer.to_json())
 
-    def _write(self, path: Path, answer: Answer, content: bytes | None = None) -> None:
+    def _write(self, path: Path, answer: Answer, content: bytes, *, sync: bool = True) -> None:
         """Write one file of an answer. If its name cannot be used, log that: the other files have the answer, too."""
         try:
-            write = partial(
-                durable.write, path, content or answer.to_json(), sync=content is None and _for_good(answer)
-            )
-            self._reserve.insist(write)
+            self._reserve.insist(partial(durable.write, path, content, sync=sync and _for_good(answer)))
         except OSError as error:
             if error.errno not in NAME_IS_TAKEN:
                 raise

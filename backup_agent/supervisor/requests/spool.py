@@ -213,10 +213,15 @@ class Spool:
         return TakenFile(answer, new=True)
 
     def save(self, answer: Answer) -> None:
-        """Write an answer to the ledger, then to the answers, and close its entry if it is final."""
+        """Write an answer to the ledger. If it is final, publish it, then close its entry."""
         self.ledger.write(answer)
+        if answer.state.final:
+            self.publish(answer)
+            self.ledger.close(answer)
+
+    def publish(self, answer: Answer) -> None:
+        """Write an answer where its clients read it."""
         self.answers.publish(answer)
-        self.ledger.close(answer)
 
     def _rename(self, path: Path, target: Path) -> None:
         """Rename a file. The reserve is used if the target folder must grow on a full volume."""

@@ -68,7 +68,8 @@ class BackupDispatch:
         if unselected or any(True for _ in self.backup_queue.waiting_jobs()):
             self.maintenance.give_way()
         if unselected or self._startable():
-            if not self.discovery.fresh(time.monotonic()):
+            now = time.monotonic()
+            if not (self.discovery.fresh(now) if unselected else self.discovery.serves(now)):
                 self.discover()
                 return
             for answer in unselected:
@@ -219,6 +220,8 @@ class BackupDispatch:
             self.maintenance_queue.succeeded(self.maintenance.pruned_places, time.monotonic())
         elif result.reason is Reason.DISK_FULL:
             self.maintenance_queue.hurry(VOLUME, time.monotonic())
+        elif result.outcome is Outcome.FAILED:
+            self.discovery.outlive()
         self.counters.backup(answer, job.database, result, self.settings.declared_sets, now)
         execution = report.execution if report else Execution()
         log_lines.backup_ended(answer, name, job.set, job.database, result, execution).log()

@@ -23,6 +23,9 @@ from backup_agent.core.retention.clock import ClockTime
 FRESH_SECONDS = 30.0
 """How long an answer or a failure is reused, so that a burst of requests does not query the cluster each time."""
 
+SELECTED_SECONDS = 300.0
+"""How long an answer is reused for databases that are selected already. After a failed backup it is FRESH_SECONDS."""
+
 log = structlog.get_logger()
 
 
@@ -48,6 +51,7 @@ class Discovery:
     """How many databases the cluster lists under refused names; None before the first answer."""
     _rows: Rows = field(default_factory=Rows)
     _at: float | None = None
+    _outlived: bool = False
 
     @property
     def up(self) -> bool | None:
@@ -59,8 +63,17 @@ class Discovery:
         self.last = load_topology(self.root)
 
     def fresh(self, monotonic: float) -> bool:
-        """Return whether the last query is recent enough to be used again."""
+        """Return whether the last query is recent enough to select databases."""
         return self._at is not None and monotonic - self._at < FRESH_SECONDS
+
+    def serves(self, monotonic: float) -> bool:
+        """Return whether the last query is recent enough to start backups of selected databases."""
+        answered = self.current is not None and not self._outlived
+        return self.fresh(monotonic) or (answered and self._at is not None and monotonic - self._at < SELECTED_SECONDS)
+
+    def outlive(self) -> None:
+        """Note that a backup has failed: the cluster may have changed since the last query."""
+        self._outlived = True
 
     def doubt(self) -> None:
         """Query again before the next deletion: the clocks disagreed, and one may have been corrected since."""
@@ -89,7 +102,7 @@ class Discovery:
                 self.fail(Failure(Reason.SOURCE_UNREACHABLE, text, HINTS[Reason.INTERNAL]), monotonic)
                 return
             tables = {REACHABLE: []}
-        self._at, self.asked = monotonic, True
+        self._at, self.asked, self._outlived = monotonic, True, False
         self.reachable = dict(tables[REACHABLE])
         if isinstance(event, TopologyTold):
             topology = Topology(

@@ -1,9 +1,11 @@
 """Keep all requests without a final answer, and write their answers.
 
 The ledger in the spool is authoritative. The requests are also kept in memory, to choose the next work. Waiting
-requests for backups are kept as JSON, since there may be thousands of them.
+requests for backups are kept as JSON, since there may be thousands of them. An answer with 1,500 databases has a
+megabyte and changes at each stage of each backup, so it is published at most every few seconds until it is final.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -14,6 +16,9 @@ from backup_agent.core.artifacts.names import DEFAULT_SET, SetName
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.status import log_lines
+
+SHOW_SECONDS = 2.0
+"""Least time between two publications of an answer that is not final. The last change in this time is published."""
 
 log = structlog.get_logger()
 
@@ -30,6 +35,10 @@ class OpenRequests:
         self._serialised_sets: Counter[SetName] = Counter()
         self._deadlines: dict[str, datetime] = {}
         self._unwritten: dict[str, Answer] = {}
+        self._shown: dict[str, float] = {}
+        """Request -> when its answer was last published, in monotonic seconds."""
+        self._unshown: set[str] = set()
+        """Requests whose answer has changed since."""
 
     def __len__(self) -> int:
         return len(self._serialised) + len(self._loaded)
@@ -87,6 +96,8 @@ class OpenRequests:
         if answer.state.final:
             self._loaded.pop(answer.id, None)
             self._deadlines.pop(answer.id, None)
+            self._shown.pop(answer.id, None)
+            self._unshown.discard(answer.id)
         else:
             self._note_deadline(answer)
             self._loaded[answer.id] = answer
@@ -102,12 +113,34 @@ class OpenRequests:
             self._replace(answer.model_copy(update={"files": files}))
 
     def show(self, answer: Answer) -> None:
-        """Publish an answer without writing it to the ledger. A failure is logged and not tried again."""
+        """Publish an answer soon, without writing it to the ledger. A failure is logged and not tried again."""
         self._replace(answer)
+        self._publish_soon(answer)
+
+    def _publish_soon(self, answer: Answer) -> None:
+        if time.monotonic() >= self._shown.get(answer.id, -SHOW_SECONDS) + SHOW_SECONDS:
+            self._publish(answer)
+        else:
+            self._unshown.add(answer.id)
+
+    def _publish(self, answer: Answer) -> None:
+        self._shown[answer.id] = time.monotonic()
+        self._unshown.discard(answer.id)
         try:
-            self._spool.answers.publish(answer)
+            self._spool.publish(answer)
         except OSError as error:
             log.warning("progress not shown", request=answer.id, error=str(error))
+
+    def show_due(self, monotonic: float) -> None:
+        """Publish the answers that have changed and may be published again."""
+        for identity in list(self._unshown):
+            answer = self.find(identity)
+            if answer is not None and monotonic >= self._shown[identity] + SHOW_SECONDS:
+                self._publish(answer)
+
+    def show_moments(self) -> list[float]:
+        """Return the times at which `show_due` has something to do, in monotonic seconds."""
+        return [self._shown[identity] + SHOW_SECONDS for identity in self._unshown]
 
     def _replace(self, answer: Answer) -> None:
         if answer.id in self._serialised:
@@ -119,6 +152,7 @@ class OpenRequests:
         """Write an answer before work on it is started. Raise OSError, with nothing changed, if writing fails."""
         self._spool.save(answer)
         self.hold(answer)
+        self._publish_soon(answer)
 
     def keep(self, answer: Answer) -> None:
         """Write an answer. If that fails, it is logged, and `write_unwritten` tries again."""
@@ -138,16 +172,17 @@ class OpenRequests:
 
     def rewrite(self) -> None:
         """Write all open requests into a new requests folder. Raise OSError if that fails."""
-        for content in self._serialised.values():
-            self._spool.save(Answer.model_validate_json(content))
-        for answer in self._loaded.values():
+        for answer in (*map(Answer.model_validate_json, self._serialised.values()), *self._loaded.values()):
             self._spool.save(answer)
+            self._spool.publish(answer)
         self.write_unwritten()
 
     def _write(self, answer: Answer) -> None:
         self._unwritten.pop(answer.id, None)
         try:
             self._spool.save(answer)
+            if not answer.state.final:
+                self._publish_soon(answer)
         except OSError as error:
             self._unwritten[answer.id] = answer
             log.warning("answer not written", request=answer.id, state=answer.state.value, error=str(error))
