@@ -201,6 +201,7 @@ def answering(place: Place, *changes: Change) -> Iterator[None]:
         for change in changes:
             answer = change(answer)
             spool.save(answer)
+            spool.publish(answer)
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -166,7 +166,7 @@ def test_a_run_whose_child_has_just_died_ends_without_a_verdict(world: World, *,
     try:
         second = world.begin("two")
     finally:
-        os.kill(run.child.pid, signal.SIGKILL)
+        processes.send(run.child.pid, signal.SIGKILL)
     code = world.end("two")
 
     assert code == (-signal.SIGKILL if second.child is run.child else 0)
