@@ -150,7 +150,7 @@ def main() -> None:
         first = start(folder / "first", folder / "volume", interpreter)
         second = start(folder / "second", folder / "volume", interpreter)
         print(machine(interpreter))
-        print(f"{chosen.records} records of {chosen.databases} databases; targets: 5 s, supervisor 60 MiB")
+        print(f"{chosen.records} records of {chosen.databases} databases; targets: 5 s, supervisor 45 MiB")
         print(f"without index: {first}\nwith index: {second}")
 
 
