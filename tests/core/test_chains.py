@@ -19,6 +19,8 @@ from backup_agent.core.artifacts.chains import (
     continues,
     decide,
     everything_needed,
+    histories,
+    history_id,
     holes,
     live_chain,
     parent_of,
@@ -352,7 +354,7 @@ LAW = settings(deadline=None)  # the machine may be busy
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Record]:
+def chained_records(draw: st.DrawFn) -> list[Record]:
     """Fulls and differentials, most of them contiguous, some overlapping or with a hole between them."""
     words: list[str] = []
     last = 0
@@ -368,7 +370,7 @@ def histories(draw: st.DrawFn) -> list[Record]:
 
 
 @LAW
-@given(histories())
+@given(chained_records())
 def test_each_link_starts_where_the_previous_one_ends(history: list[Record]) -> None:
     for chain in chains(history):
         assert chain.full.header.full
@@ -381,7 +383,7 @@ def test_each_link_starts_where_the_previous_one_ends(history: list[Record]) -> 
 
 
 @LAW
-@given(histories(), st.randoms(use_true_random=False))
+@given(chained_records(), st.randoms(use_true_random=False))
 def test_the_order_of_the_records_does_not_matter(history: list[Record], random: Any) -> None:
     shuffled = random.sample(history, len(history))
 
@@ -390,7 +392,7 @@ def test_the_order_of_the_records_does_not_matter(history: list[Record], random:
 
 
 @LAW
-@given(histories(), st.integers(0, 12), st.sampled_from("ab"))
+@given(chained_records(), st.integers(0, 12), st.sampled_from("ab"))
 def test_an_empty_differential_changes_no_chain(history: list[Record], hour: int, database: str) -> None:
     empty = a_record(f"Enew:{database}~{hour}")
 
@@ -401,7 +403,7 @@ def test_an_empty_differential_changes_no_chain(history: list[Record], hour: int
 
 
 @LAW
-@given(histories())
+@given(chained_records())
 def test_every_non_empty_artifact_belongs_to_a_chain_or_is_a_hole(history: list[Record]) -> None:
     in_chains = {member.key for chain in chains(history) for member in chain.records}
     loose = {hole.record.key for hole in holes(history)}
@@ -411,7 +413,7 @@ def test_every_non_empty_artifact_belongs_to_a_chain_or_is_a_hole(history: list[
 
 
 @LAW
-@given(histories())
+@given(chained_records())
 def test_each_link_is_a_possible_parent_of_the_next(history: list[Record]) -> None:
     for chain in chains(history):
         for before, after in zip(chain.records, chain.links, strict=False):
@@ -419,7 +421,7 @@ def test_each_link_is_a_possible_parent_of_the_next(history: list[Record]) -> No
 
 
 @LAW
-@given(histories(), st.integers(1, 20))
+@given(chained_records(), st.integers(1, 20))
 def test_a_differential_that_continues_the_live_chain_becomes_its_end(history: list[Record], length: int) -> None:
     live = live_chain(history)
     if live is None or live.hole or live.full.header.database_id != UUID(DATABASE_IDS["a"]):
@@ -465,3 +467,22 @@ def test_everything_that_a_point_needs_is_returned_parents_first(text: str, poin
     assert " ".join(sorted(key.rpartition("/")[2] for key in needed)) == " ".join(sorted(expected.split()))
     if len(needed) == 2 and "F2" not in expected:
         assert " ".join(key.rpartition("/")[2] for key in needed) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ""),
+        ("F1[1-10] D1[11-20] F2[1-40]", "F1 D1 F2"),
+        ("F1[1-10] F2[1-10]:b D2[11-20]:b", "F1 | F2 D2"),
+        ("F1[1-10]/1.1 D1[11-20]/1.2", "F1 D1"),
+        ("F1[1-10]/1.1 F2[1-10]/2.1 E2/2.1", "F1 | F2 E2"),
+        ("F1[1-10] F2[1-10]:b D1[11-20]", "F2 | F1 D1"),
+    ],
+    ids=["nothing", "one", "another database id", "a newer minor version", "another store", "an old one goes on"],
+)
+def test_the_present_history_is_the_last_one(text: str, expected: str) -> None:
+    found = histories(entries(text))
+
+    assert " | ".join(" ".join(entry.key.rpartition("/")[2] for entry in members) for members in found) == expected
+    assert len({history_id(entry) for members in found for entry in members}) == len(found)

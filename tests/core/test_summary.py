@@ -1,10 +1,12 @@
 """Summaries of the artifacts of a database."""
 
+from uuid import UUID
+
 import pytest
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.summary import summarise
-from tests.builders import OFFSITE, a_record
+from tests.builders import OFFSITE, a_header, a_record
 
 FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 
@@ -34,3 +36,12 @@ def test_an_unsound_artifact_and_its_differentials_belong_to_no_chain() -> None:
 
     assert (found.artifacts, found.newest, found.chain_links) == (3, LATER.key, 1)
     assert found.last_success == {"FULL": FULL.finished, "DIFF": FULL.finished}
+
+
+def test_a_success_before_the_database_was_replaced_does_not_count() -> None:
+    replaced = a_record(3, full=True, header=a_header(3, full=True, database_id=UUID(int=8)))
+
+    found = summarise([FULL, DIFF, LATER, replaced], {}, unsound={replaced.key})
+
+    assert found.last_success == {}
+    assert summarise([FULL, LATER, replaced], {}).last_success["FULL"] == replaced.finished

@@ -8,6 +8,7 @@ differential [0-0] states that there were no new transactions: it may continue a
 it.
 """
 
+import hashlib
 from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -197,6 +198,22 @@ def live_chain(records: Iterable[Member]) -> Chain[Member] | None:
     """Return the chain that the next differential would continue: that of the newest non-empty artifact."""
     found = chains(records)
     return found[-1] if found else None
+
+
+def histories(entries: Iterable[Entry]) -> tuple[tuple[Entry, ...], ...]:
+    """Return the artifacts of each history of one database, the oldest first, and the present history last.
+
+    A database that is replaced or created again begins a new history. The present one has the newest artifact.
+    """
+    found: dict[tuple[str, str], list[Entry]] = {}
+    for entry in reversed(_by_time(entries)):
+        found.setdefault(_history_id(entry), []).append(entry)
+    return tuple(tuple(reversed(members)) for members in reversed(found.values()))
+
+
+def history_id(entry: Entry) -> str:
+    """Return the id of an artifact's history that is shown: eight hexadecimal digits of a SHA-256."""
+    return hashlib.sha256(" ".join(_history_id(entry)).encode()).hexdigest()[:8]
 
 
 def holes(records: Iterable[Member]) -> tuple[Hole[Member], ...]:

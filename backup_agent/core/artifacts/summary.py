@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.chains import Ancestry, as_entry, live_chain
+from backup_agent.core.artifacts.chains import Ancestry, as_entry, histories, live_chain
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import BackupType, Record, Value
@@ -25,7 +25,7 @@ class DatabaseSummary(Value):
     newest: str = Field(description="key of the newest artifact")
     newest_size: int = Field(description="bytes of the newest artifact")
     last_success: dict[str, datetime] = Field(
-        description="FULL or DIFF -> when the newest restorable artifact of that type was finished; "
+        description="FULL or DIFF -> when the newest restorable artifact of that type in the present history was finished; "
         "a FULL counts as both, and a type without such an artifact is absent"
     )
     chain_links: int = Field(description="number of artifacts of the live chain; 0 if there is none")
@@ -43,7 +43,7 @@ def summarise(
     entries = [as_entry(member) for member in members]
     newest = max(entries, key=_age)
     restorable = Ancestry(entries, unsound).roots.keys()
-    points = [entry for entry in entries if entry.key in restorable]
+    points = [entry for entry in histories(entries)[-1] if entry.key in restorable]
     fulls = [entry for entry in points if entry.full]
     chain = live_chain(entry for entry in entries if entry.key not in unsound)
     links = chain.records if chain else ()

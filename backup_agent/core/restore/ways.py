@@ -4,6 +4,7 @@ The facts by version are from Neo4j's manual (seed-from-uri, create-databases, r
 were not run on Neo4j Enterprise by this project.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -55,8 +56,8 @@ class Situation:
     """Whether the last artifact is cut, at a moment or before a transaction."""
 
 
-def way_of(now: Situation) -> Way | Failure:
-    """Return the way of a restore, or why there is none.
+def way_of(now: Situation, wanted: Way | None = None) -> Way | Failure:
+    """Return the way of a restore, or why there is none: the first way that is possible, or the wanted one.
 
     `system` can be restored only whole, and only over the existing one.
     """
@@ -66,20 +67,39 @@ def way_of(now: Situation) -> Way | Failure:
             f"restore plans are known from Neo4j {OLDEST} on, and the servers have {now.version}",
             "see the manual of that version",
         )
-    if now.database == SYSTEM:
-        return _system(now)
-    if not now.cluster:
-        return Way.STANDALONE
-    if now.readable:
-        if now.cut:
-            return Way.SEED if now.version >= SEED_UNTIL else Way.ONE_SERVER
-        return Way.RECREATE if now.replace else Way.SEED
-    if now.cut or now.version < SERVER_SEEDS:
-        return Way.ONE_SERVER
-    return Way.SERVER_RECREATE if now.replace else Way.SERVER_SEED
+    if now.database == SYSTEM and (fault := _system_fault(now)):
+        return fault
+    possible = [way for way, is_possible in WAYS.items() if is_possible(now)]
+    if wanted is None or wanted in possible:
+        return wanted or possible[0]
+    return Failure(
+        Reason.INVALID_REQUEST,
+        f"this restore is not possible by --way {wanted}",
+        f"leave it out, or choose from: {', '.join(possible)}",
+    )
 
 
-def _system(now: Situation) -> Way | Failure:
+def _user_database(now: Situation) -> bool:
+    return now.cluster and now.database != SYSTEM
+
+
+def _server_seeds(now: Situation) -> bool:
+    return _user_database(now) and now.version >= SERVER_SEEDS and not now.cut
+
+
+WAYS: dict[Way, Callable[[Situation], bool]] = {
+    Way.SYSTEM: lambda now: now.database == SYSTEM,
+    Way.STANDALONE: lambda now: now.database != SYSTEM and not now.cluster,
+    Way.RECREATE: lambda now: _user_database(now) and now.readable and now.replace and not now.cut,
+    Way.SEED: lambda now: _user_database(now) and now.readable and (now.version >= SEED_UNTIL or not now.cut),
+    Way.SERVER_RECREATE: lambda now: _server_seeds(now) and now.replace,
+    Way.SERVER_SEED: _server_seeds,
+    Way.ONE_SERVER: _user_database,
+}
+"""Way -> whether it is possible. The first possible way is the one that is planned."""
+
+
+def _system_fault(now: Situation) -> Failure | None:
     if now.cut:
         return Failure(
             Reason.INVALID_REQUEST,
@@ -92,4 +112,4 @@ def _system(now: Situation) -> Way | Failure:
             "system cannot be restored under another name",
             "add --replace: the plan then stops all servers, and replaces system on each of them",
         )
-    return Way.SYSTEM
+    return None
