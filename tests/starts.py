@@ -150,6 +150,7 @@ COMMANDS = {
     "cancel": Start(_SETTINGS, arguments=("cancel", "--help")),
     "list": Start({**_SETTINGS, **_POOL}, arguments=("list",)),
     "show": Start({**_SETTINGS, **_POOL}, arguments=("show", "--help")),
+    "restore": Start({**_SETTINGS, **_POOL}, arguments=("restore", "--help")),
     "catalog": Start(
         {**_SETTINGS, **_POOL, "zstandard": "artifacts that are adopted are read"}, arguments=("catalog", "--help")
     ),

@@ -328,7 +328,6 @@ STORE_KINDS = re.compile(r"\bs3|s3\b|boto|bucket|\baws", re.IGNORECASE)
 
 KINDS_NAMED = {
     "backup_agent/cli/demo.py": "what the demo runs, for a person",
-    "backup_agent/cli/restore_lines.py": "a provider of Neo4j's, by its name",
     "backup_agent/core/artifacts/parts.py": "a file is cut for the upload while it is read, by the limits of S3",
     "backup_agent/core/neo4j/command.py": "variables that are secrets, by their prefixes",
     "backup_agent/core/retention/": "buckets of time, as retention has them",

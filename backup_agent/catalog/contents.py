@@ -243,8 +243,11 @@ def by_database(
                 index.unlink()
 
 
-def of_database(place: Place, set_name: SetName, database: DatabaseName) -> Contents:
-    """Return the contents of one database's folder, without `altered`. The index is read and not updated."""
+def of_database(place: Place, set_name: SetName, database: DatabaseName, *, read_all: bool = False) -> Contents:
+    """Return the contents of one database's folder, without `altered`. The index is read and not updated.
+
+    With `read_all`, all records without a note are read, not only a sample of them.
+    """
     prefix = database_prefix(set_name, database)
     known = lines_of(place.index, prefix)
     listed = (ListedKey(one.key, one.size) for one in place.store.list(prefix))
@@ -253,7 +256,9 @@ def of_database(place: Place, set_name: SetName, database: DatabaseName) -> Cont
         return together(
             Contents(foreign=(one,))
             if isinstance(one, ListedKey)
-            else _contents(place, recognition, one, _records(place, pool, one, known, recognition), {})
+            else _contents(
+                place, recognition, one, _records(place, pool, one, known, recognition, read_all=read_all), {}
+            )
             for one in folders(listed)
         )
 

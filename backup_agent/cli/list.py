@@ -20,6 +20,7 @@ from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.restore.asked import artifact_id
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
 
@@ -85,6 +86,7 @@ def command(
                 "artifacts": [
                     {
                         **record.model_dump(mode="json", by_alias=True),
+                        "id": artifact_id(record.key),
                         "copies": _copies(record, others),
                         "held": record.key in holds,
                         "held_until": _until(holds, record.key),
@@ -165,10 +167,11 @@ def _print(
     if not found:
         printing.line(f"no artifact is recorded at {place}")
         return
-    head = ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "HELD", "FAULT"]
+    head = ["ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "HELD", "FAULT"]
     rows = [
         [
             record.key,
+            artifact_id(record.key),
             record.type.value,
             printing.size(record.size),
             printing.moment(record.header.taken),

@@ -30,6 +30,7 @@ COMMANDS = {
     "status": "Show the state of the running agent.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
+    "restore": "Print the plan of a restore.",
     "catalog": "Compare records with files, and adopt artifacts of other tools.",
     "signing": "Make keys that sign records, and show which keys are trusted.",
     "plan": "Show what retention keeps and deletes, and why.",
@@ -133,18 +134,14 @@ def _code(arguments: list[str] | None) -> int:
         printing.block(text.getvalue().expandtabs(4), err=True)
         return 2
     except SettingsError as error:
-        _complain(str(error), location.hint(error.source))
+        printing.complaint(str(error), location.hint(error.source))
         return 2
     except BackupError as error:
-        _complain(error.failure.error, error.failure.advice)
+        printing.complaint(error.failure.error, error.failure.advice)
         return 4 if error.failure.reason is Reason.FOREIGN_ROOT else 1
     except BrokenPipeError:
         raise
     except OSError as error:
-        _complain(f"{error.filename or 'input or output'}: {error.strerror}")
+        printing.complaint(f"{error.filename or 'input or output'}: {error.strerror}")
         return 1
     return result if isinstance(result, int) else 0
-
-
-def _complain(text: str, hint: str = "") -> None:
-    printing.block(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)

@@ -36,6 +36,11 @@ def block(text: str, *, err: bool = False) -> None:
     click.echo(printable_lines(text.removesuffix("\n")), err=err)
 
 
+def complaint(text: str, hint: str = "") -> None:
+    """Print why a command failed, and what to do, on stderr."""
+    block(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
+
+
 def document(text: str) -> None:
     """Print a document for programs: unchanged, or with unprintable characters as escapes on a terminal."""
     click.echo(printable_lines(text) if sys.stdout.isatty() else text, nl=False)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
@@ -10,11 +9,10 @@ import click
 from backup_agent import durable, quoting
 from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.place import destinations, place_of
-from backup_agent.cli import answers, printing, restore_lines
+from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.named_artifact import artifact_at
 from backup_agent.cli.options import json_option, settings_option
-from backup_agent.cli.restore_source import read_any_record, restorable, seed_for, source_of
+from backup_agent.cli.restore import print_plan
 from backup_agent.core.artifacts.chains import chains
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
@@ -22,16 +20,15 @@ from backup_agent.core.artifacts.records import Definition, Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.requests.answers import Answer
+from backup_agent.core.restore.asked import AskedArtifact, artifact_id
+from backup_agent.core.restore.facts import Wanted
+from backup_agent.restore.finding import Cut, find_artifact, read_any_record
 from backup_agent.settings.model import Settings
-
-ORIGIN_NOT_PROVEN = "# ORIGIN NOT PROVEN: this agent neither wrote nor accepted the records that these lines follow"
 
 
 @click.command()
 @click.argument("what", metavar="ARTIFACT|REQUEST")
-@click.option("--restore", is_flag=True, help="Print the commands that restore this artifact.")
-@click.option("--place", help="--restore: `local` or a destination. Default: the first with the whole chain.")
-@click.option("--neo4j-version", help="--restore: version of the servers that restore. Default: that of the backup.")
+@click.option("--restore", is_flag=True, help="Print the plan that restores this artifact, as `restore` does.")
 @settings_option
 @json_option
 @click.pass_context
@@ -39,21 +36,17 @@ def command(
     context: click.Context,
     what: str,
     restore: bool,
-    place: str | None,
-    neo4j_version: str | None,
     as_json: bool,
 ) -> int:
     """Show one artifact, or the answer to one request.
 
-    Finds an artifact by its key, path or file name, an answer by the id of its request. Reads the files themselves, so
-    it needs neither the agent nor Bolt.
+    Finds an artifact by its key, path, file name or id, an answer by the id of its request. Reads the files themselves,
+    so it needs neither the agent nor Bolt.
     """
     settings = loaded(context).settings
     if restore:
-        return _show_restoring(settings, what, place, neo4j_version, as_json=as_json)
-    if place or neo4j_version:
-        raise click.UsageError("--place and --neo4j-version go with --restore")
-    found = artifact_at(place_of(VOLUME, settings), what)
+        return print_plan(settings, AskedArtifact(what), Cut(), Wanted(), None, None, as_json=as_json)
+    found = find_artifact(place_of(VOLUME, settings), AskedArtifact(what))
     if found is not None:
         _show_record(settings, *found, as_json=as_json)
         return 0
@@ -110,29 +103,12 @@ def _show_record(settings: Settings, folder: Contents, key: str, *, as_json: boo
         printing.facts(_facts(record, chain, copies, hold, fault))
 
 
-def _show_restoring(
-    settings: Settings, what: str, place: str | None, neo4j_version: str | None, *, as_json: bool
-) -> int:
-    """Print the commands that restore an artifact. Raise BackupError if no place has its whole chain."""
-    point = restorable(settings, what, place)
-    version = restore_lines.version_of(point.record, neo4j_version)
-    source = source_of(point.place)
-    found = restore_lines.steps(point.chain, source=source, seed=seed_for(point), version=version)
-    if as_json:
-        facts = {"artifact": point.record.key, "place": point.place.name, "origin_proven": point.proven}
-        printing.as_json({**facts, "version": str(version), "steps": [asdict(step) for step in found]})
-    else:
-        if not point.proven:
-            printing.line(ORIGIN_NOT_PROVEN)
-        printing.block(restore_lines.script(point.record, found, source=source, version=version))
-    return 0 if point.proven else 3
-
-
 def _facts(
     record: Record, chain: list[str], copies: dict[PlaceName, str], hold: Hold | None, fault: str | None
 ) -> Iterator[tuple[str, str]]:
     header = record.header
     yield "artifact", record.key
+    yield "id", artifact_id(record.key)
     if fault:
         yield "fault", f"cannot be restored from the volume: {fault}"
     if hold:

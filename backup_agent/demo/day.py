@@ -167,9 +167,8 @@ def _retention(world: World, report: Report) -> None:
 
 
 def _restore(world: World, report: Report) -> None:
-    report("part", "Restore: the commands that restore a point, made only from its records")
-    records = sorted((world.root / "default" / "customers").glob("*.backup"))
-    _show(world, report, "show", f"default/customers/{records[-1].name}", "--restore")
+    report("part", "Restore: the plan that brings a database back, made only from its records")
+    _show(world, report, "restore", "customers")
 
 
 def _typo(world: World, report: Report) -> None:

@@ -14,15 +14,11 @@ from backup_agent.stores.store import Store
 
 
 @dataclass(frozen=True)
-class RestoreAccess:
-    """How a person and a Neo4j server read the artifacts of a destination; used to print the commands of a restore."""
+class SeedAccess:
+    """How a Neo4j server reads the artifacts of a destination."""
 
     uri: str
-    """The URI prefix of all keys: `<uri>/<key>` is the URI of an artifact, also valid as a seedURI."""
-    fetch: str
-    """The shell command that copies a file. Its arguments, a URI and a folder, are appended."""
-    setup: tuple[str, ...] = ()
-    """Shell lines that are run once before the first copy."""
+    """The prefix of all keys: `<uri>/<key>` is a seedURI."""
     server_needs: tuple[str, ...] = ()
     """What each server needs to read the URI itself."""
 
@@ -36,8 +32,8 @@ class StoreKind(Protocol):
         `features` has the known features of the store. New findings are noted in it.
         """
 
-    def restore_access(self, destination: Destination, cluster: str) -> RestoreAccess:
-        """Return how the artifacts of a destination are read without the agent."""
+    def seed_access(self, destination: Destination, cluster: str) -> SeedAccess:
+        """Return how the servers read the artifacts of a destination."""
 
 
 def kind_of(destination: Destination) -> StoreKind:

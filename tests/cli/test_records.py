@@ -12,6 +12,7 @@ from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
+from backup_agent.core.restore.asked import artifact_id
 from backup_agent.settings.load import load
 from tests import memory
 from tests.builders import SAID, TAKEN, an_answer
@@ -29,7 +30,17 @@ def test_artifacts_are_listed_oldest_first(place: Place) -> None:
     lines = place.run("list").out.splitlines()
 
     assert [line.split()[0] for line in lines] == ["ARTIFACT", full.key, diff.key]
-    facts = [diff.key, "DIFF", str(diff.size), "B", "2026-11-23T03:00:00Z", "11-20", "chain_continues", "-"]
+    facts = [
+        diff.key,
+        artifact_id(diff.key),
+        "DIFF",
+        str(diff.size),
+        "B",
+        "2026-11-23T03:00:00Z",
+        "11-20",
+        "chain_continues",
+        "-",
+    ]
     assert lines[2].split()[: len(facts)] == facts
 
 

@@ -34,7 +34,7 @@ PARTS = [
     "neo4j-admin fails for one database",
     "A bit flips on the disk",
     "Retention would delete more than half",
-    "Restore: the commands",
+    "Restore: the plan",
     "A request with a typo",
     "The state of the agent at the end",
 ]
@@ -137,7 +137,7 @@ def test_with_the_extra_the_demo_copies_to_a_real_s3_server(tmp_path: Path) -> N
     shown = "".join(line["output"] for line in (line["shown"] for line in events if "shown" in line))
     assert "more than max_delete_share (0.5) allows" in shown
     assert "5 deleted" in shown
-    assert "neo4j-admin database restore" in shown
+    assert "CREATE DATABASE `customers-restored` TOPOLOGY" in shown
     assert answers[0]["databases"]["orders"]["copies"] == {"offsite": "stored"}
     assert answers[5]["databases"]["customers"]["copies"] == {"offsite": "owed"}
     assert "SIMULATED" in events[0]["note"]

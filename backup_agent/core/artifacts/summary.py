@@ -25,8 +25,8 @@ class DatabaseSummary(Value):
     newest: str = Field(description="key of the newest artifact")
     newest_size: int = Field(description="bytes of the newest artifact")
     last_success: dict[str, datetime] = Field(
-        description="FULL or DIFF -> when the newest restorable artifact of that type in the present history was finished; "
-        "a FULL counts as both, and a type without such an artifact is absent"
+        description="FULL or DIFF -> when the newest restorable artifact of that type in the present history was "
+        "finished; a FULL counts as both, and a type without such an artifact is absent"
     )
     chain_links: int = Field(description="number of artifacts of the live chain; 0 if there is none")
     chain_size: dict[str, int] = Field(description="FULL or DIFF -> bytes of that type in the live chain")

@@ -4,11 +4,11 @@ from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.s3 import S3Destination
 from backup_agent.stores.features import StoreFeatures
-from backup_agent.stores.kind import RestoreAccess
+from backup_agent.stores.kind import SeedAccess
 from backup_agent.stores.s3.options import check_put_options
 from backup_agent.stores.s3.store import S3Store
 
-__all__ = ["S3Store", "check_put_options", "open_store", "restore_access"]
+__all__ = ["S3Store", "check_put_options", "open_store", "seed_access"]
 
 
 def open_store(name: str, destination: S3Destination, cluster: str, features: StoreFeatures) -> S3Store:
@@ -33,16 +33,13 @@ def open_store(name: str, destination: S3Destination, cluster: str, features: St
     )
 
 
-def restore_access(destination: S3Destination, cluster: str) -> RestoreAccess:
-    """Return how the artifacts in a bucket are read by the AWS command line, and by a Neo4j server."""
-    region, endpoint, ca_file = destination.region, destination.endpoint_url, destination.ca_file
-    options = (("--endpoint-url", endpoint), ("--region", region), ("--ca-bundle", ca_file and str(ca_file)))
-    variables = (("AWS_REGION", region), ("AWS_ENDPOINT_URL_S3", endpoint))
-    return RestoreAccess(
+def seed_access(destination: S3Destination, cluster: str) -> SeedAccess:
+    """Return how a Neo4j server reads the artifacts of a bucket."""
+    variables = (("AWS_REGION", destination.region), ("AWS_ENDPOINT_URL_S3", destination.endpoint_url))
+    return SeedAccess(
         uri=f"s3://{destination.bucket}/{_prefix(destination, cluster)}",
-        fetch=" ".join(("aws s3 cp", *(f"{name} {shell_word(value)}" for name, value in options if value))),
-        setup=("aws configure set default.s3.addressing_style path",) if destination.path_style else (),
         server_needs=(
+            "CloudSeedProvider in dbms.databases.seed_from_uri_providers",
             "credentials that may read and list the bucket",
             *(f"{name}={shell_word(value)}" for name, value in variables if value),
         ),

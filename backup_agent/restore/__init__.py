@@ -1,0 +1,1 @@
+"""Finding restore points at the places, and the facts of their plans."""
