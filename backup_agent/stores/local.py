@@ -158,10 +158,12 @@ class LocalStore:
             except durable.TooLargeError:
                 raise ObjectTooLargeError(self._where(key), limit, _version_of(file)) from None
 
-    def open(self, key: str) -> BufferedIOBase:
-        """Return an artifact's file for reading from its start."""
+    def open(self, key: str, start: int = 0) -> BufferedIOBase:
+        """Return an artifact's file for reading from byte `start`."""
         with self._at(key, "open") as (folder, name):
-            return _open_file(folder, name)
+            file = _open_file(folder, name)
+            file.seek(start)
+            return file
 
     def stat(self, key: str) -> StoredObject | None:
         """Return the object under a key, or None if there is none."""

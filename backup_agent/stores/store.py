@@ -146,8 +146,11 @@ class Store(Protocol):
         """
         ...
 
-    def open(self, key: str) -> BufferedIOBase:
-        """Return an artifact's file, open for reading from its start. Raise as `read` does if it does not exist."""
+    def open(self, key: str, start: int = 0) -> BufferedIOBase:
+        """Return an artifact's file for reading from byte `start`, which may be its end.
+
+        Raise as `read` does if the file does not exist.
+        """
         ...
 
     def stat(self, key: str) -> StoredObject | None:

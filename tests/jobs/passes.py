@@ -83,8 +83,8 @@ class Blocks(LocalStore):
         super().__init__(root, "local")
         self.bad = set(bad)
 
-    def open(self, key: str) -> Any:
+    def open(self, key: str, start: int = 0) -> Any:
         if key not in self.bad:
-            return super().open(key)
+            return super().open(key, start)
         with self._classified("open", key):
             raise OSError(errno.EIO, "Input/output error")

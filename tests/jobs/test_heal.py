@@ -98,10 +98,10 @@ def test_what_is_archived_heals_nothing_and_is_not_healed(world: World, archived
     inner = world.stores[archived]
 
     class Glacier(FaultyStore):
-        def open(self, key: str) -> Any:
+        def open(self, key: str, start: int = 0) -> Any:
             if key.endswith(".backup"):
                 raise PermanentError(Reason.ARCHIVED, f"{archived}: {key}: InvalidObjectState")
-            return super().open(key)
+            return super().open(key, start)
 
     world.stores[archived] = Glacier(inner)
     told = world.verify("local", heal=True, artifact=record.key)
@@ -283,9 +283,9 @@ def test_cancelled_healing_keeps_the_mark_and_the_copy(world: World, place: str)
     class Cancelling(FaultyStore):
         """Cancels the pass as soon as the copy is opened."""
 
-        def open(self, key: str) -> BufferedIOBase:
+        def open(self, key: str, start: int = 0) -> BufferedIOBase:
             cancel.set()
-            return super().open(key)
+            return super().open(key, start)
 
     world.stores[other] = Cancelling(world.stores[other])
     told = world.verify(place, heal=True, cancel=cancel)

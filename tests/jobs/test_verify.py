@@ -72,10 +72,10 @@ def test_an_artifact_that_cannot_be_read_is_not_marked_as_damaged(tmp_path: Path
     record = put(tmp_path)
 
     class Failing(LocalStore):
-        def open(self, key: str) -> Any:
+        def open(self, key: str, start: int = 0) -> Any:
             if key.endswith(".backup"):
                 raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: input/output error")
-            return super().open(key)
+            return super().open(key, start)
 
     told = verify(tmp_path, Failing(tmp_path, "local"))
 
@@ -370,12 +370,12 @@ class Ending(LocalStore):
         super().__init__(root, "local")
         self.cancel, self.after = cancel, after
 
-    def open(self, key: str) -> Any:
+    def open(self, key: str, start: int = 0) -> Any:
         if key.endswith(".backup"):
             self.after -= 1
             if self.after < 0:
                 self.cancel.set()
-        return super().open(key)
+        return super().open(key, start)
 
 
 @pytest.mark.parametrize("ended", ["time", "backup"])
@@ -459,10 +459,10 @@ def test_a_place_that_is_down_ends_a_request_for_all_with_a_report(tmp_path: Pat
     records = [put(tmp_path, hour) for hour in range(6)]
 
     class Down(LocalStore):
-        def open(self, key: str) -> Any:
+        def open(self, key: str, start: int = 0) -> Any:
             if key.endswith(".backup"):
                 raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
-            return super().open(key)
+            return super().open(key, start)
 
     told = verify(tmp_path, Down(tmp_path, "local"), request="v", all=True)
 
@@ -474,10 +474,10 @@ def test_an_archived_artifact_is_a_warning(tmp_path: Path) -> None:
     frozen, sound = put(tmp_path), put(tmp_path, 1)
 
     class Glacier(LocalStore):
-        def open(self, key: str) -> Any:
+        def open(self, key: str, start: int = 0) -> Any:
             if key == frozen.key:
                 raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
-            return super().open(key)
+            return super().open(key, start)
 
     told = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
 
@@ -490,10 +490,10 @@ def test_any_number_of_archived_artifacts_keeps_no_other_from_being_read(tmp_pat
     frozen, sound = [put(tmp_path, hour) for hour in range(6)], put(tmp_path, 6)
 
     class Glacier(LocalStore):
-        def open(self, key: str) -> Any:
+        def open(self, key: str, start: int = 0) -> Any:
             if key in {record.key for record in frozen}:
                 raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
-            return super().open(key)
+            return super().open(key, start)
 
     told = verify(tmp_path, Glacier(tmp_path, "local"))
 
@@ -506,10 +506,10 @@ def test_a_request_at_a_place_where_all_is_archived_fails(tmp_path: Path) -> Non
     put(tmp_path)
 
     class Glacier(LocalStore):
-        def open(self, key: str) -> Any:
+        def open(self, key: str, start: int = 0) -> Any:
             if key.endswith(".backup"):
                 raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
-            return super().open(key)
+            return super().open(key, start)
 
     told = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
 

@@ -117,8 +117,8 @@ class FaultyStore:
     def read(self, key: str, limit: int) -> bytes:
         return self._call("read", lambda: self.inner.read(key, limit))
 
-    def open(self, key: str) -> BufferedIOBase:
-        return self._call("open", lambda: self.inner.open(key))
+    def open(self, key: str, start: int = 0) -> BufferedIOBase:
+        return self._call("open", lambda: self.inner.open(key, start))
 
     def stat(self, key: str) -> StoredObject | None:
         return self._call("stat", lambda: self.inner.stat(key))

@@ -91,13 +91,13 @@ class MemoryStore:
             raise self._absent(key)
         return seen.content
 
-    def open(self, key: str) -> io.BufferedIOBase:
-        """Return an artifact's file for reading from its start."""
+    def open(self, key: str, start: int = 0) -> io.BufferedIOBase:
+        """Return an artifact's file for reading from byte `start`."""
         parts_of(key)
         with self._lock:
             if key not in self._objects:
                 raise self._absent(key)
-            return io.BytesIO(self._objects[key])
+            return io.BytesIO(self._objects[key][start:])
 
     def _absent(self, key: str) -> PermanentError:
         return PermanentError(Reason.NOT_FOUND, f"{self.name}: there is no {key}")

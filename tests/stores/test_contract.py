@@ -420,6 +420,15 @@ def test_an_object_is_read_in_pieces_from_its_start(store: Store, tmp_path: Path
     assert [len(piece) for piece in pieces] == [7, 2 * MIB, MIB - 2, 0]
 
 
+@pytest.mark.parametrize("start", [1, MIB, MIB + 1, 3 * MIB, 6 * MIB + 4, 6 * MIB + 5])
+def test_an_object_is_read_from_any_byte_on(store: Store, tmp_path: Path, start: int) -> None:
+    file = make(tmp_path / "source", 6 * MIB + 5)
+    store.put_artifact(KEY, tmp_path / "source", file, ignore)
+
+    with store.open(KEY, start) as content:
+        assert content.read() == (tmp_path / "source").read_bytes()[start:]
+
+
 def test_a_store_has_a_name_for_its_messages(store: Store) -> None:
     with pytest.raises(BackupError) as refused:
         store.read(KEY, LIMIT)

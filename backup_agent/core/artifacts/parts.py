@@ -66,15 +66,17 @@ def in_flight(memory: int | None) -> int:
     return min(MOST_IN_FLIGHT, max(FEWEST_IN_FLIGHT, memory // IN_FLIGHT_SHARE // IN_FLIGHT_MEMORY))
 
 
-def ranges(size: int) -> tuple[Part, ...]:
-    """Divide an object of `size` bytes into the ranges in which it is read: a small one, then equal ones.
+def ranges(size: int, start: int = 0) -> tuple[Part, ...]:
+    """Divide an object of `size` bytes, from byte `start` on, into the ranges in which it is read.
 
-    >>> [part.size // MIB for part in ranges(10 * MIB)]
-    [1, 4, 4, 1]
+    A small range is followed by equal ones.
+
+    >>> [part.size // MIB for part in ranges(10 * MIB)], ranges(10 * MIB, 9 * MIB)
+    ([1, 4, 4, 1], (Part(number=1, offset=9437184, size=1048576),))
     """
-    first = Part(1, 0, min(FIRST_RANGE, size))
-    rest = cut(size - first.size, RANGE)
-    return (first, *(Part(part.number + 1, part.offset + first.size, part.size) for part in rest))
+    first = Part(1, start, min(FIRST_RANGE, size - start))
+    behind = start + first.size
+    return (first, *(Part(part.number + 1, part.offset + behind, part.size) for part in cut(size - behind, RANGE)))
 
 
 def whole_digest(sha256: str) -> str:

@@ -7,7 +7,7 @@ requested beyond the first one, of 1 MiB, before its bytes have been used.
 
 import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,33 +29,35 @@ _NO_SUCH_RANGE = ("InvalidRange", "416")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
-def open_object(bucket: Bucket, key: str) -> io.RawIOBase:
-    """Return an object for reading from its start. Raise PermanentError, reason `not_found`, if it does not exist."""
-    opening = _Opening(bucket, key)
+def open_object(bucket: Bucket, key: str, start: int = 0) -> io.RawIOBase:
+    """Return an object for reading from byte `start`. Raise PermanentError (`not_found`) if it does not exist."""
+    opening = _Opening(bucket, key, start)
     if (first := bucket.persist(opening.first_range)) is not None:
-        return _Ranges(bucket, key, first, opening.size, opening.etag)
-    # An empty object has no range, and some stores ignore ranges.
+        return _Ranges(bucket, key, first, ranges(opening.size, start)[1:], opening)
+    # There is no range at the end of an object, and some stores ignore ranges.
     answer = bucket.call("GetObject", key)
     with ExitStack() as stack:
         stack.callback(answer["Body"].close)
         bucket.etag(answer, key)  # raises for the page of a proxy, which has no ETag
         stack.pop_all()
-    return _Whole(answer["Body"], lambda: bucket.classified("GetObject", key))
+    return _Whole(answer["Body"], lambda: bucket.classified("GetObject", key), start)
 
 
 class _Opening:
     """The request for the first range, which tells size and ETag of the object."""
 
-    def __init__(self, bucket: Bucket, key: str) -> None:
+    def __init__(self, bucket: Bucket, key: str, start: int) -> None:
         self._bucket = bucket
         self._key = key
+        self._start = start
         self.size = 0
         self.etag = ""
 
     def first_range(self, flight: Flight) -> memoryview | None:
         """Return the first bytes of the object; None if the object is empty or the store ignores ranges."""
         flight.within(ANSWER)
-        answer, refused = self._bucket.once("GetObject", self._key, _NO_SUCH_RANGE, Range=f"bytes=0-{FIRST_RANGE - 1}")
+        first = _range_of(Part(1, self._start, FIRST_RANGE))
+        answer, refused = self._bucket.once("GetObject", self._key, _NO_SUCH_RANGE, Range=first)
         if refused:
             return None
         with closing(answer["Body"]):
@@ -64,7 +66,7 @@ class _Opening:
             if found is None:
                 return None
             self.size = int(found[3])
-            part = ranges(self.size)[0]
+            part = ranges(self.size, self._start)[0]
             view = memoryview(bytearray(part.size))
             _fill(self._bucket, self._key, answer, part, self.size, view, flight)
         return view
@@ -73,16 +75,15 @@ class _Opening:
 class _Ranges(io.RawIOBase):
     """The bytes of an object in order, read in ranges."""
 
-    def __init__(self, bucket: Bucket, key: str, first: memoryview, size: int, etag: str) -> None:
+    def __init__(self, bucket: Bucket, key: str, first: memoryview, rest: Iterable[Part], opening: _Opening) -> None:
         super().__init__()
         self._bucket = bucket
         self._key = key
-        self._size = size
-        self._etag = etag
-        self._condition = {"IfMatch": etag}
+        self._size = opening.size
+        self._etag = opening.etag
+        self._condition = {"IfMatch": opening.etag}
         self._unread = first
         self._buffers: dict[int, memoryview] = {}
-        rest = ranges(size)[1:]
         self._following: Iterator[memoryview] = bucket.carry(
             (partial(self._read_range, part) for part in rest), bucket.ranges
         )
@@ -139,10 +140,11 @@ class _Ranges(io.RawIOBase):
 class _Whole(io.RawIOBase):
     """The body of an answer with a whole object. Errors of reading it are raised as errors of a store."""
 
-    def __init__(self, body: io.IOBase, classified: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, body: io.IOBase, classified: Callable[[], AbstractContextManager[None]], skip: int) -> None:
         super().__init__()
         self._body: Any = body
         self._classified = classified
+        self._skip = skip
 
     def readable(self) -> bool:
         return True
@@ -150,6 +152,8 @@ class _Whole(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer") -> int:
         view = memoryview(buffer)
         with self._classified():
+            while self._skip and (skipped := self._body.read(min(self._skip, BLOCK))):
+                self._skip -= len(skipped)
             content: bytes = self._body.read(len(view))
         view[: len(content)] = content
         return len(content)

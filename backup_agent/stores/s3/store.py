@@ -189,10 +189,10 @@ class S3Store:
         """Return a small object, compared with its digest if the store keeps one."""
         return self._content(key, limit, ChecksumMode="ENABLED")
 
-    def open(self, key: str) -> io.BufferedIOBase:
-        """Return an artifact's file for reading from its start."""
+    def open(self, key: str, start: int = 0) -> io.BufferedIOBase:
+        """Return an artifact's file for reading from byte `start`."""
         parts_of(key)
-        return io.BufferedReader(open_object(self._bucket, key), _BLOCK)
+        return io.BufferedReader(open_object(self._bucket, key, start), _BLOCK)
 
     def stat(self, key: str) -> StoredObject | None:
         """Return the object under a key, with the store's own digest, or None if there is none.
