@@ -151,6 +151,7 @@ COMMANDS = {
     "list": Start({**_SETTINGS, **_POOL}, arguments=("list",)),
     "show": Start({**_SETTINGS, **_POOL}, arguments=("show", "--help")),
     "restore": Start({**_SETTINGS, **_POOL}, arguments=("restore", "--help")),
+    "fetch": Start({**_SETTINGS, **_POOL}, arguments=("fetch", "--help")),
     "catalog": Start(
         {**_SETTINGS, **_POOL, "zstandard": "artifacts that are adopted are read"}, arguments=("catalog", "--help")
     ),

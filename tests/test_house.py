@@ -97,6 +97,8 @@ OPENS = {
     "backup_agent/jobs/heal.py:_fetch": "a new file of its own",
     "backup_agent/jobs/clock_trust.py:of": "/proc",
     "backup_agent/jobs/reread.py:_opened": "an artifact in a store, read in chunks",
+    "backup_agent/restore/fetching.py:__init__": "an artifact in a store, read in chunks",
+    "backup_agent/restore/fetching.py:fetch_to_stream": "a tar that is written",
     "backup_agent/stores/local.py:_open_folder": "a folder, not through a link",
     "backup_agent/stores/local.py:_open_root": "a folder",
     "backup_agent/stores/local.py:_temporary": "a new file of its own",

@@ -31,6 +31,7 @@ COMMANDS = {
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
     "restore": "Print the plan of a restore.",
+    "fetch": "Fetch the artifacts of a restore point.",
     "catalog": "Compare records with files, and adopt artifacts of other tools.",
     "signing": "Make keys that sign records, and show which keys are trusted.",
     "plan": "Show what retention keeps and deletes, and why.",

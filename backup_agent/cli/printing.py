@@ -6,8 +6,10 @@ or forge a line. tests/test_house.py checks that no command prints in any other 
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
 
 import click
 
@@ -49,6 +51,23 @@ def document(text: str) -> None:
 def changing_line(text: str, width: int) -> None:
     """Overwrite the last line of the terminal (stderr) with the first `width` columns of a text."""
     click.echo(_CLEAR_LINE + printable(text)[: width - 1], nl=False, err=True)
+
+
+def is_terminal() -> bool:
+    """Return whether stdout is a terminal."""
+    return sys.stdout.isatty()
+
+
+def stdout_for_bytes() -> BinaryIO:
+    """Return stdout for bytes, which are not escaped: the caller must not write them to a terminal."""
+    return sys.stdout.buffer
+
+
+@contextmanager
+def progress(size: int) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr while the block runs, if stderr is a terminal. Yield what adds to the bytes done so far."""
+    with click.progressbar(length=size, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        yield bar.update
 
 
 def confirm(question: str) -> bool:
