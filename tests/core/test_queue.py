@@ -1,5 +1,7 @@
 """Which waiting backups may start."""
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,3 +65,14 @@ def test_the_rules_hold_for_any_queue(waiting: list[Job], running: list[Job], pa
 @given(st.lists(jobs, unique=True, min_size=1), st.integers(1, 4))
 def test_a_job_starts_if_no_other_runs(waiting: list[Job], parallel: int) -> None:
     assert may_start(waiting, [], parallel)
+
+
+def test_no_waiting_job_is_looked_at_while_all_slots_are_taken() -> None:
+    """There may be 1,500, and the loop asks at each event of a running backup."""
+
+    def waiting() -> Iterator[Job]:
+        raise AssertionError("a waiting job was looked at")
+        yield
+
+    assert may_start(waiting(), [job("A/x")], 1) == ()
+    assert may_start(waiting(), [job("A/x", attempts=1)], 2) == ()

@@ -38,6 +38,8 @@ def may_start(waiting: Iterable[Job], running: Sequence[Job], parallel: int) -> 
     started: list[Job] = []
     occupied = {(job.set, job.database) for job in running}
     alone = any(job.again for job in running)
+    if alone or len(running) >= parallel:
+        return ()  # before `waiting` is read, which may be long
     for job in sorted(waiting, key=lambda job: job.again):
         busy = len(running) + len(started)
         if alone or busy >= parallel or (job.again and busy):

@@ -88,7 +88,7 @@ class BackupQueue:
     def waiting_jobs(self) -> Iterator[Job]:
         """Yield the jobs that have not started, in the order of the requests."""
         for answer in self.active:
-            for database in answer.open:
+            for database in answer.each_open():
                 result = answer.databases[database]
                 if result.outcome is not Outcome.RUNNING:
                     yield Job(answer.id, answer.set or DEFAULT_SET, database, result.attempts)
