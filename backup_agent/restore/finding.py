@@ -152,6 +152,12 @@ def _point_at(place: Place, asked: Asked, cut: Cut) -> FoundPoint:
             for entry in members
             if entry.taken > found.last.taken and not entry.empty
         ]
+    if (shortest := points.of(found.last.key)) is not None and shortest.way != found.way:
+        remarks.append(
+            f"{found.last.key} also continues {shortest.way[0].key}, from which this point cannot be reached: it must "
+            f"be restored from {found.way[0].key}. Neo4j may choose the other one: put only {found.way[0].key} and the "
+            "differentials into the folder from which it reads"
+        )
     proven = all(entry.key in folder.entries for entry in found.way)
     return FoundPoint(place, tuple(record(entry.key) for entry in found.way), found, proven, tuple(remarks))
 

@@ -79,6 +79,18 @@ def test_a_moment_is_cut_from_the_first_differential_after_it(
     assert (len(found["artifacts"]), found["until"], found["lacking_since"]) == (links, until, None)
 
 
+def test_a_differential_that_continues_two_fulls_says_which_one_it_needs(place: Place) -> None:
+    first, _ = chain(place)
+    second = taken(place, 2, header=a_header(2, full=True, highest=30))
+    taken(place, 3, header=a_header(3, lowest=21))
+    earlier = place.run("restore", "orders", "--at", "2026-11-23T03:30:00Z", "--json").json
+    later = place.run("restore", "orders", "--at", "2026-11-23T04:30:00Z", "--json").json
+
+    assert (earlier["artifacts"][0], later["artifacts"][0]) == (first.key, second.key)
+    assert [note for note in earlier["notes"] if f"also continues {second.key}" in note]
+    assert not [note for note in later["notes"] if "also continues" in note]
+
+
 def test_a_transaction_is_cut_from_the_differential_that_contains_it(place: Place) -> None:
     for hour, last in enumerate((100, 200)):
         taken(place, hour, last_committed_tx=last)
@@ -350,6 +362,19 @@ def test_a_given_place_is_used_even_if_the_volume_has_the_chain(place: Place, bu
 
     assert (local.json["place"], asked.json["place"]) == ("local", "offsite")
     assert (lacking.code, lacking.out) == (1, "")
+
+
+def test_a_place_with_every_transaction_before_the_moment_is_preferred(place: Place, bucket: S3Store) -> None:
+    full, differential = chain(place)
+    copy(place, bucket, full, differential)
+    moment = ("restore", "orders", "--at", "2026-11-23T02:30:00Z", "--json")
+    both = place.run(*moment).json
+    (place.root / record_key(differential.key)).unlink()
+    other = place.run(*moment).json
+    copy_lost = place.run(*moment, "--from", "local").json
+
+    assert [both["place"], other["place"], copy_lost["place"]] == ["local", "offsite", "local"]
+    assert [one["lacking_since"] for one in (both, other, copy_lost)] == [None, None, "2026-11-23T02:00:00Z"]
 
 
 def test_a_bucket_without_rights_is_named_only_if_it_is_needed(
