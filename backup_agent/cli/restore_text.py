@@ -9,6 +9,7 @@ from backup_agent.cli import printing
 from backup_agent.core.escaping import printable
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.core.restore.plan import RATE, RestorePlan
+from backup_agent.core.restore.ways import Way
 
 ORIGIN_NOT_PROVEN = "ORIGIN NOT PROVEN: this agent neither wrote nor accepted the records that this plan follows"
 
@@ -48,7 +49,7 @@ def _lines(plan: RestorePlan) -> Iterator[str]:
     scene, source = plan.scene, plan.scene.source
     if not source.proven:
         yield from _prose(ORIGIN_NOT_PROVEN)
-    over = "over the existing one" if scene.target == source.last.database.lower() else f"as {scene.target}"
+    over = f"as {scene.target}" if scene.rehearsal is None and scene.way is not Way.SYSTEM else "over the existing one"
     yield from _prose(f"Restore {source.last.database} {over}: {source.point}")
     size = printing.size(sum(one.size for one in source.chain))
     count = printing.counted(len(source.chain), "artifact", "artifacts")

@@ -217,9 +217,11 @@ def test_the_present_history_is_restored_and_an_older_one_on_request(place: Plac
     assert older is not None
     wanted = place.run("restore", "orders", "--history", older[1], "--json").json
     unknown = place.run("restore", "orders", "--history", "ffffffff")
+    moment = ("restore", "orders", "--at", "2026-11-23T02:30:00Z")
 
     assert present["artifacts"] == [replaced.key]
     assert wanted["artifacts"][0] == first.key
+    assert [place.run(*moment).code, place.run(*moment, "--history", older[1]).code] == [1, 0]
     assert (unknown.code, unknown.out) == (1, "")
     assert "there is no history 'ffffffff' of this database" in unknown.err
 
@@ -351,6 +353,17 @@ def test_an_artifact_that_only_a_bucket_has_is_restored_from_there(place: Place,
     assert f"seedURI: '{uri}'" in by_itself.out
     assert "NOTE: offsite has these artifacts too: with --from offsite, the servers read them" in both.out
     assert "seedURI: 's3:" not in both.out
+
+
+def test_the_settings_and_a_bucket_are_enough(place: Place, bucket: S3Store) -> None:
+    copy(place, bucket, *chain(place))
+    shutil.rmtree(place.root)
+    result = place.run("restore", "orders")
+
+    assert result.code == 3
+    assert result.out.startswith("# ORIGIN NOT PROVEN: ")
+    assert "seedURI: 's3:" in result.out
+    assert not place.root.exists()
 
 
 def test_a_given_place_is_used_even_if_the_volume_has_the_chain(place: Place, bucket: S3Store) -> None:

@@ -22,10 +22,11 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.capabilities import Version
 from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.reasons import Failure
-from backup_agent.core.restore.blocks import Scene, blocks_of
+from backup_agent.core.restore.blocks import blocks_of
 from backup_agent.core.restore.facts import Wanted
 from backup_agent.core.restore.machines import RECEIVE, Machine, Server
 from backup_agent.core.restore.plan import RestorePlan, free_name, plan
+from backup_agent.core.restore.scene import Scene
 from backup_agent.core.restore.ways import Way
 from tests.cli.restores import AT, BESIDE, CASES, GOLDEN, HOSTS, PODS, REPLACE, known, planned, record, source
 from tests.core.hostile import CANARY, NAMES, TEXTS
@@ -91,7 +92,7 @@ def check(found: RestorePlan) -> None:
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        (Wanted(name="orders"), "the name of an existing database or alias"),
+        (Wanted(name="Orders"), "the name of an existing database or alias"),
         (Wanted(name="SALES"), "the name of an existing database or alias"),
         (Wanted(name="ab"), "not a name that Neo4j allows"),
         (Wanted(name="1orders"), "not a name that Neo4j allows"),
@@ -107,6 +108,25 @@ def test_a_name_or_way_that_is_not_possible_is_refused(wanted: Wanted, said: str
 
     assert isinstance(found, Failure)
     assert said in found.error
+
+
+def test_a_database_that_does_not_exist_is_restored_under_its_own_name_with_its_aliases() -> None:
+    gone = known("2026.09.0", databases={database_name("neo4j")}, aliases=())
+    found = plan(source(), gone, BESIDE)
+    replaced = plan(source(), gone, REPLACE)
+
+    assert not isinstance(found, Failure)
+    assert (found.scene.target, found.scene.rehearsal) == ("orders", None)
+    assert "CREATE ALIAS `sales` IF NOT EXISTS FOR DATABASE `orders`;" in lines_of(found, "cypher")
+    assert isinstance(replaced, Failure)
+    assert replaced.error == "orders is not listed, so there is nothing to replace"
+
+
+def test_a_name_is_not_refused_if_the_existing_databases_are_unknown() -> None:
+    found = plan(source(), known("2026.09.0", databases=(), aliases=(), seen=None), Wanted(name="orders"))
+
+    assert not isinstance(found, Failure)
+    assert found.scene.target == "orders"
 
 
 def test_an_older_server_is_refused() -> None:

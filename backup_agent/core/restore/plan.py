@@ -12,9 +12,10 @@ from backup_agent.core.artifacts.names import DatabaseName, database_name, lower
 from backup_agent.core.capabilities import Version
 from backup_agent.core.escaping import first_few, quoted
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.restore.blocks import BEFORE_RESTORE, Block, Scene, blocks_of
+from backup_agent.core.restore.blocks import BEFORE_RESTORE, blocks_of
 from backup_agent.core.restore.facts import Known, Source, Wanted
 from backup_agent.core.restore.moments import in_utc
+from backup_agent.core.restore.scene import Block, Scene
 from backup_agent.core.restore.ways import SERVER_SEEDS, Situation, Way, way_of
 
 NEWEST = Version(2026, 9)
@@ -111,10 +112,17 @@ def free_name(database: DatabaseName, taken: Collection[DatabaseName]) -> Databa
 
 
 def _name_beside(database: DatabaseName, known: Known, wanted: Wanted) -> DatabaseName | Failure:
-    """Return the name under which the database is restored first."""
-    taken = {lowered(name) for name in known.databases} | {database}
+    """Return the name under which the database is restored first: its own if it does not exist, else a free one."""
+    taken = {lowered(name) for name in known.databases}
+    exists = known.seen is None or database in taken
+    if wanted.replace and not exists:
+        return Failure(
+            Reason.NO_SUCH_DATABASE,
+            f"{database} is not listed, so there is nothing to replace",
+            f"leave out --replace: it is then restored as {database}",
+        )
     if wanted.name is None:
-        return free_name(database, taken)
+        return free_name(database, taken | {database}) if exists else database
     name = wanted.name.lower()
     if not NEW_NAME.fullmatch(name):
         return Failure(
@@ -194,7 +202,7 @@ def _afterwards(scene: Scene) -> Iterator[str]:
         return
     if scene.definition.options.get("txLogEnrichment"):
         yield "change data capture: consumers resume from a new change id (CALL db.cdc.current)"
-    if scene.rehearsal is not None:
+    if scene.own_name:
         yield f"take a FULL of {name}: it begins a new history, which no differential continues"
         return
     yield f"schedules for all databases now back up {name} too: exclude it with '!{name}' in `databases`, if you like"
