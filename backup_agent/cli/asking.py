@@ -12,8 +12,11 @@ from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, requester, wait_for
 from backup_agent.cli.options import json_option, settings_option
+from backup_agent.core.artifacts.keys import is_key
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.durations import duration, written_duration
 from backup_agent.core.requests.request import Action
+from backup_agent.core.restore.asked import AskedArtifact
 from backup_agent.settings.model import Settings
 
 BEGUN_WITHIN = timedelta(minutes=15)
@@ -98,6 +101,8 @@ def asks(
             context: click.Context, /, timeout: float | None, *, as_json: bool, yes: bool = False, **fields: object
         ) -> int:
             settings = loaded(context).settings
+            if isinstance(named := fields.get("artifact"), str):
+                fields["artifact"] = _key_of(settings, named)
             text = question(fields)
             if text is not None and not may_go(settings, action.value, text, yes=yes):
                 return 1
@@ -108,6 +113,17 @@ def asks(
         return ask
 
     return decorate
+
+
+def _key_of(settings: Settings, text: str) -> str:
+    """Return the key of the artifact on the volume with this key, path, file name or id, else the text itself."""
+    if is_key(text) or not settings.storage.root.is_dir():
+        return text
+    from backup_agent.catalog.place import place_of  # noqa: PLC0415  a key needs no catalog
+    from backup_agent.restore.finding import find_artifact  # noqa: PLC0415  the same
+
+    found = find_artifact(place_of(VOLUME, settings), AskedArtifact(text))
+    return found[1] if found is not None else text
 
 
 def _moment(value: str | None) -> str | None:

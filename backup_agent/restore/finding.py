@@ -4,7 +4,7 @@ Places where the agent recognises the records are preferred. At a place without 
 unrecognised records are used, and the result says so.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -17,7 +17,7 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import is_key, record_key, split_key
 from backup_agent.core.artifacts.names import DEFAULT_SET, SetName, lowered
 from backup_agent.core.artifacts.records import LARGEST, Record
-from backup_agent.core.escaping import quoted
+from backup_agent.core.escaping import first_few, quoted
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.restore.asked import AskedArtifact, AskedDatabase
 from backup_agent.core.restore.moments import Moment, in_utc
@@ -94,11 +94,15 @@ def find_artifact(place: Place, asked: AskedArtifact) -> tuple[Contents, str] | 
                 )
     found = recognised or unrecognised
     if len(found) > 1:
-        keys = ", ".join(each for _, each in found)
-        raise PermanentError(
-            Reason.INVALID_REQUEST, f"{quoted(asked.text)} names several artifacts: {keys}", "give the whole key"
-        )
+        raise several(asked.text, [each for _, each in found])
     return found[0] if found else None
+
+
+def several(text: str, keys: Collection[str]) -> PermanentError:
+    """Return the error for a text that names several artifacts."""
+    return PermanentError(
+        Reason.INVALID_REQUEST, f"{quoted(text)} names several artifacts: {first_few(keys)}", "give the whole key"
+    )
 
 
 def _folders(place: Place, text: str) -> Iterator[Contents]:

@@ -86,7 +86,7 @@ def test_why_accepts_a_path_and_shows_that_it_will_be_deleted(kept: Place) -> No
 def test_why_of_an_unknown_artifact_is_not_found(kept: Place) -> None:
     result = kept.run("why", "default/orders/orders-2020-01-01T00-00-00.backup")
 
-    assert (result.code, "no artifact of that key is recorded at local" in result.err) == (1, True)
+    assert (result.code, "no artifact of that name is recorded at local" in result.err) == (1, True)
 
 
 def test_forget_first_shows_what_will_be_deleted(kept: Place) -> None:

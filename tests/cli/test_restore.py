@@ -1,5 +1,6 @@
 """`restore` and `show --restore`: which point is planned, from which place, and what is refused."""
 
+import json
 import re
 import shutil
 from typing import Any
@@ -17,7 +18,7 @@ from backup_agent.core.restore.asked import artifact_id
 from backup_agent.settings.model import Settings
 from backup_agent.stores.s3 import S3Store
 from tests.builders import TAKEN, a_header
-from tests.cli.conftest import Place
+from tests.cli.conftest import Place, an_agent
 from tests.components.seaweedfs import ADMIN, BUCKET, SeaweedFS
 from tests.stores.files import ignore
 
@@ -410,3 +411,24 @@ def test_show_takes_an_id_and_list_prints_it(place: Place) -> None:
 
     assert listed[1].startswith(f"{full.key}  {artifact_id(full.key)}")
     assert full.key in place.run("show", artifact_id(full.key)).out
+
+
+def test_why_and_hold_take_an_id_or_a_file_name(place: Place) -> None:
+    full, _ = chain(place)
+    identity, name = artifact_id(full.key), full.files[0].name
+    with an_agent(place):
+        place.run("hold", identity, "--reason", "audit", "--timeout", "0")
+        place.run("verify", name, "--timeout", "0")
+    asked = [json.loads(path.read_text()) for path in sorted(place.requests.glob("*.request"))]
+
+    assert [place.run("why", "--json", one).json["key"] for one in (identity, name)] == [full.key] * 2
+    assert [one["artifact"] for one in asked] == [full.key] * 2
+
+
+def test_a_file_name_that_two_sets_have_is_ambiguous(place: Place) -> None:
+    full, _ = chain(place)
+    other = taken(place, 0, set_name="weekly")
+    refused = [place.run(name, full.files[0].name) for name in ("restore", "why", "show")]
+
+    assert [(one.code, one.out) for one in refused] == [(1, "")] * 3
+    assert all(f"names several artifacts: {full.key}, {other.key}" in one.err for one in refused)
