@@ -8,11 +8,11 @@ from tests.agent.kills import storm
 from tests.components.seaweedfs import SeaweedFS
 
 STORMS = [
-    pytest.param(0, 20, id="a short storm"),
+    pytest.param(0, 12, id="a short storm"),
     *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(1, 5)),
 ]
 FORGED = [
-    pytest.param(100, 10, id="a short storm"),
+    pytest.param(60, 10, id="a short storm"),
     *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(101, 105)),
 ]
 
