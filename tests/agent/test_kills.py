@@ -12,7 +12,7 @@ STORMS = [
     *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(1, 5)),
 ]
 FORGED = [
-    pytest.param(60, 10, id="a short storm"),
+    pytest.param(100, 6, id="a short storm"),
     *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(101, 105)),
 ]
 
