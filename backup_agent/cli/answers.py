@@ -59,6 +59,9 @@ def stage(answer: Answer) -> str:
 def progress(answer: Answer) -> str:
     """Return the progress of the stage, or an empty string if none is known."""
     facts = answer.progress or {}
+    if "copies" in facts:
+        sent = f", {printing.size(facts['bytes'])} of the next sent" if "bytes" in facts else ""
+        return f"{facts['copies']} of {facts['of']} copies{sent}"
     if "bytes" not in facts:
         return ""
     total = f" of {printing.size(facts['total'])}" if "total" in facts else ""

@@ -138,16 +138,17 @@ def _by_option(fault: str) -> str:
     return f"{OPTIONS.get(field, field)}{colon}{text}"
 
 
-def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraws: bool) -> int:
+def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraws: bool, local: bool = False) -> int:
     """Show progress until the answer is final or `timeout` seconds have passed. Show the answer, return the exit code.
 
-    If `withdraws` is true, an interrupt removes the request file, unless an agent has taken it.
+    If `withdraws` is true, an interrupt removes the request file, unless an agent has taken it. If `local` is true, the
+    wait ends when every artifact is recorded on the volume.
     """
     shown = _Shown(live=not as_json and sys.stderr.isatty(), quiet=as_json)
     try:
         if presence(dropped.folder) is Presence.ABSENT:
             shown.say(f"no agent takes requests from {dropped.folder} yet: the request waits there for an agent")
-        answer = _follow(dropped, timeout, shown)
+        answer = _follow(dropped, timeout, shown, local=local)
     except (KeyboardInterrupt, BrokenPipeError):
         if withdraws and dropped.withdraw():
             shown.say("withdrawn: no agent had taken the request, and nothing was done")
@@ -157,24 +158,32 @@ def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraw
     shown.end()
     if as_json:
         printing.as_json(answer.model_dump(mode="json", by_alias=True, exclude_none=True) if answer else None)
-    if answer is None or not answer.state.final:
+    ended = _ended(answer, local=local) if answer else None
+    if answer is None or ended is None:
         where = answers.stage(answer) if answer else "the agent has not taken it"
         printing.line(f"no answer after {timeout:g} s ({where}), but the request goes on{dropped.end}", err=True)
         printing.line(dropped.look, err=True)
         return 1
     if not as_json:
         printing.lines(answers.lines(answer))
-    return EXIT[answer.state]
+    if not answer.state.final:
+        shown.say("every artifact is recorded on the volume; the agent goes on with the copies", dropped.look)
+    return EXIT[ended.state]
 
 
-def _follow(dropped: Dropped, timeout: float | None, shown: "_Shown") -> Answer | None:
-    """Return the answer once it is final, or after `timeout` seconds; None if no agent has taken the request."""
+def _ended(answer: Answer, *, local: bool) -> Answer | None:
+    """Return the answer if it is final, or, if `local`, as it would end without its copies; None before that."""
+    return answer.recorded(datetime.now(UTC)) if local else answer if answer.state.final else None
+
+
+def _follow(dropped: Dropped, timeout: float | None, shown: "_Shown", *, local: bool) -> Answer | None:
+    """Return the answer once the wait has ended, or after `timeout` seconds; None if no agent has taken the request."""
     begun = time.monotonic()
     while True:
         answer = dropped.read()
         waited = time.monotonic() - begun
         shown.show(answer, waited)
-        if (answer and answer.state.final) or (timeout is not None and waited >= timeout):
+        if (answer and _ended(answer, local=local)) or (timeout is not None and waited >= timeout):
             return answer
         time.sleep(POLL_SECONDS)
 

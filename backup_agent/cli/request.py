@@ -35,28 +35,36 @@ from backup_agent.core.requests.request import Action
 )
 @requested_by_option
 @not_after_option
-@click.option("--wait", is_flag=True, help="Show progress, and exit with the code of the answer.")
+@click.option(
+    "--wait",
+    type=click.Choice(["copies", "local"]),
+    is_flag=False,
+    flag_value="copies",
+    metavar="[=local]",
+    help="Show progress, and exit with the code of the answer. =local: do not wait for the copies.",
+)
 @click.option(
     "--timeout", type=click.FloatRange(min=0), help="Stop waiting after this number of seconds. The request goes on."
 )
 @settings_option
 @json_option
 @click.pass_context
-def command(context: click.Context, /, wait: bool, timeout: float | None, as_json: bool, **fields: Any) -> int:  # noqa: ANN401  the fields of a request, by name
+def command(context: click.Context, /, wait: str | None, timeout: float | None, as_json: bool, **fields: Any) -> int:  # noqa: ANN401  the fields of a request, by name
     """Send a request, and wait for its answer with --wait.
 
     Writes a file into the agent's requests folder. With --wait it exits 0 for succeeded, 3 for succeeded with warnings,
-    1 for failed or cancelled, 4 for rejected.
+    1 for failed or cancelled, 4 for rejected. With --wait=local it does so as soon as every artifact is recorded on the
+    volume; the agent goes on with the copies.
     """
-    if timeout is not None and not wait:
+    if timeout is not None and wait is None:
         raise click.UsageError("--timeout needs --wait")
     if fields["action"] == Action.CANCEL.value and fields["id"] is None:
         raise click.UsageError("--action cancel needs --id: the id of the request to cancel")
     settings = loaded(context).settings
     fields |= {"databases": list(fields["databases"]) or None, "labels": labels_of(fields["labels"]) or None}
     dropped = drop(settings, fields)
-    if wait:
-        return wait_for(dropped, timeout, as_json=as_json, withdraws=False)
+    if wait is not None:
+        return wait_for(dropped, timeout, as_json=as_json, withdraws=False, local=wait == "local")
     if as_json:
         printing.as_json({"id": dropped.identity, "request": str(dropped.request), "answer": str(dropped.answer)})
     else:

@@ -23,7 +23,7 @@ from backup_agent.catalog.space import space
 from backup_agent.core.artifacts.chains import TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key
-from backup_agent.core.artifacts.names import VOLUME, PlaceName
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.capabilities import newest
 from backup_agent.core.neo4j.verdict import NextStep as Judged
@@ -31,8 +31,7 @@ from backup_agent.core.neo4j.verdict import Verdict, judge
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import CopyState, DatabaseResult, Execution, Outcome
 from backup_agent.core.requests.events import ArtifactStored, BackupReport, SetAside, Warned
-from backup_agent.core.requests.tasks import BackupTask, CopyTask
-from backup_agent.jobs import copy
+from backup_agent.core.requests.tasks import BackupTask
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
 from backup_agent.jobs.event_writer import EventWriter, cancel_on_sigterm, serve
 from backup_agent.jobs.new_artifacts import NewArtifactReader, ReadingResult
@@ -57,7 +56,6 @@ class BackupRun:
     execution: Execution = field(default_factory=Execution)
     adopted: bool = False
     """Whether the artifact was finished by an earlier attempt."""
-    copy_failures: dict[PlaceName, Failure] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     """Artifact of the live chain -> why it cannot be restored, so that the chain is not continued."""
 
@@ -88,7 +86,7 @@ class Judgement:
 
 
 def back_up(run: BackupRun) -> DatabaseResult:
-    """Back up one database and copy the artifact to each destination. Return the result for the answer.
+    """Back up one database. Return the result for the answer: if the set has destinations, copies are still to be made.
 
     Raise BackupError if there is no verified artifact at the end.
     """
@@ -103,10 +101,7 @@ def back_up(run: BackupRun) -> DatabaseResult:
         run.stages.enter("publish")
         record = publish(run, judged, recorded)
     clear(run)
-    if run.task.destinations:
-        run.stages.enter("upload")
-    copies = copy_to_all(run, record)
-    return result(run, record, copies)
+    return result(run, record)
 
 
 def recorded_before(run: BackupRun, contents: Contents) -> Record | None:
@@ -446,51 +441,27 @@ def _set_left_aside(run: BackupRun) -> None:
         run.writer.tell(SetAside(run=run.task.run, name=name))
 
 
-def copy_to_all(run: BackupRun, record: Record) -> dict[PlaceName, CopyState]:
-    """Make the missing copies of this database at each destination. Return the state of this artifact's copies.
+def result(run: BackupRun, record: Record) -> DatabaseResult:
+    """Return the result of this database for the answer: final, or `recorded` if destinations are to have a copy.
 
-    Each destination is handled by a child process of its own. A failure there may concern only an older artifact.
+    A copy that an earlier attempt's answer already waited for may be stored: the queue of the destination then says so.
     """
-    copies: dict[PlaceName, CopyState] = {}
-    for destination in run.task.destinations:
-        task = CopyTask(
-            run=run.task.run,
-            destination=destination,
-            sets=(run.task.set,),
-            database=run.task.database,
-            settings=run.task.settings,
-        )
-        failure = copy.in_child(task, run.root, run.writer, run.cancel, stall=run.settings.limits.stall_timeout)
-        notes = place_of(destination, run.settings).record_notes
-        copies[destination] = CopyState.STORED if failure is None or notes.has(record.key) else CopyState.OWED
-        if failure is not None:
-            run.copy_failures[destination] = failure
-    return copies
-
-
-def result(run: BackupRun, record: Record, copies: dict[PlaceName, CopyState]) -> DatabaseResult:
-    """Return the result of this database for the answer."""
-    own = {name: failure for name, failure in run.copy_failures.items() if copies[name] is CopyState.OWED}
-    owed = tuple(f"copy to {name} is missing: {failure.error}" for name, failure in own.items())
-    hints = tuple(f"{name}: {failure.advice}" for name, failure in own.items())
     foreign = this_volume(run.settings).foreign
     unowned = (f"nothing is deleted here, and nothing is copied from here: {foreign.error}",) if foreign else ()
     unsigned = (f"the record is not signed: {run.keyring.fault}",) if run.keyring.fault else ()
-    warnings = (*record.warnings, *owed, *unowned, *unsigned)
-    return DatabaseResult(
-        outcome=Outcome.SUCCEEDED_WITH_WARNINGS if warnings else Outcome.SUCCEEDED,
+    recorded = DatabaseResult(
+        outcome=Outcome.RECORDED,
         type=record.type.value,
         type_reason=record.type_reason,
         artifact=record.key,
         size=record.size,
         sha256={file.name: file.sha256 for file in record.files},
-        copies=copies,
+        copies=dict.fromkeys(run.task.destinations, CopyState.WAITING),
         adopted=run.adopted,
         stages=run.stages.seconds(),
-        warnings=warnings,
-        reason=Reason.COPIES_OWED if owed else None,
-        hint="; ".join((Failure(Reason.COPIES_OWED, "").advice, *hints)) if owed else None,
+        warnings=(*record.warnings, *unowned, *unsigned),
     )
+    return recorded if recorded.awaited else recorded.without_copies()
 
 
 def perform(task: BackupTask, settings: Settings, writer: EventWriter, cancel: threading.Event) -> None:
@@ -509,7 +480,7 @@ def perform(task: BackupTask, settings: Settings, writer: EventWriter, cancel: t
         raise
     finally:
         tell_summary(run.task.set, run.task.database, run.settings, run.writer)
-        run.writer.tell(BackupReport(result=outcome, execution=run.execution, copy_failures=run.copy_failures))
+        run.writer.tell(BackupReport(result=outcome, execution=run.execution))
 
 
 def _failed(run: BackupRun, failure: Failure) -> DatabaseResult:

@@ -1,62 +1,61 @@
 """The child process that makes the missing copies at one destination.
 
-Only this process loads a client library, not the process that runs beside a JVM. Parents are copied first. A record is
-written at a destination only if the records and files of everything that the artifact needs exist there. Both are
-checked before the first byte is sent and again before the record is written, because other programs can delete at the
-destination. Whatever is missing is copied first. If it cannot be copied, the differential is not published, and its
-copy stays missing. The destination is held (catalog.place_ownership) from the first copy to the last. The lease is
+What is missing there, according to the notes on the volume, is the queue: nothing else keeps a list of copies to make.
+Databases take turns, artifact by artifact, those for whose copies requests wait (`CopyTask.awaited`) first. Within a
+database parents are copied before their differentials. For each awaited artifact the pass says once how its copy ended,
+also if an earlier pass made it, so that an event that was lost is made up for by the next pass.
+
+A record is written at a destination only if the records and files of everything that the artifact needs exist there.
+Both are checked before the first byte is sent and again before the record is written, because other programs can delete
+at the destination. Whatever is missing is copied first. If it cannot be copied, the differential is not published, and
+its copy stays missing. The destination is held (catalog.place_ownership) from the first copy to the last. The lease is
 checked while an artifact is sent and before each record: an agent that has lost the lease ends its upload and writes no
 record.
+
+SIGTERM ends the process at once; the next pass resumes the upload. SIGUSR1 ends the pass after the artifact under way,
+so that other work at the destination has its turn.
 """
 
-import os
-import sys
+import signal
 import threading
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
+from itertools import islice
+from time import monotonic
 
-from backup_agent import quoting
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.recognised import is_copy, read_record
+from backup_agent.catalog.record_notes import GIVEN_UP
 from backup_agent.catalog.tenure import Held
 from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key
+from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key, split_key
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
-from backup_agent.core.neo4j.verdict import EndedBy
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
-from backup_agent.core.requests import events
-from backup_agent.core.requests.events import ArtifactStored, ChildEvent, CopiesOwed, CopyReport, MalformedEvent, Warned
+from backup_agent.core.requests.events import CopiesOwed, CopyBegun, CopyFailed, CopyReport, CopyStored, Warned
 from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.signing_state import tell_signing
-from backup_agent.neo4j_admin import process
-from backup_agent.processes import LOCK_DESCRIPTOR
 from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
-TASK = "BACKUP_AGENT_COPY"
-"""Environment variable with the task of a copy that a run starts: children of a run have no stdin.
-
-The task contains no secrets.
-"""
-
-LONGEST = timedelta(days=7)
+AT_ONCE = 32
+"""How many databases take turns at a time. The entries of each are in memory meanwhile."""
 
 
 class Copying:
     """One pass that makes the missing copies at one destination."""
 
-    def __init__(self, task: CopyTask, place: Place, writer: EventWriter) -> None:
-        """`place` is the destination."""
+    def __init__(self, task: CopyTask, place: Place, writer: EventWriter, yields: threading.Event) -> None:
+        """`place` is the destination. If `yields` is set, the pass ends after the artifact under way."""
         self._task = task
         self._place = place
         self._volume = place_of(VOLUME, place.settings)
@@ -66,84 +65,131 @@ class Copying:
         self._store = place.store
         self._keyring = Keyring(place.settings)
         self._writer = writer
+        self._yields = yields
+        self._unanswered = dict.fromkeys(task.awaited)
         self._seen: set[str] = set()
         """Keys of the artifacts whose record this pass has found at the destination."""
-        self.copied = 0
+        self._failure: Failure | None = None
+        self._ended_early = False
+        self._copied = 0
 
-    def copy_all(self) -> Failure | None:
-        """Make all missing copies. Return the first failure, or None.
+    def copy_all(self) -> CopyReport:
+        """Make all missing copies.
 
-        A failure of one database does not stop the others. If no copy is missing, nothing is sent to the destination.
+        A failure that concerns one artifact does not stop the others; any other failure ends the pass. If no copy is
+        missing, nothing is sent to the destination.
         """
-        first: Failure | None = None
-        held: Held | None = None
-        with ExitStack() as stack:
-            for entries in self._databases():
-                if held is None and first is None and self._notes.owed(entries):
-                    try:
-                        held = stack.enter_context(hold_place(self._place))
-                        for notice in held.notices:
-                            self._writer.tell(Warned(text="destination held", because=notice))
-                    except BackupError as error:
-                        first = error.failure
-                if held is not None:
-                    failure = self._copy_database(entries, held)
-                    first = first or failure
-                self._tell_owed(entries)
-        return first
+        self._answer_known()
+        lines = self._lines()
+        turns = deque(islice(lines, AT_ONCE))
+        try:
+            with ExitStack() as stack:
+                held = self._hold(stack) if turns else None
+                while turns and held is not None and not self._yields.is_set():
+                    line = turns.popleft()
+                    turns.append(line)
+                    self._copy_next(line, held)
+                    if not line.pending:
+                        turns.pop()
+                        self._tell_owed(line.entries)
+                        turns.extend(islice(lines, 1))
+        except BackupError as error:
+            self._failure, self._ended_early = error.failure, True
+        for line in (*turns, *lines):
+            self._tell_owed(line.entries)
+        if not (self._ended_early or self._yields.is_set()):
+            for key in tuple(self._unanswered):
+                self._tell_failed(key, Failure(Reason.UNREADABLE, f"{key}: its record on the volume cannot be used"))
+        return CopyReport(copied=self._copied, counted=True, failure=self._failure, ended_early=self._ended_early)
+
+    def _hold(self, stack: ExitStack) -> Held:
+        held = stack.enter_context(hold_place(self._place))
+        for notice in held.notices:
+            self._writer.tell(Warned(text="destination held", because=notice))
+        return held
+
+    def _answer_known(self) -> None:
+        """Say how the wait for a copy ended, if this pass has not to make the copy."""
+        for key in self._task.awaited:
+            note = self._notes.note(key)
+            if note == GIVEN_UP:
+                text = "a request to `prune` with `drop_owed`, or retention, has given it up"
+                self._tell_failed(key, Failure(Reason.CANCELLED, text))
+            elif note is not None:
+                self._tell_stored(CopyStored(key=key))
+            elif (set_name := split_key(key).set) not in self._task.sets:
+                self._tell_failed(key, Failure(Reason.NOT_FOUND, f"the settings do not declare the set {set_name}"))
+            elif not (self._root / record_key(key)).exists():
+                self._tell_failed(key, Failure(Reason.NOT_FOUND, f"{key} is not on the volume any more"))
+
+    def _tell_stored(self, event: CopyStored) -> None:
+        self._unanswered.pop(event.key, None)
+        self._writer.tell(event)
+
+    def _tell_failed(self, key: str, failure: Failure) -> None:
+        if key in self._unanswered:
+            del self._unanswered[key]
+            self._writer.tell(CopyFailed(key=key, failure=failure))
 
     def _tell_owed(self, entries: tuple[Entry, ...]) -> None:
         one, owed = entries[0], len(self._notes.owed(entries))
         self._writer.tell(CopiesOwed(set=one.set, database=one.database, destination=self._task.destination, owed=owed))
 
-    def _databases(self) -> Iterator[tuple[Entry, ...]]:
-        """Yield the entries of each database on the volume.
+    def _lines(self) -> Iterator["_Line"]:
+        """Yield the databases with missing copies, those first for whose copies requests wait.
 
         The entries come from the index, because a record may have thousands of parts.
         """
-        for set_name, database in volume_records.databases(self._root):
-            if set_name in self._task.sets and self._task.database in (None, database):
-                contents = of_database(self._volume, set_name, database)
-                if contents.entries:
-                    yield tuple(contents.entries.values())
-
-    def _copy_database(self, entries: tuple[Entry, ...], held: Held) -> Failure | None:
-        """Make the missing copies of one database. Return the first failure, or None.
-
-        After a failure that concerns one artifact, only the artifacts that need it are skipped.
-        """
-        chain = _Needs(entries, self._place)
-        there = _Folder(self._store, entries[0].set, entries[0].database)
-        first: Failure | None = None
-        failed: set[str] = set()
-        for entry in self._notes.owed(entries):
-            key = entry.key
-            if not failed.isdisjoint(chain.of(entry)):
-                failed.add(key)
+        awaited = dict.fromkeys((split_key(key).set, split_key(key).database) for key in self._task.awaited)
+        others = (one for one in volume_records.databases(self._root) if one not in awaited)
+        for set_name, database in (*awaited, *others):
+            if set_name not in self._task.sets:
                 continue
-            try:
-                for key in (*self._lacking(entry, chain, there), entry.key):
-                    self._copy(read_record(self._volume, key), chain, there, held)
-            except BackupError as error:
-                first = first or error.failure
-                failed |= {key, entry.key}
-                if error.failure.reason not in ABOUT_ONE_ARTIFACT:
-                    return first
-                self._writer.tell(Warned(text="copy not made", because=f"{entry.key}: {error.failure.error}"))
-            except OSError as error:
-                return first or Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
-        return first
+            entries = tuple(of_database(self._volume, set_name, database).entries.values())
+            line = _Line(entries, self._place, self._unanswered) if entries else None
+            if line is not None and line.pending:
+                yield line
+            elif line is not None:
+                self._tell_owed(entries)
 
-    def _lacking(self, entry: Entry, chain: "_Needs", there: "_Folder") -> tuple[str, ...]:
+    def _copy_next(self, line: "_Line", held: Held) -> None:
+        """Copy the next artifact of a database, after everything that it needs and that is missing there.
+
+        Raise BackupError for a failure that concerns the whole destination. A failure that concerns one artifact is
+        noted; the artifacts that need it are passed over.
+        """
+        entry = line.pending.popleft()
+        if (failed := line.failed_need(entry)) is not None:
+            line.failed[entry.key] = failed
+            self._tell_failed(entry.key, failed)
+            return
+        key = entry.key
+        try:
+            for key in (*self._lacking(entry, line), entry.key):
+                self._copy(read_record(self._volume, key), line, held)
+        except BackupError as error:
+            if error.failure.reason not in ABOUT_ONE_ARTIFACT:
+                raise
+            failure = error.failure
+        except OSError as error:
+            failure = Failure(Reason.INTERNAL, f"{entry.key}: {error.filename}: {error.strerror}")
+        else:
+            return
+        line.failed |= dict.fromkeys((key, entry.key), failure)
+        self._failure = self._failure or failure
+        self._writer.tell(Warned(text="copy not made", because=f"{entry.key}: {failure.error}"))
+        self._tell_failed(entry.key, failure)
+
+    def _lacking(self, entry: Entry, line: "_Line") -> tuple[str, ...]:
         """Return the keys of needed artifacts that are missing or incomplete at the destination, parents first.
 
         Their copies count as missing again. Raise PermanentError if one is no longer on the volume.
         """
         lacking: list[str] = []
-        for key in chain.of(entry):
+        for key in line.needs.of(entry):
             if key in self._seen:
                 continue
-            found = there.fault(self._needed_record(key, entry))
+            found = line.there.fault(self._needed_record(key, entry))
             if found is None:
                 continue
             if not (self._root / record_key(key)).exists():
@@ -174,10 +220,12 @@ class Copying:
             f"{self._task.destination}` shows how to give up copies that cannot be made",
         )
 
-    def _copy(self, record: Record, chain: "_Needs", there: "_Folder", held: Held) -> None:
+    def _copy(self, record: Record, line: "_Line", held: Held) -> None:
         """Copy an artifact's files, then its record, then write the note on the record."""
+        started = monotonic()
+        self._writer.tell(CopyBegun(key=record.key, bytes=record.size))
         content = self._found_there(record)
-        if content is None or there.fault(record) is not None:
+        if content is None or line.there.fault(record) is not None:
             done = 0
 
             def progress(count: int) -> None:
@@ -195,7 +243,7 @@ class Copying:
                 self._store.put_artifact(key, folder / file.name, file, progress)
             held.check()
         if content is None:
-            self._still_whole(record, chain)
+            self._still_whole(record, line.needs)
             content = self._record(self._keyring.sign(record.model_copy(update={"fencing": held.number})))
             if self._keyring.fault is not None:
                 unsigned_at(self._place).add(record.key)
@@ -205,14 +253,15 @@ class Copying:
         self._journal.done(record.key)
         self._notes.add(record.key, content)
         self._seen.add(record.key)
-        self.copied += 1
-        self._writer.tell(ArtifactStored(place=self._task.destination, type=record.type.value, bytes=record.size))
+        self._copied += 1
+        seconds = round(monotonic() - started, 3)
+        self._tell_stored(CopyStored(key=record.key, type=record.type.value, bytes=record.size, seconds=seconds))
 
-    def _still_whole(self, record: Record, chain: "_Needs") -> None:
+    def _still_whole(self, record: Record, needs: "_Needs") -> None:
         """Raise TransientError if an artifact that `record` needs was deleted while the files were sent."""
         entry = Entry.of(record)
         there = _Folder(self._store, record.set, record.database)
-        for key in chain.of(entry):
+        for key in needs.of(entry):
             if found := there.fault(self._needed_record(key, entry)):
                 self._seen.discard(key)
                 raise TransientError(
@@ -254,6 +303,30 @@ class Copying:
         )
 
 
+class _Line:
+    """The artifacts of one database whose copies are missing, in the order in which they are copied."""
+
+    def __init__(self, entries: tuple[Entry, ...], destination: Place, awaited: Container[str]) -> None:
+        """Send no request. `entries` are the artifacts of the database on the volume.
+
+        The `awaited` ones come first, after what they need; then the others, each after its parent.
+        """
+        self.entries = entries
+        self.needs = _Needs(entries, destination)
+        self.there = _Folder(destination.store, entries[0].set, entries[0].database)
+        owed = {entry.key: entry for entry in destination.record_notes.owed(entries)}
+        first = [key for one in owed.values() if one.key in awaited for key in (*self.needs.on_volume(one), one.key)]
+        self.pending = deque(owed[key] for key in dict.fromkeys((*first, *owed)) if key in owed)
+        self.failed: dict[str, Failure] = {}
+        """Artifacts that could not be copied in this pass -> why."""
+
+    def failed_need(self, entry: Entry) -> Failure | None:
+        """Return why an artifact that `entry` needs could not be copied, or None."""
+        if not self.failed:
+            return None
+        return next((self.failed[key] for key in self.needs.of(entry) if key in self.failed), None)
+
+
 class _Needs:
     """What each artifact of one database needs to be restored, according to the volume and the destination."""
 
@@ -268,6 +341,10 @@ class _Needs:
         return everything_needed(
             entry, self._ancestry.needed_keys, lambda key: self._known.get(key) or self._elsewhere(key)
         )
+
+    def on_volume(self, entry: Entry) -> tuple[str, ...]:
+        """Return the keys of the artifacts that an artifact needs, as far as the volume has them, parents first."""
+        return everything_needed(entry, self._ancestry.needed_keys, self._known.get)
 
     def _elsewhere(self, key: str) -> Entry | None:
         """Return the entry of the record at the destination, or None if there is no recognised record."""
@@ -310,67 +387,20 @@ class _Folder:
         return None if found is None else found.size
 
 
-def in_child(
-    task: CopyTask, root: Path, writer: EventWriter, cancel: threading.Event, *, stall: timedelta
-) -> Failure | None:
-    """Run a copy pass as a child of this run and forward its events. Return its failure, or None.
-
-    The pass is ended if it makes no progress for `stall`.
-    """
-    report: CopyReport | None = None
-
-    def on_line(line: str) -> None:
-        nonlocal report
-        report = pass_on(line, writer) or report
-
-    lock = os.environ.get(LOCK_DESCRIPTOR)
-    completed = process.run(
-        [sys.executable, "-m", "backup_agent.jobs.copy"],
-        env={**os.environ, TASK: task.model_dump_json()},
-        cwd=root,
-        timeout=LONGEST,
-        stall=lambda: stall,
-        cancel=cancel,
-        on_line=on_line,
-        pass_fds=(int(lock),) if lock else (),
-    )
-    if report is not None:
-        return report.failure
-    if completed.ended_by is EndedBy.STALLED:
-        return Failure(Reason.STORAGE_UNREACHABLE, f"no progress for {stall}: the copy was ended")
-    if completed.ended_by is EndedBy.CANCELLED:
-        return Failure(Reason.CANCELLED, "the copy was ended with its request")
-    last = completed.last_lines[-1] if completed.last_lines else "no output"
-    return Failure(Reason.INTERNAL, f"the copy ended with {completed.exit_code or completed.signal}: {last}")
-
-
-def pass_on(line: str, writer: EventWriter) -> CopyReport | None:
-    """Forward one line of a copy's output to the supervisor. If it is the report, return it instead."""
-    match events.parse(line.encode()):
-        case CopyReport() as event:
-            return event
-        case MalformedEvent() as event:
-            because = f"{event.kind or 'event'}: {quoting.shown(event.error)}"
-            writer.tell(Warned(text="event not understood", because=because))
-        case ChildEvent() as event:
-            writer.tell(event)
-    return None
-
-
 def perform(task: CopyTask, place: Place, writer: EventWriter, _cancel: threading.Event) -> None:
     """Carry out a task and report its result. SIGTERM ends the process at once: an upload is resumed later."""
+    yields = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: yields.set())
     try:
-        copying = Copying(task, place, writer)
-        failure = copying.copy_all()
+        report = Copying(task, place, writer, yields).copy_all()
     except BackupError as error:
-        writer.tell(CopyReport(copied=0, failure=error.failure))
-        return
-    writer.tell(CopyReport(copied=copying.copied, counted=True, failure=failure))
+        report = CopyReport(copied=0, failure=error.failure, ended_early=True)
+    writer.tell(report)
 
 
 def main() -> None:
-    """Run as a child process of a run, with the task in the environment."""
-    task, settings, writer = begin(CopyTask, os.environ.get(TASK))
+    """Run as a child process for one task: the task on stdin, events on stdout."""
+    task, settings, writer = begin(CopyTask)
     perform(task, place_of(task.destination, settings), writer, threading.Event())
 
 

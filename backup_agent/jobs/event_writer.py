@@ -70,14 +70,13 @@ class EventWriter:
 T = TypeVar("T", bound=Task)
 
 
-def begin(kind: type[T], given: str | None = None) -> tuple[T, Settings, EventWriter]:
+def begin(kind: type[T]) -> tuple[T, Settings, EventWriter]:
     """Start a child process for one task: return the task, its settings and its event writer.
 
-    The task is the first line of stdin. When stdin ends later, the process ends too (`Lifeline`). A child of a run has
-    no stdin: `given` is its task, and the child ends with the session of the run.
+    The task is the first line of stdin. When stdin ends later, the process ends too (`Lifeline`).
     """
     quoting.guard_stderr()
-    task = kind.model_validate_json(given if given is not None else Lifeline().next_task() or b"")
+    task = kind.model_validate_json(Lifeline().next_task() or b"")
     return task, Settings.model_validate(task.settings), EventWriter()
 
 

@@ -248,6 +248,9 @@ class Limits(Section):
     stall_timeout: PositiveDuration = Field(
         timedelta(minutes=15), description="a run is ended after this long without output or bytes"
     )
+    copy_wait: PositiveDuration = Field(
+        timedelta(minutes=15), description="a request waits this long for a copy that makes no progress"
+    )
     keep_answers: PositiveDuration = Field(
         timedelta(days=30), description="answers and finished requests are kept this long"
     )

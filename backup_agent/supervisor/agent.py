@@ -16,6 +16,7 @@ import structlog
 
 from backup_agent import __version__, durable, ending, logs, processes
 from backup_agent.catalog import root_lock
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.schedules import next_runs
 from backup_agent.settings.model import Settings
@@ -224,7 +225,7 @@ class Agent:
         if self._ending_by is not None:
             asked = all(run.ending is not None for _, run in self._parts.runs)
             moments = [self._ending_by + END_SECONDS if asked else self._ending_by]
-        elif self._parts.dispatch.free_slots:
+        else:
             moments += [moment for moment in self._parts.maintenance_queue.moments() if moment > now]
         return max(0.0, min(moments + self._parts.runs.moments() + self._parts.requests.show_moments()) - now)
 
@@ -252,7 +253,8 @@ class Agent:
         self._facts.ending = True
         self._parts.runs.let_go()
         for name, run in self._parts.runs:
-            if run.kind == "survey":  # nothing is lost: the next start surveys again
+            # Nothing is lost: the next start surveys again, resumes the upload, and repeats what no request asked for.
+            if run.kind in ("survey", "copy") or self._parts.maintenance.is_routine_at_a_destination(name):
                 self._parts.runs.end(name, Reason.INTERRUPTED)
         log.info("ending", running=len(self._parts.runs), grace_seconds=grace)
 
@@ -356,6 +358,8 @@ class Agent:
         self._warn_of_unprotected()
         self._parts.runs.let_go()
         self._parts.maintenance.take_settings(surveyed=self._parts.survey.began)
+        self._parts.destinations.take_settings()
+        self._parts.awaited.use(settings.storage.destinations)
         self._parts.discovery.outdate()
         self._parts.calendar.schedules = settings.schedules
         self._parts.calendar.timetables = settings.timetables()
@@ -367,33 +371,41 @@ class Agent:
     # Runs
 
     def _advance(self) -> None:
-        """Start what may start now: backups, otherwise a pass. Overdue retention comes before backups."""
+        """Start what may start now: backups, otherwise a pass over the volume; beside them the work at destinations."""
         if self._ending_by is not None:
             return
-        self._parts.intake.expire()
-        self._parts.orders.end_pause(utc_now())
         monotonic = time.monotonic()
+        self._parts.intake.expire()
+        self._parts.awaited.end_overdue(monotonic)
+        self._parts.orders.end_pause(utc_now())
         self._parts.survey.start(monotonic)
-        if (
-            self._parts.survey.holds_backups(monotonic)
-            or self._parts.orders.paused is not None
-            or self._parts.maintenance.deleting
-        ):
+        if self._parts.survey.holds_backups(monotonic) or self._parts.orders.paused is not None:
             return
+        self._parts.backup_queue.activate()
+        turn = self._parts.destinations.turn(monotonic)
         passes_wait = self._parts.survey.holds_passes()
-        overdue = self._parts.maintenance_queue.overdue(monotonic) and not passes_wait
-        if not overdue:
-            self._parts.dispatch.advance()
-        if (
-            not passes_wait
-            and self._parts.dispatch.free_slots
-            and not self._parts.runs.slots
-            and (overdue or not any(True for _ in self._parts.backup_queue.waiting_jobs()))
+        if not self._parts.maintenance.deleting:
+            overdue = self._parts.maintenance_queue.overdue(VOLUME, monotonic) and not passes_wait
+            if turn.backups and not overdue:
+                self._parts.dispatch.advance()
+            if not passes_wait and (overdue or not self._parts.backup_queue.waits):
+                self._advance_on_volume(monotonic)
+        self._parts.destinations.press(monotonic, for_backup=turn.yields)
+        if not passes_wait and self._parts.destinations.start(
+            turn.destinations, monotonic, asked=self._parts.discovery.asked
         ):
-            if not self._parts.discovery.asked and self._parts.maintenance.changes_a_place(monotonic):
-                self._parts.dispatch.discover()  # a cloned volume contains the topology of another cluster
-            else:
-                self._parts.maintenance.start(monotonic)
+            self._parts.dispatch.discover()  # a cloned volume contains the topology of another cluster
+
+    def _advance_on_volume(self, monotonic: float) -> None:
+        """Start the next pass over the volume, unless a backup or another pass over the volume runs."""
+        wish = None if self._parts.runs.slots else self._parts.maintenance.next_on_volume(monotonic)
+        if wish is None:
+            return
+        dropped = self._parts.maintenance.drops(wish)
+        if not self._parts.discovery.asked and self._parts.maintenance.changes(wish):
+            self._parts.dispatch.discover()
+        elif dropped is None or not self._parts.destinations.stop_copying(dropped):
+            self._parts.maintenance.start(wish)
 
     # Called from other threads
 

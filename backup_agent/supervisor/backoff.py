@@ -11,6 +11,7 @@ class Backoff:
     """The failures in a row and the time of the next try, in monotonic seconds."""
 
     failures: int = 0
+    _failed: float = 0.0
     _again: float = 0.0
 
     def succeeded(self) -> None:
@@ -20,12 +21,17 @@ class Backoff:
     def failed(self, monotonic: float) -> None:
         """Double the wait before the next try."""
         # Ten doublings exceed LONGEST_WAIT. A thousand, reached after ten days of failures, would overflow a float.
+        self._failed = monotonic
         self._again = monotonic + min(FIRST_WAIT * 2 ** min(self.failures, 10), LONGEST_WAIT)
         self.failures += 1
 
     def hurry(self) -> None:
         """Allow the next try at once."""
         self._again = 0.0
+
+    def within(self, seconds: float) -> None:
+        """Allow the next try at most `seconds` after the last failure."""
+        self._again = min(self._again, self._failed + seconds)
 
     def due(self, monotonic: float) -> bool:
         """Return whether a try may be made now."""

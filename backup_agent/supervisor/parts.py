@@ -15,9 +15,12 @@ from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.trusted_clock import TrustedClock
 from backup_agent.supervisor.work.actions import Actions
+from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.child_events import ChildEvents
+from backup_agent.supervisor.work.copy_passes import CopyPasses
+from backup_agent.supervisor.work.destinations import Destinations
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
@@ -47,6 +50,10 @@ class Parts:
         self.requests = OpenRequests(self.spool, self.counters.request)
         self.backup_queue = BackupQueue(self.requests)
         self.maintenance_queue = MaintenanceQueue(self.requests)
+        self.awaited = AwaitedCopies(reloader, self.backup_queue, self.counters)
+        self.copy_passes = CopyPasses(
+            reloader, self.runs, self.maintenance_queue, self.volume_summaries, self.awaited, self.counters
+        )
         self.discovery = Discovery(root)
         self.clock = TrustedClock(own / "clock.json", lambda: self.discovery.server_clock)
         self.orders = Orders(orders_file(root))
@@ -61,6 +68,15 @@ class Parts:
             self.reserve,
             self.requests,
         )
+        self.destinations = Destinations(
+            reloader,
+            self.runs,
+            self.backup_queue,
+            self.maintenance_queue,
+            self.maintenance,
+            self.copy_passes,
+            self.volume_summaries,
+        )
         self.dispatch = BackupDispatch(
             reloader,
             root,
@@ -71,6 +87,8 @@ class Parts:
             self.orders,
             self.maintenance,
             self.maintenance_queue,
+            self.destinations,
+            self.awaited,
             self.counters,
         )
         self.actions = Actions(
@@ -78,6 +96,7 @@ class Parts:
             self.spool,
             self.requests,
             self.backup_queue,
+            self.awaited,
             self.runs,
             self.maintenance,
             self.maintenance_queue,
@@ -91,6 +110,7 @@ class Parts:
             self.spool,
             self.requests,
             self.backup_queue,
+            self.awaited,
             self.maintenance_queue,
             self.maintenance,
             self.actions,
@@ -103,6 +123,7 @@ class Parts:
             self.survey,
             self.dispatch,
             self.maintenance,
+            self.copy_passes,
             self.discovery,
             self.volume_summaries,
             self.counters,

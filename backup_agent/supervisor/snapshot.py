@@ -26,6 +26,7 @@ from backup_agent.supervisor.status.model import (
     ScheduleStatus,
     Status,
 )
+from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
@@ -76,7 +77,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         attempts=parts.counters.attempts,
         missing_databases=parts.discovery.missing,
         excluded_databases=excluded(parts.discovery),
-        destinations=destinations(parts.settings, parts.volume_summaries, monotonic),
+        destinations=destinations(parts.settings, parts.volume_summaries, parts.awaited, monotonic),
         schedules=schedules(parts.calendar, now),
         places={name: routine.status for name, routine in parts.maintenance_queue.places.items()},
         paused=pause(parts.orders, now),
@@ -113,7 +114,8 @@ def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunS
                 request=job.request if job else None,
                 set=job.set if job else None,
                 database=job.database if job else None,
-                destination=run.destination,
+                destination=run.place,
+                artifact=run.artifact,
                 stage=run.stage,
                 bytes=run.bytes,
                 total=run.total,
@@ -126,7 +128,7 @@ def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunS
 
 
 def destinations(
-    settings: Settings, volume_summaries: VolumeSummaries, monotonic: float
+    settings: Settings, volume_summaries: VolumeSummaries, awaited: AwaitedCopies, monotonic: float
 ) -> dict[PlaceName, DestinationStatus]:
     """Return the status of each destination."""
     features = {
@@ -136,6 +138,7 @@ def destinations(
         name: DestinationStatus(
             up=destination.up,
             owed=volume_summaries.owed(name),
+            awaited=len(awaited.keys(name)),
             reason=destination.failure.reason if destination.failure else None,
             error=destination.failure.error if destination.failure else None,
             hint=destination.failure.advice if destination.failure else None,

@@ -10,67 +10,27 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from backup_agent.standins import cluster as simulated
-from tests.agent.live import FINAL, Live
+from tests.agent.crashes import (
+    CRASHING,
+    ENOUGH,
+    SUPERVISOR,
+    Death,
+    after_it,
+    crash,
+    final,
+    until_dead_or_answered,
+)
+from tests.agent.live import Live
 from tests.polling import until
-
-CRASHING = Path(__file__).parent / "crashing"
-ENOUGH = 400
-"""More steps than any process has."""
 
 KINDS = 13
 """Kinds of steps of a backup. One process more than these runs: what it does after them waits for a lock."""
 
 SHARES = 6
-
-
-class Death(NamedTuple):
-    """Which process dies, with which others, and among which of its steps the one is chosen (sitecustomize.py)."""
-
-    module: str
-    who: str
-    among: str
-    databases: tuple[str, ...] = ("orders",)
-    """The databases of the request. One child backs them up, one after the other."""
-
-
-def crash(live: Live, death: Death, step: int) -> bool:
-    """Let the agent take backups and die at a step; tell whether it got that far."""
-    once = live.folder / "crashed"
-    live.start(
-        ready=False,
-        PYTHONPATH=str(CRASHING),
-        CRASH_IN=death.module,
-        CRASH_AT=str(step),
-        CRASH_AMONG=death.among,
-        CRASH_WHO=death.who,
-        CRASH_ONCE=str(once),
-        CRASH_BELOW=str(live.folder),
-    )
-    live.requests.mkdir(exist_ok=True)
-    live.drop("x.request", id="one", type="FULL", databases=list(death.databases))
-    until_dead_or_answered(live, "x")
-    return once.exists()
-
-
-def until_dead_or_answered(live: Live, name: str) -> bool:
-    """Wait for the end of the agent or its answer. Return whether the agent lives."""
-    assert live.process is not None
-    process = live.process
-    until(lambda: process.poll() is not None or final(live, name) is not None, "end of the agent or its answer")
-    return process.poll() is None
-
-
-def final(live: Live, name: str) -> dict[str, object] | None:
-    try:
-        content: dict[str, object] = json.loads((live.requests / f"{name}.status.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return content if content["state"] in FINAL else None
 
 
 def check_invariants(live: Live, databases: Sequence[str] = ("orders",), requests: Sequence[str] = ("one",)) -> None:
@@ -92,12 +52,7 @@ def survive(tmp_path: Path, death: Death, step: int) -> bool:
     """Crash at one step, start again, check; tell whether the step was reached."""
     with Live(tmp_path) as live:
         reached = crash(live, death, step)
-        assert live.process is not None
-        if death.module == SUPERVISOR and live.process.poll() is None:
-            live.kill()  # it may have counted further than its answer
-        if live.process.poll() is not None:
-            live.start()
-        answer = live.answer("x")
+        answer = after_it(live, death)
 
         assert answer["state"] in {"succeeded", "succeeded_with_warnings"}, answer
         for database in death.databases:
@@ -110,7 +65,7 @@ def survive(tmp_path: Path, death: Death, step: int) -> bool:
         return reached
 
 
-SUPERVISOR, BACKUP = "backup_agent.supervisor", "backup_agent.jobs.backup"
+BACKUP = "backup_agent.jobs.backup"
 
 LEAST = {(SUPERVISOR, "every"): 60, (BACKUP, "every"): 20, (SUPERVISOR, "kinds"): 12, (BACKUP, "kinds"): 10}
 """Steps that each surely has: fewer mean that the counting is broken."""

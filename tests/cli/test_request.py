@@ -21,10 +21,10 @@ from backup_agent.cli import request
 from backup_agent.cli.dropping import OPTIONS
 from backup_agent.core.artifacts.names import COMMAND_ID
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome, State
+from backup_agent.core.requests.answers import Answer, CopyState, DatabaseResult, Outcome, State
 from backup_agent.core.requests.request import TAKES, Action, Request
 from backup_agent.supervisor.requests.presence import Presence
-from tests.builders import TAKEN, a_spool
+from tests.builders import OFFSITE, TAKEN, a_spool
 from tests.cli.conftest import Place, on_a_terminal, read
 from tests.polling import PATIENCE, until
 
@@ -287,6 +287,25 @@ def test_waiting_ends_with_the_final_answer_and_its_exit_code(
     assert result.out.splitlines() == said
     assert set(result.err.splitlines()) <= {"dropped", "x: queued", "x: running"}
     assert result.code == code
+
+
+@pytest.mark.usefixtures("present")
+@pytest.mark.parametrize(("warnings", "code"), [((), 0), (("odd",), 3)], ids=["succeeded", "with warnings"])
+def test_waiting_for_the_volume_ends_when_the_artifact_is_recorded(
+    place: Place, warnings: tuple[str, ...], code: int
+) -> None:
+    copies = {OFFSITE: CopyState.WAITING}
+    facts: dict[str, Any] = {"type": "FULL", "type_reason": "asked", "artifact": "default/orders/x.backup", "size": 12}
+    recorded = DatabaseResult(outcome=Outcome.RECORDED, copies=copies, warnings=warnings, **facts)
+    with answering(place, runs, lambda answer: answer.with_result("orders", recorded).waiting_for_copies()):
+        result = place.run("request", "--wait=local", "--timeout", f"{PATIENCE:g}", "--id", "x")
+
+    assert result.code == code
+    assert result.out.splitlines()[:2] == [
+        "x: running",
+        "  orders: recorded FULL (asked), 12 B, default/orders/x.backup, offsite: waiting",
+    ]
+    assert "every artifact is recorded on the volume; the agent goes on with the copies" in result.err
 
 
 def test_a_rejected_request_exits_4(place: Place) -> None:

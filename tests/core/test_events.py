@@ -42,11 +42,14 @@ DEFINITION = {
 
 LINES: dict[str, dict[str, Any]] = {
     "stage": {"stage": "reading"},
-    "progress": {"bytes": 1, "total": 2},
+    "progress": {"bytes": 1, "total": 2, "estimated_seconds": 3.5},
     "warning": {"text": "place held", "because": "an earlier holder is dead"},
     "signing": {"fault": "/run/secrets/signing/key.pem: the signing key cannot be read: No such file or directory"},
     "aside": {"run": "nightly+orders+1", "name": "orders.backup"},
     "stored": {"place": "volume", "type": "FULL", "bytes": 7},
+    "copying": {"key": KEY, "bytes": 7},
+    "copied": {"key": KEY, "type": "FULL", "bytes": 7, "seconds": 0.5},
+    "not_copied": {"key": KEY, "failure": FAILURE},
     "volume": {"hard_links": True},
     "unreadable": {"fault": f"{KEY}.json: Invalid JSON"},
     "surveyed": {},
@@ -87,14 +90,13 @@ LINES: dict[str, dict[str, Any]] = {
     "backup_result": {
         "result": {"outcome": "failed", "reason": "internal", "error": "it cannot be done"},
         "execution": {"admin_version": "2026.09.0", "launch": "direct", "exit_code": 1, "source": "server-1:6362"},
-        "copy_failures": {"offsite": FAILURE},
     },
     "pass_result": {
         "result": {"outcome": "succeeded", "verified": 1},
         "oldest": "2026-11-23T02:00:00Z",
         "next_seconds": 60.0,
     },
-    "copy_result": {"copied": 1, "counted": True, "failure": FAILURE},
+    "copy_result": {"copied": 1, "counted": True, "failure": FAILURE, "ended_early": True},
     "task_ended": {},
 }
 """Event -> the fields of one line of it."""

@@ -4,7 +4,6 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,14 @@ import pytest
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.tenure import Held, HeldByAnotherError
 from backup_agent.core.artifacts.keys import record_key
-from backup_agent.core.artifacts.records import ArtifactFile, BackupType, Record
-from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.requests.answers import CopyState
-from backup_agent.core.requests.tasks import BackupTask, CopyTask
+from backup_agent.core.artifacts.records import ArtifactFile
+from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
+from backup_agent.core.requests.events import CopyReport
+from backup_agent.core.requests.tasks import CopyTask
 from backup_agent.durable import LIMIT
-from backup_agent.jobs.backup import BackupRun, result
-from backup_agent.jobs.copy import Copying, pass_on
+from backup_agent.jobs.copy import Copying
 from backup_agent.stores.store import Progress, StoredObject
-from tests.builders import OFFSITE, an_event_writer
+from tests.builders import an_event_writer
 from tests.catalog.places import with_store
 from tests.jobs.outside import broken, faults
 from tests.jobs.passes import put
@@ -70,11 +68,24 @@ def a_world(folder: Path) -> World:
 
 def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[str, Any]]]:
     """Make one pass. Return its failure and its warnings."""
+    report, told = passed(world, store)
+    return report.failure, [event for event in told if event["event"] == "warning"]
+
+
+def passed(
+    world: World, store: MemoryStore, *awaited: str, yields: threading.Event | None = None, set_name: str = "default"
+) -> tuple[CopyReport, list[dict[str, Any]]]:
+    """Make one pass for whose copies of the `awaited` artifacts requests wait. Return its report and its events."""
     told: list[dict[str, Any]] = []
-    writer = an_event_writer(told)
-    task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-    failure = Copying(task, with_store(place_of("offsite", world.settings), store), writer).copy_all()
-    return failure, [event for event in told if event["event"] == "warning"]
+    task = CopyTask(run="copy-1", destination="offsite", sets=(set_name,), awaited=awaited, settings={})
+    place = with_store(place_of("offsite", world.settings), store)
+    report = Copying(task, place, an_event_writer(told), yields or threading.Event()).copy_all()
+    return report, told
+
+
+def ends(told: list[dict[str, Any]]) -> dict[str, str]:
+    """Return the artifacts whose copy ended, and how."""
+    return {event["key"]: event["event"] for event in told if event["event"] in ("copied", "not_copied")}
 
 
 def seen(store: MemoryStore) -> dict[str, bytes]:
@@ -180,29 +191,129 @@ def test_a_differential_is_not_recorded_if_its_full_is_deleted_during_the_copy(
     assert record_key(link) not in seen(store)
 
 
-@pytest.mark.parametrize(
-    ("became", "outcome"), [(CopyState.STORED, "succeeded"), (CopyState.OWED, "succeeded_with_warnings")]
-)
-def test_the_outcome_of_a_backup_depends_on_the_copy_of_its_own_artifact(
-    tmp_path: Path, became: CopyState, outcome: str
-) -> None:
+class Failing(MemoryStore):
+    """Fails each upload of the given keys."""
+
+    def __init__(self, error: BackupError, *keys: str) -> None:
+        super().__init__("offsite")
+        self._error = error
+        self._keys = keys
+
+    def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
+        if key in self._keys:
+            raise self._error
+        return super().put_artifact(key, source, file, progress)
+
+
+UNREACHABLE = TransientError(Reason.STORAGE_UNREACHABLE, "offsite: no route")
+OTHER_CONTENT = PermanentError(Reason.ALREADY_EXISTS, "offsite: it exists with other content")
+
+
+def order(told: list[dict[str, Any]]) -> list[str]:
+    return [event["key"] for event in told if event["event"] == "copying"]
+
+
+def test_databases_take_turns_and_within_one_parents_come_first(tmp_path: Path) -> None:
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    orders = chain(world)
+    stock = [world.add(day, 1, 10, database="stock") for day in (4, 3)]
+    report, told = passed(world, store)
+
+    assert report == CopyReport(copied=6, counted=True)
+    assert order(told) == [orders[0], stock[0], orders[1], stock[1], orders[2], orders[3]]
+
+
+def test_awaited_artifacts_come_first_after_what_they_need(tmp_path: Path) -> None:
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    orders = chain(world)
+    stock = [world.add(day, 1, 10, database="stock") for day in (4, 3)]
+    _, told = passed(world, store, stock[1], orders[2])
+
+    assert order(told) == [stock[1], orders[0], stock[0], orders[1], orders[2], orders[3]]
+
+
+def test_more_databases_than_take_turns_are_all_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backup_agent.jobs.copy.AT_ONCE", 2)
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    keys = {world.add(1, 1, 10, database=f"db-{number}") for number in range(5)}
+    report, told = passed(world, store)
+
+    assert report.copied == 5
+    assert ends(told) == dict.fromkeys(keys, "copied")
+    assert [event["owed"] for event in told if event["event"] == "owed"] == [0] * 5
+
+
+def test_a_failure_of_one_artifact_ends_the_waits_for_it_and_for_those_that_need_it(tmp_path: Path) -> None:
     world = a_world(tmp_path)
-    full, *_ = chain(world)
-    task = BackupTask(
-        run="run-1", request="r", set="default", database="orders", type=BackupType.FULL, sources=(),
-        since=datetime.now(UTC), destinations=("offsite",), settings={},
-    )  # fmt: skip
-    run = BackupRun(task, world.settings, an_event_writer(), threading.Event())
-    run.copy_failures[OFFSITE] = Failure(Reason.CHAIN_BROKEN, "an older differential is not copied")
-    judged = result(run, Record.from_json((world.root / record_key(full)).read_bytes()), {OFFSITE: became})
+    full, link, newest, later = chain(world)
+    store = Failing(OTHER_CONTENT, link)
+    report, told = passed(world, store, full, link, newest, later)
 
-    assert (judged.outcome.value, judged.copies) == (outcome, {"offsite": became})
+    assert ends(told) == {full: "copied", link: "not_copied", newest: "not_copied", later: "copied"}
+    assert (report.copied, report.failure, report.ended_early) == (2, OTHER_CONTENT.failure, False)
 
 
-def test_an_event_of_a_copy_that_cannot_be_understood_is_told() -> None:
-    told: list[dict[str, Any]] = []
-    reports = [pass_on(line, an_event_writer(told)) for line in ('{"event":"stage"}', "no event")]
+def test_a_failure_of_the_destination_ends_the_pass_and_nothing_else_is_tried(tmp_path: Path) -> None:
+    world = a_world(tmp_path)
+    full, link, newest, later = chain(world)
+    other = world.add(1, 1, 10, database="stock")
+    report, told = passed(world, Failing(UNREACHABLE, link), full, link, newest, later)
 
-    assert reports == [None, None]
-    assert [(one["event"], one["text"]) for one in told] == [("warning", "event not understood")]
-    assert told[0]["because"].startswith("stage: ")
+    assert ends(told) == {full: "copied", other: "copied"}
+    assert (report.copied, report.failure, report.ended_early) == (2, UNREACHABLE.failure, True)
+    assert {event["database"]: event["owed"] for event in told if event["event"] == "owed"} == {"orders": 3, "stock": 0}
+
+
+def test_a_copy_that_an_earlier_pass_made_is_told_to_who_waits_for_it(tmp_path: Path) -> None:
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    key = world.add(1, 1, 10)
+    passed(world, store)
+    report, told = passed(world, Failing(UNREACHABLE, key), key)
+
+    assert (report.copied, report.failure) == (0, None)
+    assert [(one["key"], one["seconds"]) for one in told if one["event"] == "copied"] == [(key, None)]
+
+
+@pytest.mark.parametrize("why", ["given up", "gone", "undeclared", "record unusable"])
+def test_a_copy_that_is_never_made_is_not_waited_for(tmp_path: Path, why: str) -> None:
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    key = world.add(1, 1, 10)
+    if why == "given up":
+        place_of("offsite", world.settings).record_notes.give_up(key)
+    elif why == "gone":
+        world.remove(key)
+    elif why == "record unusable":
+        (world.root / record_key(key)).write_text("{}")
+    report, told = passed(world, store, key, set_name="weekly" if why == "undeclared" else "default")
+
+    assert report.failure is None
+    assert ends(told) == {key: "not_copied"}
+
+
+def test_a_pass_that_must_yield_ends_after_its_artifact_and_says_what_is_missing(tmp_path: Path) -> None:
+    world, yields = a_world(tmp_path), threading.Event()
+    keys = chain(world)
+
+    class Asked(MemoryStore):
+        """Is asked to yield during the first upload."""
+
+        def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
+            yields.set()
+            return super().put_artifact(key, source, file, progress)
+
+    report, told = passed(world, Asked("offsite"), *keys, yields=yields)
+
+    assert report == CopyReport(copied=1, counted=True)
+    assert ends(told) == {keys[0]: "copied"}
+    assert [event["owed"] for event in told if event["event"] == "owed"] == [3]
+
+
+def test_what_the_volume_refuses_concerns_one_artifact(tmp_path: Path) -> None:
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    broken_one, sound = world.add(2, 1, 10), world.add(1, 1, 20)
+    (world.root / broken_one).unlink()
+    (world.root / broken_one).symlink_to(broken_one.rsplit("/", 1)[1])
+    report, told = passed(world, store, broken_one, sound)
+
+    assert ends(told) == {broken_one: "not_copied", sound: "copied"}
+    assert not report.ended_early

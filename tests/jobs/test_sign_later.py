@@ -1,5 +1,6 @@
 """Records at a destination that were written while the key could not be read are signed by a later pass."""
 
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ class World:
     def copy(self) -> list[dict[str, Any]]:
         told: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
-        assert Copying(task, self.place(), an_event_writer(told)).copy_all() is None
+        assert Copying(task, self.place(), an_event_writer(told), threading.Event()).copy_all().failure is None
         return told
 
     def prune(self, place: Place | None = None) -> list[dict[str, Any]]:

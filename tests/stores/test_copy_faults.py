@@ -64,7 +64,8 @@ class Volume:
         told: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
         writer = an_event_writer(told)
-        return Copying(task, with_store(place_of("offsite", self.settings), store), writer).copy_all(), told
+        place = with_store(place_of("offsite", self.settings), store)
+        return Copying(task, place, writer, threading.Event()).copy_all().failure, told
 
     @property
     def owed(self) -> int:
@@ -94,7 +95,7 @@ def test_a_pass_calls_what_the_table_goes_through(volume: Volume) -> None:
 
     assert failure is None
     assert dict(store.calls) == OPERATIONS | {"swap": 3}
-    assert [event["event"] for event in told].count("stored") == 3
+    assert [event["event"] for event in told].count("copied") == 3
     all_is_there(store, volume)
 
 

@@ -18,16 +18,23 @@ from backup_agent.supervisor.status.model import Status
 class AgentParts:
     """A requests folder, and the parts of an agent that has not surveyed its volume yet."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *destinations: str) -> None:
         self.requests = folder / "requests"
         root = folder / "root"
         root.mkdir()
         self.config = folder / "config.yaml"
-        settings = {"cluster": "demo", "requests": {"folder": str(self.requests)}, "storage": {"root": str(root)}}
+        places = {name: {"type": "s3", "bucket": name} for name in destinations}
+        storage = {"root": str(root), "destinations": places}
+        settings = {"cluster": "demo", "requests": {"folder": str(self.requests)}, "storage": storage}
         self.config.write_text(yaml.safe_dump({**settings, "neo4j": {"uri": "neo4j://demo:7687"}}))
-        self.parts = Parts(Reloader(self.config, {}), lambda _: None, Metrics(_no_status))
-        self.parts.spool.prepare()
-        self.parts.maintenance.take_settings(surveyed=False)
+        self.parts = self.parts_again()
+
+    def parts_again(self) -> Parts:
+        """Return the parts as after a start, which know only what is in the folders."""
+        parts = Parts(Reloader(self.config, {}), lambda _: None, Metrics(_no_status))
+        parts.spool.prepare()
+        parts.maintenance.take_settings(surveyed=False)
+        return parts
 
     def forbid(self, *keys: str) -> None:
         """Change `requests.allow` while the agent runs."""

@@ -45,8 +45,7 @@ SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE_
         pytest.param("backup_agent.cluster", False, CLOUD, id="discovery"),
         pytest.param("backup_agent.cluster", True, CLOUD, id="discovery-never-gets-cloud-keys"),
         pytest.param("backup_agent.jobs.survey", False, CLOUD | BOLT, id="survey"),
-        pytest.param("backup_agent.jobs.backup", False, CLOUD | BOLT, id="backup-without-destination"),
-        pytest.param("backup_agent.jobs.backup", True, BOLT, id="backup-that-copies"),
+        pytest.param("backup_agent.jobs.backup", True, CLOUD | BOLT, id="backup"),
         pytest.param("backup_agent.jobs.destination", True, BOLT, id="work-at-a-destination"),
         pytest.param("backup_agent.jobs.prune", False, CLOUD | BOLT, id="retention-on-the-volume"),
         pytest.param("backup_agent.jobs.hold", False, CLOUD | BOLT, id="hold-on-the-volume"),
@@ -62,7 +61,7 @@ def test_a_child_gets_only_the_secrets_that_it_needs(module: str, remote: bool, 
 
 
 def test_every_child_is_in_the_table() -> None:
-    alone = {"backup_agent.cluster", "backup_agent.jobs.survey", "backup_agent.jobs.backup"}
+    alone = {f"backup_agent.{name}" for name in ("cluster", "jobs.survey", "jobs.backup", "jobs.copy")}
     modules = {*MODULES.values(), *alone}
     at_a_destination = {Purpose.of(module, OFFSITE, remote=True).module for module in MODULES.values()}
     on_the_volume = {Purpose.of(module, VOLUME, remote=False).module for module in modules}

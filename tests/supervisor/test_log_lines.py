@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 import structlog
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME
+from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, RequestId
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult, State
+from backup_agent.core.requests.events import CopyStored
 from backup_agent.supervisor.status import log_lines
-from tests.builders import ORDERS, SAID, TAKEN, an_answer
+from tests.builders import OFFSITE, ORDERS, SAID, TAKEN, an_answer
 
 NOW = TAKEN
 ANSWER = an_answer(state=State.RUNNING, schedule="nightly", request={"type": "FULL"})
@@ -97,6 +98,7 @@ def test_every_line_about_a_request_says_who_asked_and_why() -> None:
 
 LINES = [
     ended(),
+    log_lines.copy_ended(OFFSITE, RequestId("one"), CopyStored(key="k", type="FULL", bytes=7, seconds=0.5)),
     log_lines.request_accepted(ANSWER),
     log_lines.request_answered(ANSWER),
     log_lines.retention_ended(VOLUME, ANSWER, PlaceResult(outcome=Outcome.FAILED, error="an error"), 1.0),
@@ -123,6 +125,7 @@ OUTCOMES = {
     Outcome.WAITING: "INFO",
     Outcome.RUNNING: "INFO",
     Outcome.INTERRUPTED: "WARNING",
+    Outcome.RECORDED: "INFO",
     Outcome.SUCCEEDED: "INFO",
     Outcome.SUCCEEDED_WITH_WARNINGS: "WARNING",
     Outcome.FAILED: "ERROR",

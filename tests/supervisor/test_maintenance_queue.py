@@ -11,7 +11,13 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import PassReport, PlaceJudged
 from backup_agent.supervisor.requests.spool import Spool
-from backup_agent.supervisor.work.maintenance_queue import SETTLE_SECONDS, VERIFY_SECONDS, MaintenanceQueue, Wish
+from backup_agent.supervisor.work.maintenance_queue import (
+    OVERDUE_SECONDS,
+    SETTLE_SECONDS,
+    VERIFY_SECONDS,
+    MaintenanceQueue,
+    Wish,
+)
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from tests.builders import OFFSITE, TAKEN, an_answer
 
@@ -190,12 +196,12 @@ def passes_with(
 
 
 def test_later_slices_come_after_requests_and_retention_and_before_due_verification() -> None:
-    passes, _, _ = passes_with({"all": True}, {"artifact": KEY}, local=BEGUN, offsite=PlaceResult())
+    passes, _, _ = passes_with({"all": True, "place": "local"}, {"artifact": KEY, "place": "local"}, local=BEGUN)
     for routine in passes.places.values():
         routine.verify_due = 0.0
     order = []
-    for _ in range(6):
-        wish = passes.asked() or passes.due(1.0)
+    for _ in range(4):
+        wish = passes.asked(VOLUME) or passes.due(VOLUME, 1.0)
         assert wish is not None
         order.append((wish.kind, wish.place, wish.request))
         passes.begin(wish, NOW)
@@ -206,15 +212,32 @@ def test_later_slices_come_after_requests_and_retention_and_before_due_verificat
 
     assert order == [
         ("verify", "local", "v1"),
-        ("verify", "offsite", "v1"),
         ("prune", "local", None),
-        ("prune", "offsite", None),
         ("verify", "local", "v0"),
-        ("verify", "offsite", "v0"),
+        ("verify", "local", None),
     ]
-    routine_wish = passes.due(1.0)
-    assert routine_wish is not None
-    assert routine_wish.request is None
+
+
+def test_each_place_has_its_own_next_pass() -> None:
+    passes, _, _ = passes_with({"artifact": KEY, "place": "offsite"}, offsite=PlaceResult())
+
+    assert (passes.asked(VOLUME), passes.asked(OFFSITE)) == (None, Wish("verify", OFFSITE, "v0"))
+    assert passes.due(VOLUME, 1.0) == Wish("prune", VOLUME)
+    assert passes.due(OFFSITE, 1.0) == Wish("prune", OFFSITE)
+
+
+def test_a_copy_pass_is_pressed_by_requests_marks_and_overdue_retention() -> None:
+    passes = queue([])
+    passes.succeeded([OFFSITE], 0.0)
+    pressed = [passes.presses(OFFSITE, OVERDUE_SECONDS), passes.presses(OFFSITE, OVERDUE_SECONDS + 1.0)]
+    passes.begin(Wish("prune", OFFSITE), NOW)
+    pressed.append(passes.presses(OFFSITE, OVERDUE_SECONDS + 1.0))
+    passes.hurry(OFFSITE, 0.0)
+    pressed.append(passes.presses(OFFSITE, 0.0))
+
+    assert pressed == [False, True, False, True]
+    asked, _ = waiting(place="offsite")
+    assert (asked.presses(OFFSITE, 0.0), asked.presses(VOLUME, 0.0)) == (True, False)
 
 
 def test_a_request_continues_after_a_slice_that_is_not_the_last() -> None:

@@ -39,7 +39,7 @@ class World:
         self.runs.lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
 
     def begin(self, name: str, task: str = "pass", at: PlaceName | None = None, *, remote: bool = False) -> Run:
-        self.runs.spawn(name, "staying", task.encode(), destination=at, remote=remote or at is not None)
+        self.runs.spawn(name, "staying", task.encode(), place=at, remote=remote or at is not None)
         run = self.runs.get(name)
         assert run is not None
         return run
@@ -123,7 +123,7 @@ def test_there_is_one_run_at_a_destination_at_a_time(world: World) -> None:
 
     with pytest.raises(ValueError, match="offsite is under way"):
         world.begin("two", at=OFFSITE)
-    assert world.runs.at(OFFSITE) is run
+    assert world.runs.at(OFFSITE) == ("one", run)
     assert world.runs.at(NEAR) is None
     world.end("one")
     assert world.runs.at(OFFSITE) is None

@@ -1,13 +1,14 @@
 """The missing copies of destinations that are added, removed and changed while the agent runs."""
 
+import time
+
 import pytest
 
-from backup_agent.core.artifacts.names import PlaceName
+from backup_agent.core.artifacts.names import DEFAULT_SET, PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.requests.events import CopiesOwed
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
-from tests.builders import OFFSITE
+from tests.builders import OFFSITE, ORDERS
 
 SURVEYED = {
     "set": "default",
@@ -24,6 +25,18 @@ SURVEYED = {
 }
 
 
+def tried(holdings: VolumeSummaries) -> list[str]:
+    """Return the destinations at which copies are or may be missing and that may be tried now."""
+    return [
+        name for name in holdings.destinations if holdings.owed(name) != 0 and holdings.may_try(name, time.monotonic())
+    ]
+
+
+def counts(holdings: VolumeSummaries, place: PlaceName, owed: int) -> None:
+    """Let a pass that begins now count the missing copies of a database."""
+    holdings.owes(DEFAULT_SET, ORDERS, {place: owed}, time.monotonic())
+
+
 @pytest.fixture(name="holdings")
 def _holdings() -> VolumeSummaries:
     holdings = VolumeSummaries()
@@ -35,7 +48,7 @@ def _holdings() -> VolumeSummaries:
 def test_the_missing_copies_that_the_survey_counted_stay_known(holdings: VolumeSummaries) -> None:
     holdings.use({OFFSITE: "a"}, uncounted_since=10.0)
 
-    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (2, "offsite")
+    assert (holdings.owed(OFFSITE), tried(holdings)) == (2, ["offsite"])
 
 
 @pytest.mark.parametrize("now", [{PlaceName("other"): "a"}, {OFFSITE: "b"}], ids=["another-name", "another-place"])
@@ -46,8 +59,8 @@ def test_missing_copies_at_a_new_destination_are_unknown_until_a_pass_counts_the
     holdings.use(now, uncounted_since=10.0)
     holdings.counted(name, 9.0)  # by a pass over the earlier place of this name
 
-    assert (holdings.owed(name), holdings.to_retry()) == (None, name)
-    holdings.owes(CopiesOwed(set="default", database="orders", destination=name, owed=3))
+    assert (holdings.owed(name), tried(holdings)) == (None, [name])
+    counts(holdings, name, 3)
     holdings.counted(name, 11.0)
     assert holdings.owed(name) == 3
 
@@ -56,13 +69,13 @@ def test_before_a_survey_the_number_of_missing_copies_is_unknown_and_not_zero() 
     holdings = VolumeSummaries()
     holdings.use({OFFSITE: "a"}, uncounted_since=None)
 
-    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (None, "offsite")
+    assert (holdings.owed(OFFSITE), tried(holdings)) == (None, ["offsite"])
 
 
 def test_a_destination_whose_copies_could_not_be_counted_is_counted_by_a_pass(holdings: VolumeSummaries) -> None:
     holdings.surveyed([DatabaseSummary.model_validate({**SURVEYED, "owed": {}})], [OFFSITE], 10.0)
 
-    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (None, "offsite")
+    assert (holdings.owed(OFFSITE), tried(holdings)) == (None, ["offsite"])
     holdings.counted(OFFSITE, 11.0)
     assert holdings.owed(OFFSITE) == 0
 
@@ -71,12 +84,22 @@ def test_a_pass_that_counted_nothing_is_tried_again_later(holdings: VolumeSummar
     holdings.use({OFFSITE: "b"}, uncounted_since=10.0)
     holdings.refused(OFFSITE, Failure(Reason.STORAGE_UNREACHABLE, "no route"))
 
-    assert (holdings.owed(OFFSITE), holdings.to_retry()) == (None, None)
+    assert (holdings.owed(OFFSITE), tried(holdings)) == (None, [])
 
 
 def test_a_destination_without_missing_copies_is_not_tried(holdings: VolumeSummaries) -> None:
     holdings.use({OFFSITE: "a", PlaceName("other"): "b"}, uncounted_since=10.0)
-    holdings.owes(CopiesOwed(set="default", database="orders", destination="offsite", owed=0))
+    counts(holdings, OFFSITE, 0)
     holdings.counted(PlaceName("other"), 11.0)
 
-    assert holdings.to_retry() is None
+    assert tried(holdings) == []
+
+
+def test_a_pass_that_counted_before_a_backup_ended_does_not_hide_its_missing_copy(holdings: VolumeSummaries) -> None:
+    began = time.monotonic()
+    holdings.take(DatabaseSummary.model_validate({**SURVEYED, "owed": {"offsite": 3}}))
+    holdings.owes(DEFAULT_SET, ORDERS, {OFFSITE: 0}, began)
+
+    assert holdings.owed(OFFSITE) == 3
+    counts(holdings, OFFSITE, 0)
+    assert holdings.owed(OFFSITE) == 0

@@ -5,6 +5,7 @@ change returns a new one. `NEXT` has the states that may follow each state.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Self
@@ -70,6 +71,8 @@ class Outcome(StrEnum):
 
     The next attempt is made after all other backups, while no other backup runs.
     """
+    RECORDED = "recorded"
+    """The artifact is recorded on the volume, and copies of it are awaited. No attempt is needed any more."""
     SUCCEEDED = "succeeded"
     SUCCEEDED_WITH_WARNINGS = "succeeded_with_warnings"
     FAILED = "failed"
@@ -77,14 +80,22 @@ class Outcome(StrEnum):
 
 
 OPEN = (Outcome.WAITING, Outcome.RUNNING, Outcome.INTERRUPTED)
+"""The outcomes of which an attempt is needed or under way."""
+
+COPYING = "copies"
+"""The stage of a request whose backups have all ended, and that waits for copies; of a database, the time of that."""
+
 MOST_ATTEMPTS = 2
 
 
 class CopyState(StrEnum):
     """Whether a destination has its copy of an artifact."""
 
+    WAITING = "waiting"
+    """The request waits for the copy."""
     STORED = "stored"
     OWED = "owed"
+    """The copy is missing. The agent still makes it, but the request does not wait for it."""
 
 
 class DatabaseResult(StoredPart):
@@ -99,7 +110,7 @@ class DatabaseResult(StoredPart):
     artifact: str | None = Field(default=None, description="key of the artifact")
     size: int | None = Field(default=None, description="bytes")
     sha256: dict[str, str] = Field(default={}, description="SHA-256 of each file of the artifact")
-    copies: dict[PlaceName, CopyState] = Field(default={}, description="destination -> stored, owed")
+    copies: dict[PlaceName, CopyState] = Field(default={}, description="destination -> waiting, stored, owed")
     adopted: bool = Field(default=False, description="finished before a crash and adopted after it")
     started: datetime | None = None
     finished: datetime | None = None
@@ -114,6 +125,49 @@ class DatabaseResult(StoredPart):
     def open(self) -> bool:
         """Whether an attempt is needed or under way."""
         return self.outcome in OPEN
+
+    @property
+    def awaited(self) -> tuple[PlaceName, ...]:
+        """The destinations whose copy of the artifact is awaited."""
+        if self.outcome is not Outcome.RECORDED:
+            return ()
+        return tuple(place for place, copy in self.copies.items() if copy is CopyState.WAITING)
+
+    def copied(self, place: PlaceName, failure: Failure | None, now: datetime) -> "DatabaseResult":
+        """Return the result with the end of the wait for one copy: it is stored, or `failure` says why it is missing.
+
+        If no copy is awaited any more, the outcome is final.
+        """
+        copy = CopyState.STORED if failure is None else CopyState.OWED
+        changes: dict[str, Any] = {"copies": {**self.copies, place: copy}}
+        if failure is not None:
+            hints = (self.hint or Failure(Reason.COPIES_OWED, "").advice, f"{place}: {failure.advice}")
+            changes |= {
+                "warnings": (*self.warnings, f"copy to {place} is missing: {failure.error}"),
+                "reason": Reason.COPIES_OWED,
+                "hint": "; ".join(hints),
+            }
+        result = self.model_copy(update=changes)
+        if result.awaited:
+            return result
+        waited = round((now - (self.finished or now)).total_seconds(), 3)
+        return result.without_copies().model_copy(update={"stages": {**self.stages, COPYING: waited}})
+
+    def without_copies(self) -> "DatabaseResult":
+        """Return the result with the outcome that it has if no copies are awaited."""
+        if self.outcome is not Outcome.RECORDED:
+            return self
+        outcome = Outcome.SUCCEEDED_WITH_WARNINGS if self.warnings else Outcome.SUCCEEDED
+        return self.model_copy(update={"outcome": outcome})
+
+    def given_up(self, failure: Failure, now: datetime) -> "DatabaseResult":
+        """Return the result of a cancelled request that waited for copies of this database's artifact.
+
+        The copies are still made, since they are missing.
+        """
+        text = f"{failure.error}; {self.artifact} is recorded, and its copy is still made at {', '.join(self.awaited)}"
+        states = {place: CopyState.OWED if place in self.awaited else copy for place, copy in self.copies.items()}
+        return self.model_copy(update={"copies": states}).failed(replace(failure, error=text), now)
 
     def failed(self, failure: Failure, now: datetime) -> "DatabaseResult":
         """Return the result with a failure: there is no verified artifact."""
@@ -281,7 +335,7 @@ class Answer(StoredValue):
 
     @model_validator(mode="after")
     def _open_ones_are_databases(self) -> Self:
-        _ = self.open
+        _ = self.open, self.awaited
         return self
 
     @property
@@ -343,6 +397,36 @@ class Answer(StoredValue):
         for name, result in self.databases.items():
             if result.outcome in OPEN:
                 yield database_name(name)
+
+    @property
+    def awaited(self) -> tuple[DatabaseName, ...]:
+        """The databases whose artifact is recorded and whose copies are awaited."""
+        return tuple(database_name(name) for name, result in self.databases.items() if result.awaited)
+
+    @property
+    def only_copies(self) -> bool:
+        """Whether all backups of the request have ended, and it waits only for copies."""
+        waits = False
+        for result in self.databases.values():
+            if result.open:
+                return False
+            waits = waits or result.outcome is Outcome.RECORDED
+        return waits and self.selected
+
+    def waiting_for_copies(self) -> "Answer":
+        """Return the answer of a request that waits only for copies, with its progress: copies that have ended."""
+        copies = [copy for result in self.databases.values() for copy in result.copies.values()]
+        done = sum(copy is not CopyState.WAITING for copy in copies)
+        return self.model_copy(update={"stage": COPYING, "progress": {"copies": done, "of": len(copies)}})
+
+    def recorded(self, now: datetime) -> "Answer | None":
+        """Return the answer as it would end without its copies: itself if it is final, None before all backups end."""
+        if self.state.final:
+            return self
+        if not self.only_copies:
+            return None
+        results = {name: result.without_copies() for name, result in self.databases.items()}
+        return self.model_copy(update={"databases": results}).concluded(now)
 
     def concluded(self, now: datetime) -> "Answer":
         """Return the final answer of a request whose databases and places are all done.

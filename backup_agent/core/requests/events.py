@@ -74,7 +74,7 @@ class SetAside(ChildEvent):
 
 
 class ArtifactStored(ChildEvent):
-    """An artifact was recorded at a place: on the volume, or as a copy at a destination."""
+    """An artifact was recorded on the volume."""
 
     event: Literal["stored"] = "stored"
     place: PlaceName
@@ -125,6 +125,36 @@ class CopiesNotCounted(ChildEvent):
     event: Literal["uncounted"] = "uncounted"
     destination: PlaceName
     error: str
+
+
+# Copies
+
+
+class CopyBegun(ChildEvent):
+    """The copying of an artifact begins. The progress that follows is that of this artifact."""
+
+    event: Literal["copying"] = "copying"
+    key: str
+    bytes: int
+
+
+class CopyStored(ChildEvent):
+    """The destination has a copy of an artifact, and the volume has the note that says so."""
+
+    event: Literal["copied"] = "copied"
+    key: str
+    type: str | None = None
+    bytes: int = 0
+    seconds: float | None = None
+    """How long copying took; None if the copy was made before this pass."""
+
+
+class CopyFailed(ChildEvent):
+    """A copy that requests wait for cannot be made now. Nothing is said of the destination as a whole."""
+
+    event: Literal["not_copied"] = "not_copied"
+    key: str
+    failure: Failure
 
 
 # Survey
@@ -325,7 +355,6 @@ class BackupReport(ChildEvent):
     event: Literal["backup_result"] = "backup_result"
     result: DatabaseResult
     execution: Execution = Execution()
-    copy_failures: dict[PlaceName, Failure] = {}
 
 
 class PassReport(ChildEvent):
@@ -346,7 +375,9 @@ class CopyReport(ChildEvent):
     counted: bool = False
     """Whether the number of missing copies was reported for each database."""
     failure: Failure | None = None
-    """The first failure; None if all copies were made."""
+    """Why the pass ended early, else the first failure of an artifact; None if there is none."""
+    ended_early: bool = False
+    """Whether `failure` concerns the whole destination, so that no other artifact was tried."""
 
 
 class TaskEnded(ChildEvent):
@@ -356,6 +387,7 @@ class TaskEnded(ChildEvent):
 
 
 VolumeEvent = SummaryTold | SummaryFailed | NothingRecorded | CopiesOwed | CopiesNotCounted
+CopyEvent = CopyBegun | CopyStored | CopyFailed
 SliceEvent = SliceProgress | ReadingBegun
 ReadingEvent = (
     ArtifactVerified | ArtifactDamaged | ArtifactHealed | ArtifactNotHealed | ArtifactNotRead | PlaceJudged | SliceEvent
@@ -377,6 +409,7 @@ Event = Annotated[
     | StraysFound
     | UnrecognisedFound
     | VolumeEvent
+    | CopyEvent
     | ReadingEvent
     | Result,
     Field(discriminator="event"),

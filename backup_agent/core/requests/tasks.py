@@ -57,15 +57,15 @@ class DiscoverTask(Task):
 
 
 class CopyTask(Task):
-    """Make the missing copies at one destination, parents first."""
+    """Make the missing copies at one destination."""
 
     kind: Literal["copy"] = "copy"
     run: str
     destination: PlaceName
     sets: tuple[SetName, ...]
     """The sets that get copies: the declared ones."""
-    database: DatabaseName | None = None
-    """Copy only this database, for a backup that has just recorded its artifact."""
+    awaited: tuple[str, ...] = ()
+    """Keys of the artifacts for whose copies requests wait, in the order of the requests."""
 
     @property
     def place(self) -> PlaceName:

@@ -22,10 +22,7 @@ CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
     # The child's module: its access in every task, and its additional access in tasks that use a destination.
     "backup_agent.jobs.survey": (frozenset(), frozenset()),  # reads only the volume
     "backup_agent.cluster": (frozenset({Access.BOLT}), frozenset()),  # queries the cluster and opens no place
-    "backup_agent.jobs.backup": (
-        frozenset(),
-        frozenset({Access.CLOUD}),
-    ),  # starts the copies; the backup port needs no login
+    "backup_agent.jobs.backup": (frozenset(), frozenset()),  # the backup port needs no login
     "backup_agent.jobs.destination": (frozenset(), frozenset({Access.CLOUD})),
     "backup_agent.jobs.prune": (frozenset(), frozenset()),  # at the volume, like `hold`
     "backup_agent.jobs.hold": (frozenset(), frozenset()),

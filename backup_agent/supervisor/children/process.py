@@ -176,6 +176,10 @@ class Child:
         """Send SIGTERM to the child only. The child ends the processes that it started and reports the outcome."""
         send(self.pid, signal.SIGTERM)
 
+    def ask_to_yield(self) -> None:
+        """Send SIGUSR1 to the child only: a copy pass ends after the artifact under way (jobs.copy)."""
+        send(self.pid, signal.SIGUSR1)
+
     def kill(self) -> None:
         """Kill all processes of the session."""
         kill_session(self.pid)

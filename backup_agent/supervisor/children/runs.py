@@ -78,8 +78,14 @@ class Run:
     """The last part of the name of the task's module: survey, cluster, backup, copy, prune, hold or verify."""
     purpose: Purpose
     started: float
+    moved: float
+    """When the child last told anything."""
     deadline: float | None = None
+    stall: float | None = None
+    """Seconds after which a child that tells nothing is ended; None if it may be silent."""
     stage: str | None = None
+    artifact: str | None = None
+    """Key of the artifact that a copy pass sends."""
     bytes: int | None = None
     total: int | None = None
     estimated_seconds: float | None = None
@@ -89,9 +95,22 @@ class Run:
     ending: Reason | None = None
     """Why the child was asked to end."""
     kill_at: float | None = None
-    destination: PlaceName | None = None
+    place: PlaceName | None = None
+    """The place at which a pass works; None for other runs."""
+    yielding: bool = False
+    """Whether a copy pass was asked to end after the artifact under way."""
     last: bool = False
     """Whether the child gets no further run, because the settings have changed."""
+
+    @property
+    def stalled_at(self) -> float | None:
+        """When the run must be ended unless it tells something before; None once it was asked to end."""
+        return None if self.stall is None or self.ending is not None else self.moved + self.stall
+
+    @property
+    def destination(self) -> PlaceName | None:
+        """The destination at which a pass works; None for a run that works on the volume or at no place."""
+        return self.purpose.destination
 
 
 class Runs:
@@ -123,7 +142,8 @@ class Runs:
         task: bytes,
         *,
         deadline: float | None = None,
-        destination: PlaceName | None = None,
+        stall: float | None = None,
+        place: PlaceName | None = None,
         remote: bool = False,
     ) -> None:
         """Let a child carry out a task of a module: one that waits for such a run, else a new process.
@@ -131,14 +151,14 @@ class Runs:
         `remote` says whether the task uses a destination. Raise OSError if the child cannot be started, ValueError if a
         run at the destination is under way.
         """
-        purpose = Purpose.of(module, destination, remote=remote)
+        purpose = Purpose.of(module, place, remote=remote)
         if purpose.destination is not None and self.at(purpose.destination) is not None:
-            raise ValueError(f"a run at {destination} is under way")
+            raise ValueError(f"a run at {place} is under way")
         child = self._given_to(purpose, name, task) or Child(
             name, purpose.module, task, self._tell, root=self._root, keep=self.lock, remote=purpose.remote
         )
-        kind = module.rsplit(".", 1)[-1]
-        self._runs[name] = Run(child, kind, purpose, time.monotonic(), deadline=deadline, destination=destination)
+        kind, now = module.rsplit(".", 1)[-1], time.monotonic()
+        self._runs[name] = Run(child, kind, purpose, now, now, deadline=deadline, stall=stall, place=place)
 
     def _given_to(self, purpose: Purpose, name: str, task: bytes) -> Child | None:
         """Give the task to a child that waits for such a run. Return the child, or None if there is none."""
@@ -148,9 +168,9 @@ class Runs:
                 return one.child
         return None
 
-    def at(self, destination: PlaceName) -> Run | None:
-        """Return the run at a destination, or None."""
-        return next((run for run in self._runs.values() if run.purpose.destination == destination), None)
+    def at(self, place: PlaceName) -> tuple[str, Run] | None:
+        """Return the run that works at a place, with its name, or None."""
+        return next(((name, run) for name, run in self._runs.items() if run.place == place), None)
 
     @property
     def pids(self) -> set[int]:
@@ -176,8 +196,16 @@ class Runs:
 
     @property
     def slots(self) -> int:
-        """Number of slots in use. Each run uses one, except the survey, which loads no large libraries."""
-        return sum(run.kind != "survey" for run in self._runs.values())
+        """Number of slots in use: by backups, by the query of the cluster, and by passes over the volume.
+
+        The survey, which loads no large libraries, and the work at destinations use none.
+        """
+        return sum(run.kind != "survey" and run.destination is None for run in self._runs.values())
+
+    @property
+    def at_destinations(self) -> int:
+        """Number of runs that work at a destination."""
+        return sum(run.destination is not None for run in self._runs.values())
 
     def progressed(self, name: str, event: StageBegun | Progress) -> None:
         """Note the progress of a run."""
@@ -199,9 +227,24 @@ class Runs:
         run.kill_at = time.monotonic() + END_SECONDS
         run.child.ask_to_end()
 
+    def ask_to_yield(self, name: str) -> None:
+        """Ask a copy pass to end after the artifact under way.
+
+        Nothing is sent before the pass has told of an artifact: from then on it handles the signal.
+        """
+        run = self._runs[name]
+        if run.artifact is not None and not run.yielding:
+            run.yielding = True
+            run.child.ask_to_yield()
+
     def enforce(self, monotonic: float, *, all_end: bool) -> None:
-        """End the runs whose deadline has passed, or every run if `all_end`; kill runs that did not end in time."""
+        """End the runs whose deadline has passed or that have stalled, or every run if `all_end`.
+
+        Kill the runs that did not end in time.
+        """
         for name, run in self:
+            if run.stalled_at is not None and monotonic >= run.stalled_at:
+                self.end(name, Reason.STALLED)
             if run.deadline is not None and monotonic >= run.deadline:
                 run.deadline = None
                 self.end(name, Reason.TIMEOUT)
@@ -219,7 +262,9 @@ class Runs:
 
     def moments(self) -> list[float]:
         """Return the times at which `enforce` has something to do."""
-        of_runs = [moment for _, run in self for moment in (run.deadline, run.kill_at) if moment is not None]
+        of_runs = [
+            moment for _, run in self for moment in (run.deadline, run.kill_at, run.stalled_at) if moment is not None
+        ]
         return [*of_runs, *(one.until for one in self._waiting), *(one.kill_at for one in self._leaving)]
 
     def ended(self, name: str) -> Run | None:

@@ -60,8 +60,8 @@ class Counters:
     def backup(
         self, answer: Answer, database: DatabaseName, result: DatabaseResult, declared: Collection[str], now: datetime
     ) -> None:
-        """Count the end of a backup. A backup that ended without a verdict is not counted."""
-        if result.open:
+        """Count the end of a backup, after the wait for its copies. One that ended without a verdict is not counted."""
+        if result.open or result.outcome is Outcome.RECORDED:
             return
         set_name = answer.set or DEFAULT_SET
         type_ = result.type or answer.asked.type.value

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
+from backup_agent.core.requests.events import CopyStored
 
 LEVELS: dict[str, int] = {
     Outcome.INTERRUPTED: logging.WARNING,
@@ -73,6 +74,19 @@ def backup_ended(
         "source": execution.source,
     }
     return LogLine(LEVELS.get(result.outcome, logging.INFO), "backup ended", _known(fields))
+
+
+def copy_ended(place: PlaceName, request: RequestId | None, event: CopyStored) -> LogLine:
+    """Return the line for a copy that was made; `request` is the request that waits for it, if there is one."""
+    fields = {
+        "place": place,
+        "artifact": event.key,
+        "type": event.type,
+        "bytes": event.bytes,
+        "seconds": event.seconds,
+        "request": request,
+    }
+    return LogLine(logging.INFO, "copy ended", _known(fields))
 
 
 def request_accepted(answer: Answer) -> LogLine:

@@ -292,13 +292,14 @@ def _storage(status: Status) -> Iterator[Metric]:
         "storage_up", "1 if a destination answered and accepted copies when it was last used.", ("destination",)
     )
     owed = _gauge("copies_owed", "Artifacts on the volume whose copy is missing at a destination.", ("destination",))
+    awaited = _gauge("copies_awaited", "Copies for which requests wait.", ("destination",))
     for name, one in status.destinations.items():
         if one.up is not None:
             up.add_metric((name,), float(one.up))
         if status.surveyed and one.owed is not None:
             owed.add_metric((name,), one.owed)
-    yield up
-    yield owed
+        awaited.add_metric((name,), one.awaited)
+    yield from (up, owed, awaited)
     yield _value("volume_free_bytes", "Free bytes of the volume.", status.volume_free)
     yield _value("volume_size_bytes", "Size of the volume.", status.volume_total)
     yield _value(

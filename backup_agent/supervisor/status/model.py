@@ -20,6 +20,7 @@ class RunStatus(Value):
     set: SetName | None = None
     database: DatabaseName | None = None
     destination: PlaceName | None = None
+    artifact: str | None = Field(default=None, description="key of the artifact that a copy pass sends")
     stage: str | None = None
     bytes: int | None = None
     total: int | None = None
@@ -33,6 +34,7 @@ class DestinationStatus(Value):
 
     up: bool | None = None
     owed: int | None = Field(default=None, description="number of copies that are missing there")
+    awaited: int = Field(default=0, description="number of copies for which requests wait")
     reason: Reason | None = None
     error: str | None = None
     hint: str | None = None

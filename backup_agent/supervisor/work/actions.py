@@ -18,6 +18,7 @@ from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
@@ -36,6 +37,7 @@ class Actions:
     spool: Spool
     requests: OpenRequests
     backup_queue: BackupQueue
+    awaited: AwaitedCopies
     runs: Runs
     maintenance: Maintenance
     maintenance_queue: MaintenanceQueue
@@ -94,6 +96,7 @@ class Actions:
             text = f"this request has ended already: {earlier.state.value}" if earlier else "no request has this id"
             raise PermanentError(Reason.NOT_FOUND, f"{target}: {text}")
         if request.action == Action.BACKUP:
+            self.awaited.forget(request.id)
             for run in self.backup_queue.cancel(request, failure, now):
                 self.runs.end(run, Reason.CANCELLED)
         elif is_pass(request):

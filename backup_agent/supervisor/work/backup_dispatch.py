@@ -11,14 +11,12 @@ from pathlib import Path
 
 import structlog
 
-from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import BackupType
-from backup_agent.core.neo4j.command import Launch, children_beside_jvms
 from backup_agent.core.neo4j.topology import Addressing
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import tasks
-from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, CopyState, DatabaseResult, Execution, Outcome
+from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Execution, Outcome
 from backup_agent.core.requests.events import BackupReport, DiscoveryFailed, TopologyTold
 from backup_agent.core.requests.queue import Job, may_start
 from backup_agent.settings.model import Settings
@@ -27,7 +25,9 @@ from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.trusted_clock import utc_now
+from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.backup_queue import BackupQueue, earlier_runs
+from backup_agent.supervisor.work.destinations import Destinations
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
@@ -52,6 +52,8 @@ class BackupDispatch:
     orders: Orders
     maintenance: Maintenance
     maintenance_queue: MaintenanceQueue
+    destinations: Destinations
+    awaited: AwaitedCopies
     counters: Counters
     hard_links: bool = True
     """Whether the volume supports hard links. If not, neo4j-admin writes into the folder of the database."""
@@ -63,10 +65,9 @@ class BackupDispatch:
 
     def advance(self) -> None:
         """Start the backups that may start now. Query the cluster first, unless its last answer is fresh."""
-        self.backup_queue.activate()
         unselected = self.backup_queue.unselected()
-        if unselected or any(True for _ in self.backup_queue.waiting_jobs()):
-            self.maintenance.give_way()
+        if self.backup_queue.waits:
+            self.maintenance.give_way(VOLUME)
         if unselected or self._startable():
             now = time.monotonic()
             if not (self.discovery.fresh(now) if unselected else self.discovery.serves(now)):
@@ -79,19 +80,8 @@ class BackupDispatch:
 
     @property
     def free_slots(self) -> int:
-        """The number of backups and passes that may start now."""
+        """The number of backups, or passes over the volume, for which a slot is free."""
         return max(0, self.settings.limits.parallel - self.runs.slots)
-
-    @property
-    def children_beside(self) -> int:
-        """The number of children that may work at destinations while backups run."""
-        settings = self.settings
-        return children_beside_jvms(
-            memory_limit(),
-            len(settings.storage.destinations),
-            launch=Launch(settings.neo4j.launch),
-            parallel=settings.limits.parallel,
-        )
 
     def _startable(self) -> tuple[Job, ...]:
         running = [*self.backup_queue.running.values()]
@@ -166,10 +156,10 @@ class BackupDispatch:
             hard_links=self.hard_links,
             settings=self.settings.model_dump(mode="json"),
         )
-        self.runs.make_room(self.children_beside)
+        self.runs.make_room(self.destinations.beside)
         try:
             content = task.model_dump_json().encode()
-            self.runs.spawn(name, "backup_agent.jobs.backup", content, remote=bool(task.destinations))
+            self.runs.spawn(name, "backup_agent.jobs.backup", content)
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
             self._conclude(name, BackupReport(result=DatabaseResult().failed(failure, utc_now())))
@@ -207,17 +197,15 @@ class BackupDispatch:
         self._conclude(name, report)
 
     def _conclude(self, name: str, report: BackupReport | None) -> None:
-        """Update the answer, the destinations, the queue of passes and the metrics; then log the end of the backup."""
+        """Update the answer, the queues of the destinations, the passes and the metrics; then log the backup's end."""
         now = utc_now()
         job = self.backup_queue.running[name]
         answer, result = self.backup_queue.ended(name, report.result if report else None, now)
-        for place, failure in (report.copy_failures if report else {}).items():
-            self.maintenance.copy_refused(place, failure)
-        for place, copy in result.copies.items():
-            if copy is CopyState.STORED:
-                self.volume_summaries.stored(place)
-        if result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
-            self.maintenance_queue.succeeded(self.maintenance.pruned_places, time.monotonic())
+        if result.awaited:
+            self.awaited.add(answer, time.monotonic())
+            self.destinations.recorded(result.awaited)
+        if result.outcome in (Outcome.RECORDED, Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
+            self.maintenance_queue.succeeded(self.maintenance.pruned_places & {VOLUME}, time.monotonic())
         elif result.reason is Reason.DISK_FULL:
             self.maintenance_queue.hurry(VOLUME, time.monotonic())
         elif result.outcome is Outcome.FAILED:
@@ -245,6 +233,8 @@ class BackupDispatch:
 def _cancelled(result: DatabaseResult | None, now: datetime) -> DatabaseResult:
     """Return the result of a backup that was cancelled. It names the artifact if there is a record of it."""
     text = "cancelled while it ran; its processes were ended"
+    if result is not None and result.awaited:
+        return result.given_up(Failure(Reason.CANCELLED, text), now)
     if result is None or result.artifact is None:
         return (result or DatabaseResult()).failed(Failure(Reason.CANCELLED, text), now)
     return result.failed(Failure(Reason.CANCELLED, f"{text}; {result.artifact} was recorded before"), now)

@@ -1,15 +1,19 @@
 """The open requests for backups: which of them wait, which are running, and which backup is next.
 
 Each attempt is written to the ledger before its child is started, so that the attempt is known after a crash. If all
-attempts at a database ended without a verdict, a last one only takes over an artifact that is already complete.
+attempts at a database ended without a verdict, a last one only takes over an artifact that is already complete. The end
+of a backup is written before its slot is free. A request whose backups have all ended may still wait for copies
+(`AwaitedCopies`): it is open, but not active.
 """
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from itertools import islice
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, RequestId
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName, RequestId
 from backup_agent.core.neo4j.selection import Selection
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import MOST_ATTEMPTS, Answer, DatabaseResult, Outcome, State
@@ -19,6 +23,9 @@ from backup_agent.supervisor.work.open_requests import OpenRequests
 
 MOST_ACTIVE = 32
 """How many requests are active at once: enough to fill the slots although some requests wait for others."""
+
+WRITTEN_EVERY = timedelta(seconds=10)
+"""How often the ends of single copies are written into an answer. One that a crash loses is told again by a pass."""
 
 SHOWN_POSITIONS = 20
 """How many answers, from the head of the queue on, show their current position."""
@@ -34,11 +41,19 @@ class BackupQueue:
         """`requests` are all open requests, including those for other actions."""
         self._requests = requests
         self._running: dict[str, Job] = {}
+        self.last_began = 0.0
+        """When the last backup began, in monotonic seconds."""
+        self._written: dict[RequestId, datetime] = {}
+        """Request that waits for copies -> when the end of a copy was last written into its answer."""
 
     @property
     def active(self) -> list[Answer]:
         """The requests whose backups may start or are running."""
-        return [answer for answer in self._requests.loaded.values() if answer.action == Action.BACKUP.value]
+        return [
+            answer
+            for answer in self._requests.loaded.values()
+            if answer.action == Action.BACKUP.value and not answer.only_copies
+        ]
 
     def accept(self, answer: Answer) -> None:
         """Queue an accepted request."""
@@ -85,6 +100,11 @@ class BackupQueue:
             results[name] = DatabaseResult().failed(failure, now)
         self._save(answer.with_results(results, selection.warnings, selection.excluded), now)
 
+    @property
+    def waits(self) -> bool:
+        """Whether a backup waits, or a request whose databases have not been chosen."""
+        return bool(self.unselected()) or any(True for _ in self.waiting_jobs())
+
     def waiting_jobs(self) -> Iterator[Job]:
         """Yield the jobs that have not started, in the order of the requests."""
         for answer in self.active:
@@ -115,6 +135,7 @@ class BackupQueue:
         self._requests.begin(answer)
         run = run_name(job.request, job.database, attempt)
         self._running[run] = job
+        self.last_began = time.monotonic()
         self._show_positions()
         return run, answer
 
@@ -151,12 +172,48 @@ class BackupQueue:
         self._save(answer, now)
         return answer, result
 
+    def copying(self, request: RequestId, database: DatabaseName, progress: Mapping[str, object]) -> None:
+        """Publish the progress of a copy in the answer of the request, if it waits only for copies."""
+        answer = self._requests.loaded[request]
+        if answer.only_copies:
+            answer = answer.waiting_for_copies()
+            shown = {**(answer.progress or {}), "database": database, **progress}
+            self._requests.show(answer.model_copy(update={"progress": shown}))
+
+    def copied(
+        self, request: RequestId, database: DatabaseName, place: PlaceName, failure: Failure | None, now: datetime
+    ) -> tuple[Answer, DatabaseResult]:
+        """Note the end of the wait for a copy: it is stored, or `failure` says why it is missing.
+
+        Return the request's answer and the result of the database. If nothing else is to be done, end the request.
+        """
+        answer = self._requests.loaded[request]
+        result = answer.databases[database].copied(place, failure, now)
+        answer = answer.with_result(database, result)
+        if not answer.only_copies:
+            self._save(answer, now)
+        elif now - self._written.get(request, datetime.min.replace(tzinfo=now.tzinfo)) >= WRITTEN_EVERY:
+            self._written[request] = now
+            self._save(answer, now)
+        else:
+            self._requests.hold(answer.waiting_for_copies())
+        return answer, result
+
     def cancel(self, answer: Answer, failure: Failure, now: datetime) -> list[str]:
-        """Cancel the backups of a request that have not started; return its runs, which the caller must end."""
+        """Cancel the backups of a request that have not started, and its wait for copies.
+
+        Return its runs, which the caller must end. The copies are still made.
+        """
+        kept = []
         for database, result in answer.databases.items():
             if result.outcome in (Outcome.WAITING, Outcome.INTERRUPTED):
                 answer = answer.with_result(database, result.failed(failure, now))
+            elif result.outcome is Outcome.RECORDED:
+                given_up = result.given_up(failure, now)
+                kept.append(given_up.error or "")
+                answer = answer.with_result(database, given_up)
         if not answer.open:
+            failure = replace(failure, error="\n".join(kept)) if kept else failure
             self._conclude(answer.becomes(State.CANCELLED, now, failure))
             return []
         self._save(answer, now)
@@ -178,12 +235,15 @@ class BackupQueue:
         )
 
     def _save(self, answer: Answer, now: datetime) -> None:
-        if answer.selected and not answer.open:
+        if answer.only_copies:
+            self._requests.keep(answer.waiting_for_copies())
+        elif answer.selected and not answer.open:
             self._conclude(answer.concluded(now) if answer.databases else _without_databases(answer, now))
         else:
             self._requests.keep(answer)
 
     def _conclude(self, answer: Answer) -> None:
+        self._written.pop(answer.id, None)
         self._requests.conclude(answer)
         self._show_positions()
 

@@ -14,6 +14,7 @@ from backup_agent.supervisor.children.process import Ended, Told
 from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
+from backup_agent.supervisor.work.copy_passes import CopyPasses
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
@@ -35,6 +36,7 @@ class ChildEvents:
     survey: Survey
     dispatch: BackupDispatch
     maintenance: Maintenance
+    copy_passes: CopyPasses
     discovery: Discovery
     volume_summaries: VolumeSummaries
     counters: Counters
@@ -45,6 +47,7 @@ class ChildEvents:
         run = self.runs.get(told.run)
         if run is None:
             return
+        run.moved = time.monotonic()
         if not isinstance(told.event, events.MalformedEvent):
             self._take_event(told.run, run, told.event)
             return
@@ -69,7 +72,9 @@ class ChildEvents:
                 | events.CopiesOwed()
                 | events.CopiesNotCounted()
             ):
-                self.maintenance.told_of_volume(event)
+                self.maintenance.told_of_volume(run, event)
+            case events.CopyBegun() | events.CopyStored() | events.CopyFailed():
+                self.copy_passes.told(run, event)
             case events.StageBegun() | events.Progress():
                 self._progressed(name, run, event)
             case events.TopologyRows():
@@ -93,10 +98,9 @@ class ChildEvents:
                 | events.CopyReport()
             ):
                 run.result = event
-            case events.ArtifactStored():
-                self.counters.stored(event.place, event.type, event.bytes)
             case (
-                events.SigningTold()
+                events.ArtifactStored()
+                | events.SigningTold()
                 | events.VolumeTested()
                 | events.SetAside()
                 | events.RecordUnreadable()
@@ -109,9 +113,16 @@ class ChildEvents:
     def _note(
         self,
         name: str,
-        event: events.SigningTold | events.VolumeTested | events.SetAside | events.RecordUnreadable | events.Warned,
+        event: events.ArtifactStored
+        | events.SigningTold
+        | events.VolumeTested
+        | events.SetAside
+        | events.RecordUnreadable
+        | events.Warned,
     ) -> None:
         match event:
+            case events.ArtifactStored():
+                self.counters.stored(event.place, event.type, event.bytes)
             case events.VolumeTested():
                 self.dispatch.hard_links = event.hard_links
                 if not event.hard_links:
@@ -143,6 +154,7 @@ class ChildEvents:
         self.dispatch.progressed(name, run)
         if isinstance(event, events.Progress):
             self.maintenance.note_bytes_read(name, event)
+            self.copy_passes.sent(run)
 
     def ended(self, ended: Ended) -> None:
         """Handle the end of a child."""
@@ -161,5 +173,7 @@ class ChildEvents:
                 self.dispatch.discovered(run, ended.code)
             case "backup":
                 self.dispatch.ended(ended.run, run)
+            case "copy":
+                self.copy_passes.ended(run, ended.code)
             case _:
                 self.maintenance.ended(ended.run, run, ended.code)

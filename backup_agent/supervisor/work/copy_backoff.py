@@ -1,7 +1,4 @@
-"""Copies that are missing at destinations, and when to try them again.
-
-A run copies its own artifact. If that fails, the copy is made later by a pass over the destination.
-"""
+"""Copies that are missing at destinations, and when to try them again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +7,9 @@ from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, Failure
 from backup_agent.supervisor.backoff import Backoff
+
+NEW_SECONDS = 30.0
+"""Longest wait after a failure if another artifact has been recorded: its request waits for an answer."""
 
 
 @dataclass
@@ -24,6 +24,10 @@ class CopyBackoff:
     up: bool | None = None
     failure: Failure | None = None
     retry: Backoff = field(default_factory=Backoff)
+
+    def hasten(self) -> None:
+        """Make the next try soon, because an artifact was recorded: at once if only certain artifacts have failed."""
+        self.retry.within(0.0 if self.up else NEW_SECONDS)
 
     def succeeded(self) -> None:
         """Note that the destination accepted a copy."""

@@ -16,6 +16,7 @@ from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.actions import Actions
+from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue, is_pass
@@ -44,6 +45,7 @@ class Intake:
     spool: Spool
     requests: OpenRequests
     backup_queue: BackupQueue
+    awaited: AwaitedCopies
     maintenance_queue: MaintenanceQueue
     maintenance: Maintenance
     actions: Actions
@@ -158,9 +160,11 @@ class Intake:
                 self.requests.keep(answer)
             elif answer.action == Action.BACKUP.value:
                 self.backup_queue.recover(answer, now)
+                self.awaited.add(answer, time.monotonic())
             else:
                 self._act(answer)
             log.info("request recovered", request=answer.id, state=answer.state.value)
+        self.awaited.use(self.reloader.settings.storage.destinations)
 
     def expire(self) -> None:
         """Fail the requests whose `not_after` has passed before they started."""

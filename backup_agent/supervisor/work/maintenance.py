@@ -1,7 +1,7 @@
-"""Maintenance of the places: passes that make missing copies, apply retention, and verify artifacts.
+"""Maintenance of the places: passes that apply retention, hold or release artifacts, and verify them.
 
 Each pass is a child process that works on one place. `MaintenanceQueue` chooses the next pass. `Maintenance` starts
-passes and handles their events.
+passes and handles their events. The passes that copy are in `copy_passes`.
 """
 
 import time
@@ -25,13 +25,13 @@ from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.discovery import Discovery
-from backup_agent.supervisor.work.maintenance_queue import MARKING, MaintenanceQueue, Wish
+from backup_agent.supervisor.work.maintenance_queue import COPY, MARKING, MaintenanceQueue, Wish
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SLICE_SECONDS = 300.0
-"""How long one child verifies, or applies retention without a request. A waiting backup ends verification sooner."""
+"""How long one child verifies, or applies retention without a request. Work that waits ends verification sooner."""
 
 MOST_INTERRUPTIONS = 3
 """How often backups may interrupt the reading of one artifact before a request for `verify` skips it."""
@@ -39,7 +39,6 @@ MOST_INTERRUPTIONS = 3
 MODULES = {
     "prune": "backup_agent.jobs.prune",
     "verify": "backup_agent.jobs.verify",
-    "copy": "backup_agent.jobs.copy",
     "hold": "backup_agent.jobs.hold",
     "release": "backup_agent.jobs.hold",
 }
@@ -67,11 +66,11 @@ class Maintenance:
         self._wishes: dict[str, Wish] = {}
         """Run -> what the pass is for."""
         self._gave_way: set[str] = set()
-        """Runs of passes that were ended so that a backup could start."""
+        """Runs of passes that were ended so that other work could start."""
         self._reading: dict[str, str] = {}
         """Run -> the artifact that the pass reads."""
         self._interrupted: dict[tuple[str, str], Counter[str]] = {}
-        """Request and place -> artifact -> how often backups have interrupted its reading."""
+        """Request and place -> artifact -> how often other work has interrupted its reading."""
         self._strays: dict[str, events.StraysFound] = {}
 
     @property
@@ -99,41 +98,53 @@ class Maintenance:
 
     @property
     def deleting(self) -> bool:
-        """Whether a pass of retention is running. Nothing else is started meanwhile."""
-        return self.runs.any("prune")
+        """Whether retention is being applied to the volume. No backup starts meanwhile."""
+        found = self.runs.at(VOLUME)
+        return found is not None and found[1].kind == "prune"
 
-    def changes_a_place(self, monotonic: float) -> bool:
-        """Return whether the next pass copies, heals or may delete. Before such a pass, the cluster must be queried."""
-        wish = self.maintenance_queue.asked()
-        if wish is None and self.volume_summaries.to_retry() is not None:
-            return True
-        wish = wish or self.maintenance_queue.due(monotonic)
-        if wish is None or wish.kind == "prune":
-            return wish is not None and wish.place in self.pruned_places
+    @property
+    def dropping(self) -> frozenset[PlaceName]:
+        """The destinations whose missing copies a running pass gives up. No copies are made there meanwhile."""
+        return frozenset(place for wish in self._wishes.values() if (place := self.drops(wish)) is not None)
+
+    def is_routine_at_a_destination(self, name: str) -> bool:
+        """Return whether a run is a pass at a destination that no request asked for."""
+        wish = self._wishes.get(name)
+        return wish is not None and wish.request is None and wish.place != VOLUME
+
+    def drops(self, wish: Wish) -> PlaceName | None:
+        """Return the destination whose missing copies a pass gives up, or None."""
         answer = self.maintenance_queue.find(wish.request)
-        return answer is not None and answer.asked.heal
+        dropped = answer.asked.drop_owed if answer is not None else None
+        return next((place for place in self.volume_summaries.destinations if place == dropped), None)
 
-    def give_way(self) -> None:
-        """End the passes that verify and can be continued later, because a backup waits for a slot."""
-        for name, wish in self._wishes.items():
-            run = self.runs.get(name)
-            if wish.kind == "verify" and self._can_go_on(wish) and run is not None and run.ending is None:
-                self._gave_way.add(name)
-                self.runs.end(name, Reason.CANCELLED)
+    def next_on_volume(self, monotonic: float) -> Wish | None:
+        """Return the next pass over the volume that is requested or due, or None."""
+        return self.maintenance_queue.asked(VOLUME) or self.maintenance_queue.due(VOLUME, monotonic)
+
+    def changes(self, wish: Wish) -> bool:
+        """Return whether a pass copies, heals or may delete. Before such a pass, the cluster must be queried."""
+        if wish.kind == "prune":
+            return wish.place in self.pruned_places
+        answer = self.maintenance_queue.find(wish.request)
+        return wish.kind == COPY or (answer is not None and answer.asked.heal)
+
+    def give_way(self, place: PlaceName) -> None:
+        """End the verification at a place if it can be continued later, because other work waits."""
+        name, run = self.runs.at(place) or ("", None)
+        wish = self._wishes.get(name)
+        if run is None or wish is None or run.ending is not None:
+            return
+        if wish.kind == "verify" and self._can_go_on(wish):
+            self._gave_way.add(name)
+            self.runs.end(name, Reason.CANCELLED)
 
     def _can_go_on(self, wish: Wish) -> bool:
         answer = self.maintenance_queue.find(wish.request)
         return wish.request is None or (answer is not None and answer.asked.reads_in_slices)
 
-    def start(self, monotonic: float) -> None:
-        """Start the next pass that is requested or due, if there is one."""
-        wish = self.maintenance_queue.asked()
-        if wish is None and (owing := self.volume_summaries.to_retry()) is not None:
-            self._spawn("copy", owing, self._copy_task(owing))
-            return
-        wish = wish or self.maintenance_queue.due(monotonic)
-        if wish is None:
-            return
+    def start(self, wish: Wish) -> None:
+        """Start a pass."""
         if wish.kind == "prune":
             self.reserve.clear_the_way()
             self._note_open_sets()
@@ -143,7 +154,7 @@ class Maintenance:
             self._wishes[task.run] = wish
             self._conclude(task.run, events.PassReport(result=PlaceResult().failed(self.orders.no_deletion)), 0.0)
             return
-        self._spawn(wish.kind, wish.place, task, wish)
+        self._spawn(wish, task)
 
     def note_use(self, set_name: SetName, at: datetime) -> None:
         """Note the use of a set, since an ad hoc set is kept for a time after its last use."""
@@ -165,33 +176,15 @@ class Maintenance:
             if wish.request == identity:
                 self.runs.end(name, Reason.CANCELLED)
 
-    def _spawn(
-        self,
-        kind: str,
-        place: PlaceName,
-        task: tasks.CopyTask | tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask,
-        wish: Wish | None = None,
-    ) -> None:
-        if wish is not None:
-            self._wishes[task.run] = wish
+    def _spawn(self, wish: Wish, task: tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask) -> None:
+        self._wishes[task.run] = wish
         try:
             content = task.model_dump_json().encode()
-            remote = place != VOLUME or (isinstance(task, tasks.VerifyTask) and task.heal)
-            self.runs.spawn(task.run, MODULES[kind], content, destination=place, remote=remote)
+            remote = wish.place != VOLUME or (isinstance(task, tasks.VerifyTask) and task.heal)
+            self.runs.spawn(task.run, MODULES[wish.kind], content, place=wish.place, remote=remote)
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
-            if kind == "copy":
-                self.copy_refused(place, failure)
-            else:
-                self._conclude(task.run, events.PassReport(result=PlaceResult().failed(failure)), 0.0)
-
-    def _copy_task(self, destination: PlaceName) -> tasks.CopyTask:
-        return tasks.CopyTask(
-            run=self.runs.numbered("copy"),
-            destination=destination,
-            sets=tuple(sorted(self.settings.declared_sets)),
-            settings=self.settings.model_dump(mode="json"),
-        )
+            self._conclude(task.run, events.PassReport(result=PlaceResult().failed(failure)), 0.0)
 
     def _task(self, wish: Wish, answer: Answer | None) -> tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask:
         if wish.kind == "prune":
@@ -257,9 +250,12 @@ class Maintenance:
 
     # Events of children
 
-    def told_of_volume(self, event: events.VolumeEvent) -> None:
-        """Handle an event about a change of the volume."""
+    def told_of_volume(self, run: Run, event: events.VolumeEvent) -> None:
+        """Handle an event about the volume: of a run that changes it, or of one that counts missing copies."""
         match event:
+            case events.SummaryTold() if run.destination is not None:
+                told = event.summary
+                self.volume_summaries.owes(told.set, told.database, told.owed, run.started)
             case events.SummaryTold():
                 self.volume_summaries.take(event.summary)
             case events.NothingRecorded():
@@ -270,7 +266,7 @@ class Maintenance:
                 self.volume_summaries.doubt()
                 log.warning("summary not told", set=event.set, database=event.database, error=event.error)
             case events.CopiesOwed():
-                self.volume_summaries.owes(event)
+                self.volume_summaries.owes(event.set, event.database, {event.destination: event.owed}, run.started)
             case _:
                 assert_never(event)
 
@@ -349,9 +345,6 @@ class Maintenance:
 
     def ended(self, name: str, run: Run, code: int) -> None:
         """Handle the end of a pass."""
-        if run.kind == "copy":
-            self._copied(run, code)
-            return
         wish = self._wishes.get(name)
         if wish is None:
             return
@@ -429,29 +422,6 @@ class Maintenance:
                     not_read={unread.why.value: unread.artifacts for unread in result.not_read},
                     seconds=round(seconds, 3),
                 )
-
-    def _copied(self, run: Run, code: int) -> None:
-        place = run.destination
-        if place is None:
-            return  # every run of this kind has a destination
-        report = run.result
-        if not isinstance(report, events.CopyReport):
-            text = f"copying ended without a report (exit code {code})"
-            self.copy_refused(place, Failure(Reason.INTERNAL, text))
-            return
-        if report.counted:
-            self.volume_summaries.counted(place, run.started)
-        if report.failure is None:
-            self.volume_summaries.stored(place)
-        else:
-            self.copy_refused(place, report.failure)
-        if report.copied:
-            log.info("missing copies made", destination=place, copied=report.copied)
-
-    def copy_refused(self, place: PlaceName, failure: Failure) -> None:
-        """Note that a destination refused a copy."""
-        if self.volume_summaries.refused(place, failure):
-            self.counters.copy_refused(place, failure.reason)
 
 
 def _ended(wish: Wish) -> Failure:

@@ -1,7 +1,8 @@
 """The passes of retention and verification that are requested or due, and which of them is next.
 
-A pass needs much memory for its libraries, or deletes artifacts. So it starts only if no backup waits or runs, and
-nothing else starts while retention is applied. A request for passes makes one after the other, one for each place.
+A pass over the volume starts only if no backup waits or runs, and no backup starts while retention is applied there. At
+a destination one pass runs at a time, beside backups. A request for `prune` or `verify` makes one pass after the other,
+one for each place.
 """
 
 import math
@@ -26,11 +27,14 @@ PASSES = (Action.PRUNE.value, Action.VERIFY.value)
 MARKING = (Action.HOLD.value, Action.RELEASE.value)
 """Actions that are passes over places if they select artifacts."""
 
+COPY = "copy"
+"""The kind of the passes that make missing copies."""
+
 SETTLE_SECONDS = 1.0
 """How long after a backup retention waits, so that the other backups of a burst come first."""
 
 OVERDUE_SECONDS = 600.0
-"""How long retention may wait for backups. Then it comes before them, so that the volume does not fill."""
+"""How long retention may wait for backups, or at a destination for copies. Then it comes before them."""
 
 REST = 20.0
 """Rest after a pass of retention, as a multiple of its duration. During the rest, backups do not make retention due."""
@@ -63,6 +67,8 @@ class Routine:
     wanted_since: float | None = None
     """Time of the first successful backup since the last pass of retention; None if there is none."""
     verify_due: float = 0.0
+    hurried: bool = False
+    """Whether retention should not wait for copies: marks must be written."""
     status: PlaceStatus = field(default_factory=PlaceStatus)
 
     def note(self, **changes: Any) -> None:  # noqa: ANN401  fields of PlaceStatus
@@ -75,7 +81,7 @@ class Wish:
     """One pass that should be made. `request` is None if no request asked for it."""
 
     kind: str
-    """prune or verify"""
+    """prune, verify, hold, release or copy"""
     place: PlaceName
     request: str | None = None
 
@@ -154,13 +160,13 @@ class MaintenanceQueue:
 
     # Choosing
 
-    def asked(self) -> Wish | None:
-        """Return the first pass of a request that has not begun."""
-        return next((wish for wish, begun in self._wanted() if not begun), None)
+    def asked(self, place: PlaceName | None = None) -> Wish | None:
+        """Return the next pass of a request, at `place` if it is given, except later slices of verification."""
+        return next((wish for wish, begun in self._wanted() if not begun and place in (None, wish.place)), None)
 
-    def goes_on(self) -> Wish | None:
+    def goes_on(self, place: PlaceName | None = None) -> Wish | None:
         """Return the next slice of a request whose verification has begun."""
-        return next((wish for wish, begun in self._wanted() if begun), None)
+        return next((wish for wish, begun in self._wanted() if begun and place in (None, wish.place)), None)
 
     def _wanted(self) -> Iterator[tuple[Wish, bool]]:
         """Yield the next pass of each request, and whether the request has begun."""
@@ -179,24 +185,28 @@ class MaintenanceQueue:
         """The ids of the open requests for passes."""
         return tuple(answer.id for answer in self._open)
 
-    def due(self, monotonic: float) -> Wish | None:
-        """Return the next pass without a request, or the next slice of a request. Retention comes first."""
-        for place, routine in self.places.items():
-            if monotonic >= routine.prune_due:
-                return Wish("prune", place)
-        if wish := self.goes_on():
-            return wish
-        for place, routine in self.places.items():
-            if monotonic >= routine.verify_due:
-                return Wish("verify", place)
-        return None
+    def due(self, place: PlaceName, monotonic: float, *, reading: bool = True) -> Wish | None:
+        """Return the next pass at a place that no request asked for, or the next slice of a request.
 
-    def overdue(self, monotonic: float) -> bool:
-        """Return whether retention has waited for backups for too long."""
-        return any(
-            routine.wanted_since is not None and monotonic - routine.wanted_since > OVERDUE_SECONDS
-            for routine in self.places.values()
-        )
+        Retention comes first. Unless `reading`, there is no verification.
+        """
+        routine = self._at(place)
+        if monotonic >= routine.prune_due:
+            return Wish("prune", place)
+        if not reading:
+            return None
+        if wish := self.goes_on(place):
+            return wish
+        return Wish("verify", place) if monotonic >= routine.verify_due else None
+
+    def overdue(self, place: PlaceName, monotonic: float) -> bool:
+        """Return whether retention at a place has waited for too long: for backups, or at a destination for copies."""
+        wanted = self._at(place).wanted_since
+        return wanted is not None and monotonic - wanted > OVERDUE_SECONDS
+
+    def presses(self, place: PlaceName, monotonic: float) -> bool:
+        """Return whether a copy pass at a destination should end soon: a request waits for the place, or retention."""
+        return self.asked(place) is not None or self._at(place).hurried or self.overdue(place, monotonic)
 
     def moments(self) -> list[float]:
         """Return the times at which passes are due, in monotonic seconds."""
@@ -210,7 +220,8 @@ class MaintenanceQueue:
 
     def hurry(self, place: PlaceName, monotonic: float) -> None:
         """Make retention due at a place at once: the volume is full, or marks must be written there."""
-        self._at(place).prune_due = monotonic
+        routine = self._at(place)
+        routine.prune_due, routine.hurried = monotonic, True
 
     # Starts and ends of passes
 
@@ -219,7 +230,7 @@ class MaintenanceQueue:
         if wish.kind == "prune" and not self._only_plans(wish):
             # If `use` or `hurry` is called while the pass runs, another pass follows it.
             routine = self._at(wish.place)
-            routine.prune_due, routine.wanted_since = math.inf, None
+            routine.prune_due, routine.wanted_since, routine.hurried = math.inf, None, False
         if wish.request is None:
             return None
         answer = self.requests.loaded[wish.request]

@@ -50,8 +50,11 @@ class Survey:
     _malformed: bool = False
 
     def start(self, monotonic: float) -> None:
-        """Start a survey if one is due and nothing else is running."""
-        if not self._is_due(monotonic) or self.runs:
+        """Start a survey if one is due and nothing else is running, except work at destinations.
+
+        A copy that is made while the survey counts may be counted as missing; the next copy pass counts again.
+        """
+        if not self._is_due(monotonic) or self.runs.slots:
             return
         self.began = True
         self._summaries, self._uncounted, self._whole, self._malformed = [], set(), False, False

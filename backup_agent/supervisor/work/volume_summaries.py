@@ -8,7 +8,6 @@ import structlog
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.requests.events import CopiesOwed
 from backup_agent.supervisor.work.copy_backoff import CopyBackoff, owing
 
 log = structlog.get_logger()
@@ -24,6 +23,8 @@ class VolumeSummaries:
         self.doubted = False
         """Whether a change of the volume may not have been reported; until the next survey."""
         self._summaries: dict[tuple[SetName, DatabaseName], DatabaseSummary] = {}
+        self._told: dict[tuple[SetName, DatabaseName], float] = {}
+        """When a run last reported the summary of a database (monotonic seconds)."""
         self.destinations: dict[PlaceName, CopyBackoff] = {}
 
     @property
@@ -82,8 +83,9 @@ class VolumeSummaries:
             self.destinations[destination].uncounted_since = monotonic
 
     def take(self, summary: DatabaseSummary) -> None:
-        """Add or replace a summary that a child reported."""
+        """Add or replace a summary that a run reported which changes the volume."""
         self._summaries[summary.set, summary.database] = summary
+        self._told[summary.set, summary.database] = time.monotonic()
 
     def doubt(self) -> None:
         """Note that a change of the volume may not have been reported."""
@@ -92,14 +94,21 @@ class VolumeSummaries:
     def gone(self, set_name: SetName, database: DatabaseName) -> None:
         """Remove the summary of a database in a set that has no records any more."""
         self._summaries.pop((set_name, database), None)
+        self._told.pop((set_name, database), None)
 
-    def owes(self, event: CopiesOwed) -> None:
-        """Note how many copies of a database are missing at a destination."""
-        key = (event.set, event.database)
-        if key in self._summaries:
-            before = self._summaries[key]
-            counts = {**before.owed, event.destination: event.owed}
-            self._summaries[key] = before.model_copy(update={"owed": counts})
+    def owes(self, set_name: SetName, database: DatabaseName, owed: Mapping[PlaceName, int], began: float) -> None:
+        """Note how many copies of a database are missing at destinations, as a run there counted that `began` then.
+
+        A backup of this database may have ended since the run counted. In this case a lower number than before is not
+        used: another copy pass follows, and counts again.
+        """
+        key = (set_name, database)
+        if key not in self._summaries:
+            return
+        before = self._summaries[key]
+        if self._told.get(key, began) > began:
+            owed = {name: max(count, before.owed.get(name, 0)) for name, count in owed.items()}
+        self._summaries[key] = before.model_copy(update={"owed": {**before.owed, **owed}})
 
     def counted(self, destination: PlaceName, started: float) -> None:
         """Note that a pass has counted the copies missing at a destination.
@@ -116,17 +125,9 @@ class VolumeSummaries:
             return None
         return owing(self._summaries.values(), destination)
 
-    def to_retry(self) -> PlaceName | None:
-        """Return a destination at which copies are or may be missing and which may be tried now, or None."""
-        monotonic = time.monotonic()
-        return next(
-            (
-                name
-                for name, backoff in self.destinations.items()
-                if self.owed(name) != 0 and backoff.retry.due(monotonic)
-            ),
-            None,
-        )
+    def may_try(self, destination: PlaceName, monotonic: float) -> bool:
+        """Return whether a destination may be tried now: it works, or the wait after its last failure is over."""
+        return self.destinations[destination].retry.due(monotonic)
 
     def stored(self, destination: PlaceName) -> None:
         """Note that a destination accepted a copy."""

@@ -1,0 +1,69 @@
+"""Deaths of an agent's processes at a chosen step of their work (crashing/sitecustomize.py)."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.agent.live import FINAL, Live
+from tests.polling import until
+
+CRASHING = Path(__file__).parent / "crashing"
+ENOUGH = 400
+"""More steps than any process has."""
+
+SUPERVISOR = "backup_agent.supervisor"
+
+
+class Death(NamedTuple):
+    """Which process dies, with which others, and among which of its steps the one is chosen (sitecustomize.py)."""
+
+    module: str
+    who: str
+    among: str
+    databases: tuple[str, ...] = ("orders",)
+    """The databases of the request. One child backs them up, one after the other."""
+
+
+def crash(live: Live, death: Death, step: int) -> bool:
+    """Let the agent take backups and die at a step; tell whether it got that far."""
+    once = live.folder / "crashed"
+    live.start(
+        ready=False,
+        PYTHONPATH=str(CRASHING),
+        CRASH_IN=death.module,
+        CRASH_AT=str(step),
+        CRASH_AMONG=death.among,
+        CRASH_WHO=death.who,
+        CRASH_ONCE=str(once),
+        CRASH_BELOW=str(live.folder),
+    )
+    live.requests.mkdir(exist_ok=True)
+    live.drop("x.request", id="one", type="FULL", databases=list(death.databases))
+    until_dead_or_answered(live, "x")
+    return once.exists()
+
+
+def until_dead_or_answered(live: Live, name: str) -> bool:
+    """Wait for the end of the agent or its answer. Return whether the agent lives."""
+    assert live.process is not None
+    process = live.process
+    until(lambda: process.poll() is not None or final(live, name) is not None, "end of the agent or its answer")
+    return process.poll() is None
+
+
+def after_it(live: Live, death: Death) -> dict[str, Any]:
+    """Start the agent again if it died; return its answer."""
+    assert live.process is not None
+    if death.module == SUPERVISOR and live.process.poll() is None:
+        live.kill()  # it may have counted further than its answer
+    if live.process.poll() is not None:
+        live.start()
+    return live.answer("x")
+
+
+def final(live: Live, name: str) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads((live.requests / f"{name}.status.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return content if content["state"] in FINAL else None
