@@ -244,6 +244,7 @@ def measured(
         for name, argv in programs.items():
             key = f"{name.replace(' ', '-')}-{turn}"
             costs[name].append(measure([word.replace("KEY", key) for word in argv], environment))
+            print(f"{name}: {costs[name][-1].wall:.1f} s", file=sys.stderr, flush=True)
             if client.head_object(Bucket=BUCKET, Key=key)["ContentLength"] != size:
                 raise SystemExit(f"{name} did not store the file")
             client.delete_object(Bucket=BUCKET, Key=key)

@@ -56,7 +56,7 @@ class ObjectTooLargeError(PermanentError):
 
 
 class ConflictError(TransientError):
-    """Another process has changed an object since it was read. The object was not replaced."""
+    """Another process has changed an object since it was read, or while it was read. The object was not replaced."""
 
     def __init__(self, where: str) -> None:
         super().__init__(
@@ -149,7 +149,8 @@ class Store(Protocol):
     def open(self, key: str, start: int = 0) -> BufferedIOBase:
         """Return an artifact's file for reading from byte `start`, which may be its end.
 
-        Raise as `read` does if the file does not exist.
+        Raise as `read` does if the file does not exist. All bytes are of one version of the object: reading raises
+        ConflictError if another process replaces it. On the volume, a replaced file is read to its end.
         """
         ...
 

@@ -52,6 +52,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 2)
     monkeypatch.setattr("backup_agent.stores.s3.bucket._CONNECT_TIMEOUT", 1)
     monkeypatch.setattr("backup_agent.stores.s3.bucket._READ_TIMEOUT", 1)
+    monkeypatch.setattr("backup_agent.stores.s3.connections.SENDING_TIMEOUT", 1)
 
 
 @pytest.fixture
