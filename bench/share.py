@@ -201,7 +201,7 @@ def one_round(folder: Path, size: int, endpoint_url: str, interpreter: Path, adm
         supervisor=own,
         asking=asking,
         admin=recorded_cost(recorded),
-        upload=alone(str(interpreter), "-c", AGENT, *beside),
+        upload=alone(str(interpreter), "-c", AGENT, *beside, "0"),
         reading=alone(str(interpreter), "-c", READ, str(artifact)),
         stages=result["stages"],
     )
