@@ -1,7 +1,9 @@
 """The plans of restores, by version, place and target: golden files, and properties of every plan."""
 
 import hashlib
+import json
 import re
+import shlex
 import subprocess
 import tarfile
 import tempfile
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -24,7 +27,7 @@ from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.reasons import Failure
 from backup_agent.core.restore.blocks import blocks_of
 from backup_agent.core.restore.facts import Wanted
-from backup_agent.core.restore.machines import RECEIVE, Machine, Server
+from backup_agent.core.restore.machines import RECEIVE, Machine, Server, agent_of, servers
 from backup_agent.core.restore.plan import RestorePlan, free_name, plan
 from backup_agent.core.restore.scene import Scene
 from backup_agent.core.restore.ways import Way
@@ -164,6 +167,45 @@ def test_a_version_newer_than_the_manual_gets_a_note() -> None:
     assert not isinstance(same, Failure)
     assert any("newer than the manual" in note for note in newer.notes)
     assert not any("newer than the manual" in note for note in same.notes)
+
+
+# The pods that `render` makes.
+
+RENDERED = Path(__file__).parents[2] / "k8s/demo"
+
+
+def test_the_plan_names_the_pods_containers_and_folders_that_render_makes() -> None:
+    server, agent = (yaml.safe_load((RENDERED / f"statefulset-demo-{name}.yaml").read_text()) for name in MACHINES)
+    [neo4j], [backup] = (one["spec"]["template"]["spec"]["containers"] for one in (server, agent))
+    service = server["spec"]["serviceName"]
+    [pod] = servers("demo", [(f"{server['metadata']['name']}-0.{service}.prod.svc.cluster.local", None)])
+    machine = agent_of("demo", [pod])
+
+    assert (pod.pod, pod.namespace, pod.container) == ("demo-server-0", "prod", neo4j["name"])
+    assert (machine.pod, machine.container) == (f"{agent['metadata']['name']}-0", backup["name"])
+    assert "PASSWORD" in [one["name"] for one in neo4j["env"]]
+    mounts = {one["mountPath"]: one.get("readOnly", False) for one in neo4j["volumeMounts"]}
+    assert mounts["/data"] is False
+    assert planned("2026.09-volume").scene.folder.startswith("/data/")
+    assert (mounts["/conf"], mounts["/var/lib/neo4j/conf"]) == (True, False)
+
+
+MACHINES = ("server", "backup")
+
+
+def test_system_keeps_the_pods_running_without_neo4j_and_then_takes_that_back() -> None:
+    lines = lines_of(planned("2026.09-system"), "sh")
+    [patch] = [json.loads(shlex.split(line)[-1]) for line in lines if line.startswith("kubectl patch")]
+    [container] = patch["spec"]["template"]["spec"]["containers"]
+    changes = [line.split()[1] for line in lines if re.match("kubectl (scale|patch|rollout|wait)", line)]
+
+    assert container["name"] == "neo4j"
+    assert [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")] == [None] * 3
+    assert subprocess.run([*container["command"][:1], "-n", "-c", container["command"][2]], check=True).returncode == 0
+    assert changes == ["scale", "wait", "patch", "scale", "rollout", "scale", "wait", "rollout", "scale", "rollout"]
+    assert next(line for line in lines if "rollout undo" in line) == (
+        "kubectl rollout undo statefulset -n 'prod' 'demo-server'"
+    )
 
 
 # Every line in a real shell.

@@ -1,7 +1,9 @@
 """Discovery against a real Neo4j Community, plain and by TLS. Roles, lag and several servers it cannot show."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import resources
+from itertools import product
+from typing import Any
 
 import neo4j
 import pytest
@@ -12,7 +14,9 @@ from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.neo4j.topology import Addressing, sources
-from backup_agent.core.reasons import PermanentError
+from backup_agent.core.reasons import Failure, PermanentError
+from backup_agent.core.restore.plan import plan
+from tests.cli.restores import AT, BESIDE, HOSTS, PODS, REPLACE, known, record, source
 from tests.components.neo4j_community import CommunityServer
 from tests.core import hostile
 
@@ -96,3 +100,41 @@ def test_a_real_server_gets_names_and_strings_as_they_are(community_server: Comm
         assert server.query(f"{prefix}RETURN {returned}") == [row]
     for name in row:
         assert server.query(f"SHOW DATABASE {cypher_name(name)} YIELD name") == []
+
+
+def test_the_statements_of_plans_are_understood_by_a_real_parser(
+    community_server: Community, neo4j_version: str
+) -> None:
+    """Community has one database: it must refuse statements for its edition, never for their syntax."""
+    server = community_server(neo4j_version)
+    statements = [*statements_of_plans(neo4j_version)]
+    filled = {"<PRIMARIES>": "3", "<SECONDARIES>": "1", "<USER>": "reader"}
+    with neo4j.GraphDatabase.driver(server.uri, auth=(server.username, server.password)) as driver:
+
+        def answer(text: str) -> str:
+            try:
+                driver.execute_query(neo4j.Query(text.removesuffix(";")), database_="system")
+            except Neo4jError as error:
+                return str(error)
+            return "accepted"
+
+        for statement in statements:
+            text = statement
+            for placeholder, value in filled.items():
+                text = text.replace(placeholder, value)
+            assert "Syntax" not in answer(text), statement
+            assert (text != statement) == ("Syntax" in answer(statement)), "a placeholder must not be accepted"
+
+    assert len(statements) >= 20
+
+
+def statements_of_plans(version: str) -> Iterable[str]:
+    """Return the statements of all plans for servers of a version, except those that read data."""
+    cuts: list[dict[str, Any]] = [{}, {"until": AT}, {"before_tx": 7}, {"chain": (record(definition=None),)}]
+    found: dict[str, None] = {}
+    for place, cut, wanted, machines in product(("local", "offsite"), cuts, (BESIDE, REPLACE), (PODS, HOSTS[:1], ())):
+        made = plan(source(place, **cut), known(version, machines), wanted)
+        assert not isinstance(made, Failure)
+        for block in made.blocks:
+            found |= dict.fromkeys(block.lines) if block.language == "cypher" else {}
+    return [statement for statement in found if not statement.startswith("MATCH")]
