@@ -13,6 +13,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import CopyState, DatabaseResult, Outcome
 from backup_agent.core.requests.events import BackupReport
 from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE
+from backup_agent.supervisor.work.open_requests import SHOW_SECONDS
 from tests.builders import OFFSITE
 from tests.supervisor.agent_parts import AgentParts
 
@@ -59,6 +60,8 @@ class Waiting:
         self.parts.awaited.end(place, key(database), failure)
 
     def answer(self, identity: str) -> dict[str, Any]:
+        """Return an answer as it is published in the end: not each change is."""
+        self.parts.requests.show_due(time.monotonic() + SHOW_SECONDS)
         return self.agent.answer(identity)
 
     def counted(self, outcome: str) -> float:

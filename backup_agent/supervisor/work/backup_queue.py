@@ -196,7 +196,7 @@ class BackupQueue:
             self._written[request] = now
             self._save(answer, now)
         else:
-            self._requests.hold(answer.waiting_for_copies())
+            self._requests.show(answer.waiting_for_copies())
         return answer, result
 
     def cancel(self, answer: Answer, failure: Failure, now: datetime) -> list[str]:
