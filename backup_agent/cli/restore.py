@@ -68,7 +68,7 @@ def print_plan(
 ) -> int:
     """Print the plan of a restore. Return the exit code. Raise BackupError if no place has the restore point."""
     found = find_point(settings, asked, cut, place=place)
-    source = source_of(found)
+    source = source_of(found, asked)
     made = plan(source, known_servers(settings, source.last, neo4j_version), wanted)
     if isinstance(made, Failure):
         printing.complaint(made.error, made.advice)

@@ -6,15 +6,16 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.capabilities import Version
 from backup_agent.core.neo4j.topology import Topology, split
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.core.restore.asked import AskedDatabase
 from backup_agent.core.restore.facts import Known, Source
 from backup_agent.core.restore.machines import agent_of, servers
-from backup_agent.restore.finding import FoundPoint
+from backup_agent.restore.finding import Asked, FoundPoint
 from backup_agent.settings.model import Settings
 from backup_agent.stores.kind import kind_of
 
 
-def source_of(found: FoundPoint) -> Source:
-    """Return the artifacts of a restore point, and how servers read their place."""
+def source_of(found: FoundPoint, asked: Asked) -> Source:
+    """Return the artifacts of a restore point, and how servers read their place. `asked` is what a person named."""
     place, point = found.place, found.point
     access = place.destination and kind_of(place.destination).seed_access(place.destination, place.settings.cluster)
     return Source(
@@ -23,6 +24,7 @@ def source_of(found: FoundPoint) -> Source:
         proven=found.proven,
         uri=access.uri if access else "",
         server_needs=access.server_needs if access else (),
+        moment=asked.moment if isinstance(asked, AskedDatabase) else None,
         until=point.until,
         before_tx=point.before_tx,
         lacking_since=point.lacking_since,

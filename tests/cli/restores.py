@@ -11,6 +11,7 @@ from backup_agent.core.capabilities import Version
 from backup_agent.core.reasons import Failure
 from backup_agent.core.restore.facts import Known, Source, Wanted
 from backup_agent.core.restore.machines import Server, agent_of, servers
+from backup_agent.core.restore.moments import Moment
 from backup_agent.core.restore.plan import RestorePlan, plan
 from tests.builders import a_header, a_record
 
@@ -46,6 +47,8 @@ def source(place: str = "local", database: str = "orders", **changes: Any) -> So
     """Return a full and a differential on the volume or at a destination."""
     chain = (record(database, 2), record(database, 3, last_committed_tx=4711))
     access = {} if place == "local" else {"uri": "s3://backups/neo4j/demo", "server_needs": NEEDS}
+    if (until := changes.get("until")) is not None:
+        changes["moment"] = Moment(until)
     return Source(**{"chain": chain, "place": PlaceName(place), **access, **changes})
 
 

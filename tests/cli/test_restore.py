@@ -80,6 +80,15 @@ def test_a_moment_is_cut_from_the_first_differential_after_it(
     assert (len(found["artifacts"]), found["until"], found["lacking_since"]) == (links, until, None)
 
 
+def test_a_moment_is_repeated_in_utc_and_in_its_own_zone(place: Place) -> None:
+    chain(place)
+    out = place.run("restore", "orders", "--at", "2026-11-23 03:30 Europe/Berlin").out
+
+    assert "every transaction before 2026-11-23 02:30:00 UTC (2026-11-23 03:30:00 Europe/Berlin)" in out.replace(
+        "\n#  ", ""
+    )
+
+
 def test_a_differential_that_continues_two_fulls_says_which_one_it_needs(place: Place) -> None:
     first, _ = chain(place)
     second = taken(place, 2, header=a_header(2, full=True, highest=30))

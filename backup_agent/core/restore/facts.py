@@ -8,7 +8,7 @@ from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import Definition, Record
 from backup_agent.core.capabilities import Version
 from backup_agent.core.restore.machines import Machine, Server
-from backup_agent.core.restore.moments import in_utc
+from backup_agent.core.restore.moments import Moment, in_utc
 from backup_agent.core.restore.ways import Way
 
 
@@ -25,6 +25,8 @@ class Source:
     """Prefix of the URI of each artifact for the servers; empty if they cannot read the place."""
     server_needs: tuple[str, ...] = ()
     """What each server needs to read the URI."""
+    moment: Moment | None = None
+    """The moment that a person named."""
     until: datetime | None = None
     before_tx: int | None = None
     lacking_since: datetime | None = None
@@ -45,8 +47,8 @@ class Source:
     @property
     def point(self) -> str:
         """The state that is restored, in words."""
-        if self.until is not None:
-            return f"every transaction before {in_utc(self.until)}"
+        if self.moment is not None:
+            return f"every transaction before {self.moment}"
         if self.before_tx is not None:
             return f"every transaction before number {self.before_tx}"
         return f"the state at about {in_utc(self.last.header.taken)}"
