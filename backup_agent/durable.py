@@ -50,6 +50,8 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 
+_SECRET = 0o600
+
 _number = count()
 
 
@@ -180,6 +182,20 @@ def create(path: Path, content: bytes) -> None:
         publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def create_secret(path: Path, content: bytes) -> None:
+    """Write a new file, durably, that only its owner may read. Raise FileExistsError or another OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _SECRET)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 

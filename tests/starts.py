@@ -132,6 +132,7 @@ PROCESSES = {
 
 _CLICK = {"click": "the command line"}
 _SETTINGS = {**_CLICK, "pydantic": "the models of the settings, requests and answers", "yaml": "the settings file"}
+_HEADER = {"zstandard": "the metadata script is in the header of an artifact"}
 
 COMMANDS = {
     "--help": Start(_CLICK, arguments=("--help",)),
@@ -149,9 +150,9 @@ COMMANDS = {
     "request": Start(_SETTINGS, arguments=("request", "--database", "orders")),
     "cancel": Start(_SETTINGS, arguments=("cancel", "--help")),
     "list": Start({**_SETTINGS, **_POOL}, arguments=("list",)),
-    "show": Start({**_SETTINGS, **_POOL}, arguments=("show", "--help")),
+    "show": Start({**_SETTINGS, **_POOL, **_HEADER}, arguments=("show", "--help")),
     "restore": Start({**_SETTINGS, **_POOL}, arguments=("restore", "--help")),
-    "fetch": Start({**_SETTINGS, **_POOL}, arguments=("fetch", "--help")),
+    "fetch": Start({**_SETTINGS, **_POOL, **_HEADER}, arguments=("fetch", "--help")),
     "catalog": Start(
         {**_SETTINGS, **_POOL, "zstandard": "artifacts that are adopted are read"}, arguments=("catalog", "--help")
     ),

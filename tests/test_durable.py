@@ -136,6 +136,28 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_folder(
         durable.names(tmp_path)
 
 
+def test_a_secret_is_written_to_a_new_file_of_its_owner_alone(tmp_path: Path) -> None:
+    durable.create_secret(tmp_path / "secret", b"hidden")
+
+    assert (tmp_path / "secret").read_bytes() == b"hidden"
+    assert (tmp_path / "secret").stat().st_mode & 0o7777 == 0o600
+    with pytest.raises(FileExistsError):
+        durable.create_secret(tmp_path / "secret", b"other")
+
+
+def test_a_secret_that_could_not_be_written_whole_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space"):
+        durable.create_secret(tmp_path / "secret", b"hidden")
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary(tmp_path: Path) -> None:
     target = tmp_path / "orders.json"
     target.mkdir()

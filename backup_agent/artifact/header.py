@@ -7,10 +7,10 @@ All integers are big-endian. The place of the header depends on the magic:
                                             BZV3  02, header, map, zstd{ "zstd", counts, tar }
 
 `header` is store id, database id, name, time, range and flags. `map` has more facts by name, among them the script that
-restores users. The map may have any length and contain password hashes, so it is skipped, never kept and never shown.
-If a length in the header is wrong, bytes of that script may be read as a field, so errors show no content. `counts` are
-the numbers of files and bytes; 5.26 may write 0 for both. No release writes BZV3; its layout is known from Neo4j's
-source code.
+restores users. The map may have any length and contain password hashes. All readers skip it, except
+`metadata.read_script` for a person who asks for the script. If a length in the header is wrong, bytes of that script
+may be read as a field, so errors show no content. `counts` are the numbers of files and bytes; 5.26 may write 0 for
+both. No release writes BZV3; its layout is known from Neo4j's source code.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from uuid import UUID
 
-from backup_agent.artifact.cursor import CHUNK, Cursor, DamagedError
+from backup_agent.artifact.cursor import CHUNK, ByteSource, Cursor, DamagedError
 from backup_agent.artifact.files import Content, locate
 from backup_agent.artifact.zstd import Frame, UnknownFormatError
 from backup_agent.core.artifacts.names import DatabaseName, database_name
@@ -35,8 +35,9 @@ _UUID_LENGTH = 16
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_SECOND = 253_402_300_799  # of the year 9999
 _RECOVERED, _COMPRESSED, _FULL = 1, 2, 4
-_MOST_ENTRIES = 1024
-_LONGEST_KEY = 256
+MOST_ENTRIES = 1024
+LONGEST_KEY = 256
+"""Bounds of the map: the number of its entries, and the length of a key in bytes."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def read_header(path: Path) -> Header:
     files = locate(path)
     content = Content(files)
     try:
-        packed = Cursor(_Beginning(content, files.name), files.name, files.unit, ask=_ASK)
+        packed = Cursor(Beginning(content, files.name, _LOOKED_AT), files.name, files.unit, ask=_ASK)
         magic, layout = read_magic(packed)
         if layout.header_in_frame:
             inside, _ = open_frame(packed, _ASK)
@@ -79,17 +80,19 @@ def read_header(path: Path) -> Header:
         content.close()
 
 
-class _Beginning:
-    """The first bytes of an artifact. Raises DamagedError after them: a crafted frame could be read without end."""
+class Beginning:
+    """The first `most` bytes of a source. Raises DamagedError after them: a crafted frame could be read without end."""
 
-    def __init__(self, content: Content, name: str) -> None:
+    def __init__(self, content: ByteSource, name: str, most: int) -> None:
         self._content = content
         self._name = name
-        self._left = _LOOKED_AT
+        self._most = most
+        self._left = most
 
     def read(self, size: int, /) -> bytes:
+        """Return up to `size` of the next bytes; no bytes at the end of the source."""
         if not self._left:
-            raise DamagedError(self._name, f"no header in its first {_LOOKED_AT} bytes")
+            raise DamagedError(self._name, f"no header in its first {self._most} bytes")
         chunk = self._content.read(size)[: self._left]
         self._left -= len(chunk)
         return chunk
@@ -146,10 +149,17 @@ def read_fields(cursor: Cursor, magic: str, layout: Layout) -> Header:
 
 def skip_map(cursor: Cursor) -> None:
     """Skip the map of facts without keeping any of them."""
-    entries = _length(cursor, "the number of metadata entries", _MOST_ENTRIES)
-    for _ in range(entries):
-        cursor.skip(_length(cursor, "the length of a metadata key", _LONGEST_KEY), "a metadata key")
-        cursor.skip(_length(cursor, "the length of a metadata value"), "a metadata value")
+    for _ in range(length(cursor, "the number of metadata entries", MOST_ENTRIES)):
+        cursor.skip(length(cursor, "the length of a metadata key", LONGEST_KEY), "a metadata key")
+        cursor.skip(length(cursor, "the length of a metadata value"), "a metadata value")
+
+
+def length(cursor: Cursor, what: str, most: int = 2**31 - 1) -> int:
+    """Read a count or a length. Raise DamagedError if it is negative or larger than `most`."""
+    where, found = cursor.where, int.from_bytes(cursor.take(4, what), signed=True)
+    if not 0 <= found <= most:
+        raise DamagedError(where, f"{what} expected, at most {most}")
+    return found
 
 
 def _expect(cursor: Cursor, expected: bytes, what: str) -> None:
@@ -160,13 +170,6 @@ def _expect(cursor: Cursor, expected: bytes, what: str) -> None:
 
 def _long(cursor: Cursor, what: str) -> int:
     return int.from_bytes(cursor.take(8, what), signed=True)
-
-
-def _length(cursor: Cursor, what: str, most: int = 2**31 - 1) -> int:
-    where, found = cursor.where, int.from_bytes(cursor.take(4, what), signed=True)
-    if not 0 <= found <= most:
-        raise DamagedError(where, f"{what} expected, at most {most}")
-    return found
 
 
 def _text(cursor: Cursor, what: str) -> str:

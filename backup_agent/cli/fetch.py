@@ -1,25 +1,33 @@
 """`backup-agent fetch`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from backup_agent import durable
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.cli.point import asked_point, point_options
-from backup_agent.cli.restore import NOT_PROVEN
+from backup_agent.cli.restore import origin_code
 from backup_agent.core.artifacts.names import SetName
+from backup_agent.core.artifacts.records import Record
+from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.restore.fetching import fetch_to_folder, fetch_to_stream
-from backup_agent.restore.finding import find_point
+from backup_agent.restore.finding import FoundPoint, find_point
+from backup_agent.restore.metadata_script import metadata_script
 
 STDOUT = "-"
 
 
 @click.command()
 @point_options
+@click.option("--to", metavar="FOLDER|-", help="A folder, or `-` to write a tar to standard output.")
 @click.option(
-    "--to", "target", required=True, metavar="FOLDER|-", help="A folder, or `-` to write a tar to standard output."
+    "--metadata",
+    metavar="FILE|-",
+    help="Write only the script of users and roles, to a new file or standard output. It has password hashes.",
 )
 @settings_option
 @json_option
@@ -34,7 +42,8 @@ def command(
     place: str | None,
     history: str | None,
     set_name: SetName,
-    target: str,
+    to: str | None,
+    metadata: str | None,
     as_json: bool,
 ) -> int:
     """Fetch the artifacts of a restore point.
@@ -43,14 +52,34 @@ def command(
     the settings file and the place: neither the agent nor Bolt. A folder that an interrupted command has left is
     completed. A tar ends with SHA256SUMS. Exits 3 if the agent does not recognise the records.
     """
-    if target == STDOUT and as_json:
-        raise click.UsageError("--json and the tar exclude each other on standard output: give a folder with --to")
-    if target == STDOUT and printing.is_terminal():
-        raise click.UsageError("standard output is a terminal: redirect it, or give a folder with --to")
+    target = _target(to, metadata, as_json=as_json)
     asked, cut = asked_point(what, at, before_tx, history, set_name)
     found = find_point(loaded(context).settings, asked, cut, place=place)
-    if not found.proven:
-        printing.line("ORIGIN NOT PROVEN: this agent neither wrote nor accepted these records", err=True)
+    code = origin_code(found)
+    if metadata is not None:
+        _fetch_metadata(found, target, as_json=as_json)
+    else:
+        _fetch_artifacts(found, target, as_json=as_json)
+    return code
+
+
+def _target(to: str | None, metadata: str | None, *, as_json: bool) -> str:
+    """Return where to write. Raise click.UsageError unless there is one target that can take it."""
+    if to is None and metadata is None:
+        raise click.UsageError("say where to write: --to FOLDER for the artifacts, or --metadata FILE for the script")
+    if to is not None and metadata is not None:
+        raise click.UsageError("--to and --metadata exclude each other")
+    target, output, other = (
+        (to, "the tar", "a folder with --to") if to is not None else (metadata, "the script", "a file")
+    )
+    if target == STDOUT and as_json:
+        raise click.UsageError(f"--json and {output} exclude each other on standard output: give {other}")
+    if target == STDOUT and printing.is_terminal():
+        raise click.UsageError(f"standard output is a terminal: redirect it, or give {other}")
+    return str(target)
+
+
+def _fetch_artifacts(found: FoundPoint, target: str, *, as_json: bool) -> None:
     size = sum(record.size for record in found.chain)
     files = printing.counted(sum(len(record.files) for record in found.chain), "file", "files")
     printing.line(f"fetching {files}, {printing.size(size)}, from {found.place.name}", err=True)
@@ -59,9 +88,32 @@ def command(
             fetch_to_stream(found.place, found.chain, printing.stdout_for_bytes(), advance)
         else:
             fetch_to_folder(found.place, found.chain, Path(target), advance)
-    keys = [record.key for record in found.chain]
     if as_json:
-        printing.as_json({"place": found.place.name, "folder": target, "artifacts": keys, "size": size})
+        printing.as_json({"place": found.place.name, "folder": target, "artifacts": _keys(found.chain), "size": size})
     else:
-        printing.lines((f"fetched {key}" for key in keys), err=True)
-    return 0 if found.proven else NOT_PROVEN
+        printing.lines((f"fetched {key}" for key in _keys(found.chain)), err=True)
+
+
+def _fetch_metadata(found: FoundPoint, target: str, *, as_json: bool) -> None:
+    """Write the metadata script of the last artifact as it is, with its password hashes."""
+    record = found.chain[-1]
+    script = metadata_script(found.place, record).encode()
+    if target == STDOUT:
+        printing.stdout_for_bytes().write(script)
+    else:
+        try:
+            durable.create_secret(Path(target), script)
+        except OSError as error:
+            reason = Reason.ALREADY_EXISTS if isinstance(error, FileExistsError) else Reason.INVALID_REQUEST
+            text = f"{target}: the script was not written: {error.strerror}"
+            raise PermanentError(
+                reason, text, "give the name of a new file in a folder that you may write to"
+            ) from error
+    if as_json:
+        printing.as_json({"place": found.place.name, "file": target, "artifact": record.key, "size": len(script)})
+    else:
+        printing.line(f"fetched the metadata script of {record.key} from {found.place.name}", err=True)
+
+
+def _keys(chain: Sequence[Record]) -> list[str]:
+    return [record.key for record in chain]

@@ -12,7 +12,7 @@ from backup_agent.catalog.place import destinations, place_of
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import json_option, settings_option
-from backup_agent.cli.restore import print_plan
+from backup_agent.cli.restore import origin_code, print_plan
 from backup_agent.core.artifacts.chains import chains
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
@@ -22,13 +22,16 @@ from backup_agent.core.requests.answers import LARGEST as LARGEST_ANSWER
 from backup_agent.core.requests.answers import Answer
 from backup_agent.core.restore.asked import AskedArtifact, artifact_id
 from backup_agent.core.restore.facts import Wanted
-from backup_agent.restore.finding import Cut, find_artifact, read_any_record
+from backup_agent.core.restore.masking import masked
+from backup_agent.restore.finding import Cut, find_artifact, find_point, read_any_record
+from backup_agent.restore.metadata_script import metadata_script
 from backup_agent.settings.model import Settings
 
 
 @click.command()
 @click.argument("what", metavar="ARTIFACT|REQUEST")
 @click.option("--restore", is_flag=True, help="Print the plan that restores this artifact, as `restore` does.")
+@click.option("--metadata", is_flag=True, help="Print the script of users and roles. Password hashes are masked.")
 @settings_option
 @json_option
 @click.pass_context
@@ -36,6 +39,7 @@ def command(
     context: click.Context,
     what: str,
     restore: bool,
+    metadata: bool,
     as_json: bool,
 ) -> int:
     """Show one artifact, or the answer to one request.
@@ -43,7 +47,11 @@ def command(
     Finds an artifact by its key, path, file name or id, an answer by the id of its request. Reads the files themselves,
     so it needs neither the agent nor Bolt.
     """
+    if restore and metadata:
+        raise click.UsageError("--restore and --metadata exclude each other")
     settings = loaded(context).settings
+    if metadata:
+        return _show_metadata(settings, AskedArtifact(what), as_json=as_json)
     if restore:
         return print_plan(settings, AskedArtifact(what), Cut(), Wanted(), None, None, as_json=as_json)
     found = find_artifact(place_of(VOLUME, settings), AskedArtifact(what))
@@ -56,6 +64,19 @@ def command(
     else:
         _show_answer(answer)
     return 0
+
+
+def _show_metadata(settings: Settings, asked: AskedArtifact, *, as_json: bool) -> int:
+    """Print the metadata script of an artifact, from the first place that has it. Return the exit code."""
+    found = find_point(settings, asked, Cut())
+    code = origin_code(found)
+    record = found.chain[-1]
+    script = masked(metadata_script(found.place, record))
+    if as_json:
+        printing.as_json({"place": found.place.name, "artifact": record.key, "script": script})
+    else:
+        printing.block(script)
+    return code
 
 
 def _answer(settings: Settings, what: str) -> Answer:

@@ -1,7 +1,6 @@
 """The file with the private key: ed25519 in PEM (PKCS #8), without a password, as `openssl genpkey` writes it."""
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,10 +69,5 @@ def create(path: Path) -> str:
     content = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    durable.sync_folder(path.parent)
+    durable.create_secret(path, content)
     return fingerprint(public_key_of(key))

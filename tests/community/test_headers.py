@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from backup_agent.artifact.header import read_header
+from backup_agent.artifact.metadata import read_script
 from backup_agent.artifact.reading import read_through
 from backup_agent.core.artifacts.records import Header
 from backup_agent.standins.neo4j_admin import artifacts as standin
@@ -85,6 +86,12 @@ def test_our_reader_reads_what_neo4j_writes(folder: Path) -> None:
     expected = {case.file: _as_header(case) for case in _cases()}
 
     assert {name: read_header(folder / name) for name in expected} == expected
+
+
+def test_our_reader_finds_the_script_that_neo4j_writes(folder: Path) -> None:
+    for case in _cases():
+        with (folder / case.file).open("rb") as content:
+            assert read_script(content, case.file) == (_as_header(case), case.script or None)
 
 
 def test_our_reading_pass_finds_what_neo4j_writes_sound(folder: Path) -> None:
