@@ -14,10 +14,12 @@ from backup_agent.catalog.tenure import Held, HeldByAnotherError
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.records import ArtifactFile
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason, TransientError
+from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.events import CopyReport
-from backup_agent.core.requests.tasks import CopyTask
+from backup_agent.core.requests.tasks import CopyTask, PruneTask
 from backup_agent.durable import LIMIT
 from backup_agent.jobs.copy import Copying
+from backup_agent.jobs.prune import prune
 from backup_agent.stores.store import Progress, StoredObject
 from tests.builders import an_event_writer
 from tests.catalog.places import with_store
@@ -317,3 +319,24 @@ def test_what_the_volume_refuses_concerns_one_artifact(tmp_path: Path) -> None:
 
     assert ends(told) == {broken_one: "not_copied", sound: "copied"}
     assert not report.ended_early
+
+
+def test_retention_of_the_volume_deletes_nothing_that_a_copy_reads_or_needs(tmp_path: Path) -> None:
+    """It runs during each upload. By its rules all but the newest full would go; what was copied does."""
+    world = a_world(tmp_path)
+    keys = chain(world)
+    plans: list[PlaceResult] = []
+
+    class Beside(MemoryStore):
+        def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
+            task = PruneTask(run="prune-1", place="local", force=True, settings={})
+            plans.append(prune(task, place_of("local", world.settings), an_event_writer()))
+            return super().put_artifact(key, source, file, progress)
+
+    store = Beside("offsite")
+    report, told = passed(world, store, *keys)
+
+    assert report == CopyReport(copied=4, counted=True)
+    assert ends(told) == dict.fromkeys(keys, "copied")
+    assert list(broken(seen(store), list(keys))) == []
+    assert [plan.outcome for plan in plans] == ["succeeded"] * 4

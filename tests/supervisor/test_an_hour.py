@@ -69,8 +69,16 @@ def test_in_the_smallest_pod_backups_and_destinations_take_turns(
     assert agent.answered.keys() == agent.asked.keys()
 
 
-def test_with_memory_for_one_process_beside_a_jvm_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    agent = an_hour(tmp_path, monkeypatch, "works", 384 * MIB)
+@pytest.mark.parametrize(("limit", "together"), [(512 * MIB, 1), (None, 2)], ids=["one fits", "no limit"])
+def test_as_many_processes_work_beside_a_jvm_as_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, together: int
+) -> None:
+    """A backup follows the other, so that copies are always made beside one."""
+    agent = ScriptedAgent(tmp_path, monkeypatch, {"one": "works", "two": "works"}, limit)
+    agent.go_until(agent.now + 10.0)
+    for number in range(10):
+        agent.ask(f"r{number}", f"db-{number}")
+    agent.go_until(agent.now + 10 * BACKUP_SECONDS + 60.0)
 
-    assert agent.together == 1
-    assert lateness(agent) < 5.0
+    assert agent.together == together
+    assert [len(keys) for keys in agent.stored.values()] == [10, 10]
