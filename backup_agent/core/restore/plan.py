@@ -64,7 +64,7 @@ def plan(source: Source, known: Known, wanted: Wanted) -> RestorePlan | Failure:
             Reason.INVALID_REQUEST,
             f"{source.last.key} was taken by Neo4j {newest}, and {known.version} cannot restore the backup of a newer "
             "version",
-            f"restore on servers with {newest} or newer",
+            f"restore on servers with {newest} or newer; if they have been upgraded since, add --neo4j-version",
         )
     situation = Situation(
         database=database,
