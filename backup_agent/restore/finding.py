@@ -49,6 +49,10 @@ class FoundPoint:
     point: RestorePoint
     proven: bool
     """Whether the agent recognises every record of the chain."""
+    by_cut: bool = False
+    """Whether the last artifact continues two fulls, so that only the cut says from which one it is restored."""
+    history: str | None = None
+    """The history that a person named."""
     remarks: tuple[str, ...] = ()
     """What a person should know: other histories, and newer artifacts that cannot be restored."""
 
@@ -156,14 +160,24 @@ def _point_at(place: Place, asked: Asked, cut: Cut) -> FoundPoint:
             for entry in members
             if entry.taken > found.last.taken and not entry.empty
         ]
-    if (shortest := points.of(found.last.key)) is not None and shortest.way != found.way:
+    shortest = points.of(found.last.key)
+    by_cut = shortest is not None and shortest.way != found.way
+    if shortest is not None and by_cut:
         remarks.append(
             f"{found.last.key} also continues {shortest.way[0].key}, from which this point cannot be reached: it must "
             f"be restored from {found.way[0].key}. Neo4j may choose the other one: put only {found.way[0].key} and the "
             "differentials into the folder from which it reads"
         )
     proven = all(entry.key in folder.entries for entry in found.way)
-    return FoundPoint(place, tuple(record(entry.key) for entry in found.way), found, proven, tuple(remarks))
+    return FoundPoint(
+        place=place,
+        chain=tuple(record(entry.key) for entry in found.way),
+        point=found,
+        proven=proven,
+        by_cut=by_cut,
+        history=cut.history,
+        remarks=tuple(remarks),
+    )
 
 
 def _choose(points: Points, asked: Asked, key: str | None, cut: Cut) -> RestorePoint | NoPoint | None:

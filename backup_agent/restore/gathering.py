@@ -22,6 +22,8 @@ def source_of(found: FoundPoint, asked: Asked) -> Source:
         chain=found.chain,
         place=place.name,
         proven=found.proven,
+        by_cut=found.by_cut,
+        history=found.history,
         uri=access.uri if access else "",
         server_needs=access.server_needs if access else (),
         moment=asked.moment if isinstance(asked, AskedDatabase) else None,

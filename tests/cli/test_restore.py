@@ -1,8 +1,12 @@
 """`restore` and `show --restore`: which point is planned, from which place, and what is refused."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -47,8 +51,30 @@ def test_a_plan_restores_nothing_and_says_what_it_restores(place: Place) -> None
 
     assert result.code == 0
     assert result.out.startswith("# Restore orders as orders-restored: the state at about 2026-11-23 03:00:00 UTC\n")
-    assert f"fetch '{differential.key}' --to -" in result.out
+    assert f"fetch '{differential.key}' --from 'local' --to -" in result.out
     assert result.out == place.run("show", differential.key, "--restore").out
+
+
+@pytest.mark.process
+def test_the_printed_line_brings_the_artifacts_to_the_server(place: Place, tmp_path: Path) -> None:
+    records = chain(place)
+    place.settings["neo4j"]["servers"] = ["neo4j.example.com:6362"]
+    steps = place.run("restore", "orders", "--json").json["steps"]
+    [lines] = [step["lines"] for step in steps if "--to -" in "".join(step["lines"])]
+    folder = tmp_path / "server" / "restore"
+    text = re.sub(r"/var/tmp/restore-[0-9a-f]{8}", str(folder), "\n".join(lines))
+    programs = {
+        "ssh": '#!/bin/sh\nshift\nexec /bin/sh -c "$*"\n',
+        "backup-agent": f'#!/bin/sh\nexec {sys.executable} -m backup_agent --config {place.config} "$@"\n',
+    }
+    for name, program in programs.items():
+        (tmp_path / name).write_text(program)
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    subprocess.run(["/bin/sh", "-c", text], check=True, capture_output=True, env={**os.environ, "PATH": path})
+
+    expected = {file.name: (place.root / record.key).read_bytes() for record in records for file in record.files}
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == expected
 
 
 @pytest.mark.parametrize("named", ["key", "name", "path", "record", "id"])
@@ -99,6 +125,9 @@ def test_a_differential_that_continues_two_fulls_says_which_one_it_needs(place: 
     assert (earlier["artifacts"][0], later["artifacts"][0]) == (first.key, second.key)
     assert [note for note in earlier["notes"] if f"also continues {second.key}" in note]
     assert not [note for note in later["notes"] if "also continues" in note]
+    lines = ["\n".join(line for step in one["steps"] for line in step["lines"]) for one in (earlier, later)]
+    assert "fetch 'orders' --set 'default' --at '2026-11-23T03:30:00Z' --from 'local' --to -" in lines[0]
+    assert f"fetch '{later['artifacts'][-1]}' --from 'local' --to -" in lines[1]
 
 
 def test_a_transaction_is_cut_from_the_differential_that_contains_it(place: Place) -> None:
@@ -203,7 +232,7 @@ def test_a_newer_artifact_that_is_damaged_is_passed_over_and_named(place: Place)
     itself = place.run("restore", differential.key)
 
     assert newest.code == 0
-    assert f"fetch '{full.key}' --to -" in newest.out
+    assert f"fetch '{full.key}' --from 'local' --to -" in newest.out
     assert f"NOTE: {differential.key} is newer and cannot be" in newest.out
     assert (itself.code, itself.out) == (1, "")
     assert f"the newest restore point there is {full.key}" in itself.err

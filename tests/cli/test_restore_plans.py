@@ -298,7 +298,7 @@ def test_each_shell_line_passes_values_unchanged_and_runs_nothing_else(
     expected = [["cypher-shell", "-d", "system"]]
     if way not in (Way.SEED, Way.RECREATE):
         # The scripts stop here, because the folder was not really made.
-        expected += [["backup-agent", "fetch", key, "--to", "-"], ["rm", "-rf", f"{folder}.part"]]
+        expected += [["backup-agent", "fetch", key, "--from", "local", "--to", "-"], ["rm", "-rf", f"{folder}.part"]]
         expected += [["mkdir", "-p", folder, f"{folder}.part"]]
         files = [one.files[0].name for one in found.scene.source.chain]
         expected += [["rm", "-f", f"{folder}/{one}"] for one in files] if seeds else [["rm", "-rf", folder]]
@@ -313,7 +313,10 @@ def test_each_shell_line_passes_values_unchanged_and_runs_nothing_else(
         asked = ["--type", "FULL", "--database", database, "--set", "before-restore", "--wait"]
         expected += [["backup-agent", "request", *asked]]
     if not is_system and (not replaces or way in (Way.SEED, Way.ONE_SERVER)):
-        expected += [["backup-agent", "show", key, "--metadata"], ["backup-agent", "fetch", key, "--metadata", "-"]]
+        expected += [
+            ["backup-agent", "show", key, "--metadata"],
+            ["backup-agent", "fetch", key, "--from", "local", "--metadata", "-"],
+        ]
         expected += [["cypher-shell", "-d", "system", "--param", f"database => {cypher_string(database)}"]]
     if is_system:
         archive = f"--archive-path={folder}.cluster-state"

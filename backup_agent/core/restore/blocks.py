@@ -183,7 +183,7 @@ def _as_it_was(scene: Scene) -> Iterator[Block]:
         "from the artifact. The first line masks passwords",
         (
             agent.command("backup-agent", "show", key, "--metadata"),
-            f"{agent.command('backup-agent', 'fetch', key, '--metadata', '-')} |",
+            f"{agent.command('backup-agent', 'fetch', scene.source.fetched, '--metadata', '-')} |",
             f"  {_run_metadata(scene)}",
         ),
     )

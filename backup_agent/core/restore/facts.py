@@ -7,6 +7,7 @@ from datetime import datetime
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import Definition, Record
 from backup_agent.core.capabilities import Version
+from backup_agent.core.escaping import shell_word
 from backup_agent.core.restore.machines import Machine, Server
 from backup_agent.core.restore.moments import Moment, in_utc
 from backup_agent.core.restore.ways import Way
@@ -31,6 +32,10 @@ class Source:
     before_tx: int | None = None
     lacking_since: datetime | None = None
     """Time after which wanted transactions may be missing, because no artifact has them."""
+    by_cut: bool = False
+    """Whether the last artifact continues two fulls, so that only the cut says from which one it is restored."""
+    history: str | None = None
+    """The history that a person named."""
     remarks: tuple[str, ...] = ()
     """What a person should know of the choice of these artifacts."""
 
@@ -38,6 +43,18 @@ class Source:
     def last(self) -> Record:
         """The artifact whose restore applies all others."""
         return self.chain[-1]
+
+    @property
+    def fetched(self) -> str:
+        """What names these artifacts in a line with `fetch`: its arguments, quoted for a shell."""
+        place = f"--from {shell_word(self.place)}"
+        if not self.by_cut:
+            return f"{shell_word(self.last.key)} {place}"
+        history = f"--history {shell_word(self.history)} " if self.history else ""
+        cut = (
+            f"--at {shell_word(f'{self.until:%Y-%m-%dT%H:%M:%SZ}')}" if self.until else f"--before-tx {self.before_tx}"
+        )
+        return f"{shell_word(self.last.database)} --set {shell_word(self.last.set)} {history}{cut} {place}"
 
     @property
     def definition(self) -> Definition | None:

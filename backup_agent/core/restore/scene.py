@@ -102,7 +102,7 @@ def opened_shell(scene: Scene) -> Block:
 def transport(scene: Scene, *servers: Server) -> Block:
     """Return the block that brings the artifacts to servers."""
     agent = scene.known.agent
-    fetch = agent.command("backup-agent", "fetch", shell_word(scene.source.last.key), "--to", "-")
+    fetch = agent.command("backup-agent", "fetch", scene.source.fetched, "--to", "-")
     lines = [
         line for server in servers for line in (f"{fetch} |", f"  {server.script(RECEIVE, scene.folder, reads=True)}")
     ]
