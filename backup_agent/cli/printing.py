@@ -18,6 +18,9 @@ from backup_agent.core.escaping import printable, printable_json, printable_line
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
+_PIECE = 1 << 16
+"""Characters that are escaped at once. An escape takes up to a hundred bytes of memory."""
+
 _CLEAR_LINE = "\r\x1b[K"
 """Move to the first column and erase the line (ECMA-48, EL)."""
 
@@ -35,7 +38,11 @@ def lines(texts: Iterable[str], *, err: bool = False) -> None:
 
 def block(text: str, *, err: bool = False) -> None:
     """Print text with its line breaks, such as an error or a script."""
-    click.echo(printable_lines(text.removesuffix("\n")), err=err)
+    text = text.removesuffix("\n")
+    *pieces, last = [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)] or [""]
+    for piece in pieces:
+        click.echo(printable_lines(piece), err=err, nl=False)
+    click.echo(printable_lines(last), err=err)
 
 
 def complaint(text: str, hint: str = "") -> None:

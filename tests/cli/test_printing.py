@@ -2,7 +2,9 @@
 
 import doctest
 import json
+import os
 import sys
+import tracemalloc
 
 import pytest
 
@@ -30,6 +32,25 @@ def test_a_block_keeps_line_breaks_and_escapes_the_rest(capsys: pytest.CaptureFi
     printing.block("a\nb\x1b[2K\n")
 
     assert capsys.readouterr().out == "a\nb\\x1b[2K\n"
+
+
+@pytest.mark.parametrize("length", [0, 1, 65_535, 65_536, 65_537, 131_072, 200_000])
+def test_a_long_block_is_printed_whole(length: int, capsys: pytest.CaptureFixture[str]) -> None:
+    text = ("0123456789\n" * (length // 11 + 1))[:length]
+    printing.block(text)
+
+    assert capsys.readouterr().out == text.removesuffix("\n") + "\n"
+
+
+def test_a_long_block_of_escapes_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull, "w") as nothing:  # noqa: PTH123  as standard output is
+        monkeypatch.setattr("sys.stdout", nothing)
+        tracemalloc.start()
+        try:
+            printing.block("\x1b" * (1 << 20))
+            assert tracemalloc.get_traced_memory()[1] < 16 << 20
+        finally:
+            tracemalloc.stop()
 
 
 def test_tables_and_facts_show_escapes_and_count_them_as_width(capsys: pytest.CaptureFixture[str]) -> None:

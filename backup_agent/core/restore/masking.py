@@ -5,6 +5,8 @@ from collections.abc import Iterator
 
 MASK = "***"
 
+_MASKED = {quote: f"{quote}{MASK}{quote}" for quote in ("'", '"')}
+
 _TOKEN = re.compile(
     r"""
     (?P<string> '(?:[^'\\]|\\.?)*+'? | "(?:[^"\\]|\\.?)*+"? )  # without its last quote: to the end of the script
@@ -42,4 +44,4 @@ def _statements(script: str) -> Iterator[str]:
 def _masked(statement: str) -> str:
     if "password" not in statement.casefold():
         return statement
-    return _TOKEN.sub(lambda token: f"{token[0][0]}{MASK}{token[0][0]}" if token["string"] else token[0], statement)
+    return _TOKEN.sub(lambda token: _MASKED[token[0][0]] if token["string"] else token[0], statement)
