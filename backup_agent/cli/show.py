@@ -32,14 +32,18 @@ from backup_agent.settings.model import Settings
 @click.argument("what", metavar="ARTIFACT|REQUEST")
 @click.option("--restore", is_flag=True, help="Print the plan that restores this artifact, as `restore` does.")
 @click.option("--metadata", is_flag=True, help="Print the script of users and roles. Password hashes are masked.")
+@click.option("--from", "place", metavar="PLACE", help="Place of the plan or script. Default: the first that has it.")
 @settings_option
 @json_option
 @click.pass_context
 def command(
     context: click.Context,
+    /,
+    *,
     what: str,
     restore: bool,
     metadata: bool,
+    place: str | None,
     as_json: bool,
 ) -> int:
     """Show one artifact, or the answer to one request.
@@ -49,11 +53,13 @@ def command(
     """
     if restore and metadata:
         raise click.UsageError("--restore and --metadata exclude each other")
+    if place is not None and not (restore or metadata):
+        raise click.UsageError("--from goes with --restore or --metadata")
     settings = loaded(context).settings
     if metadata:
-        return _show_metadata(settings, AskedArtifact(what), as_json=as_json)
+        return _show_metadata(settings, AskedArtifact(what), place, as_json=as_json)
     if restore:
-        return print_plan(settings, AskedArtifact(what), Cut(), Wanted(), None, None, as_json=as_json)
+        return print_plan(settings, AskedArtifact(what), Cut(), Wanted(), place, None, as_json=as_json)
     found = find_artifact(place_of(VOLUME, settings), AskedArtifact(what))
     if found is not None:
         _show_record(settings, *found, as_json=as_json)
@@ -66,9 +72,9 @@ def command(
     return 0
 
 
-def _show_metadata(settings: Settings, asked: AskedArtifact, *, as_json: bool) -> int:
-    """Print the metadata script of an artifact, from the first place that has it. Return the exit code."""
-    found = find_point(settings, asked, Cut())
+def _show_metadata(settings: Settings, asked: AskedArtifact, place: str | None, *, as_json: bool) -> int:
+    """Print the metadata script of an artifact. Return the exit code."""
+    found = find_point(settings, asked, Cut(), place=place)
     code = origin_code(found)
     record = found.chain[-1]
     script = masked(metadata_script(found.place, record))

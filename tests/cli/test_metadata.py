@@ -109,6 +109,7 @@ def test_the_script_is_not_written_to_a_terminal(place: Place) -> None:
         (("fetch", "orders", "--to", "a", "--metadata", "b"), "--to and --metadata exclude each other"),
         (("fetch", "orders", "--metadata", "-", "--json"), "--json and the script exclude each other"),
         (("show", NAME, "--metadata", "--restore"), "--restore and --metadata exclude each other"),
+        (("show", NAME, "--from", "local"), "--from goes with --restore or --metadata"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused(place: Place, arguments: tuple[str, ...], said: str) -> None:
@@ -165,9 +166,11 @@ def test_the_script_is_read_from_a_bucket_after_a_lost_volume(
     store.create(f"{record.key}.json", record.to_json())
     shutil.rmtree(place.root)
     place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", **seaweedfs.place(place.folder.name)}}
-    shown = place.run("show", record.key, "--metadata")
+    shown = place.run("show", record.key, "--metadata", "--from", "offsite")
+    local = place.run("show", record.key, "--metadata", "--from", "local")
     fetched = to_stdout(place, record.key, "--from", "offsite")
 
+    assert (local.code, local.out) == (1, "")
     assert (shown.code, shown.out) == (3, SHOWN)
     assert shown.err.startswith("ORIGIN NOT PROVEN: ")
     assert (fetched.returncode, fetched.stdout) == (3, SCRIPT.encode())

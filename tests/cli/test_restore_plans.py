@@ -314,7 +314,7 @@ def test_each_shell_line_passes_values_unchanged_and_runs_nothing_else(
         expected += [["backup-agent", "request", *asked]]
     if not is_system and (not replaces or way in (Way.SEED, Way.ONE_SERVER)):
         expected += [
-            ["backup-agent", "show", key, "--metadata"],
+            ["backup-agent", "show", key, "--from", "local", "--metadata"],
             ["backup-agent", "fetch", key, "--from", "local", "--metadata", "-"],
         ]
         expected += [["cypher-shell", "-d", "system", "--param", f"database => {cypher_string(database)}"]]

@@ -176,14 +176,15 @@ def _as_it_was(scene: Scene) -> Iterator[Block]:
         )
     if replaced and not scene.drops:
         return
-    agent, key = scene.known.agent, shell_word(scene.source.last.key)
+    agent, source = scene.known.agent, scene.source
+    artifact = f"{shell_word(source.last.key)} --from {shell_word(source.place)} --metadata"
     yield Block(
         f"shell with kubectl, {agent}" if agent.is_pod else str(agent),
         "Privileges, if you need those of the time of the backup: read the script, then run it. Its statements come "
         "from the artifact. The first line masks passwords",
         (
-            agent.command("backup-agent", "show", key, "--metadata"),
-            f"{agent.command('backup-agent', 'fetch', scene.source.fetched, '--metadata', '-')} |",
+            agent.command("backup-agent", "show", artifact),
+            f"{agent.command('backup-agent', 'fetch', artifact, '-')} |",
             f"  {_run_metadata(scene)}",
         ),
     )
