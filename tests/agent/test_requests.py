@@ -87,7 +87,7 @@ def test_the_same_id_and_content_is_the_same_run_and_other_content_is_rejected(l
 
 
 def test_an_id_that_comes_again_while_it_runs_is_answered_beside_both_files(live: Live) -> None:
-    live.fault({"do": "slow_checkpoint", "seconds": 1.5, "database": "orders"})
+    live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
     live.drop("a.request", id="one", database="orders")
     live.until_stage("one")
@@ -114,7 +114,7 @@ def test_an_id_that_the_spool_has_forgotten_is_a_new_backup(live: Live) -> None:
 
 def test_two_requests_for_one_database_never_run_side_by_side(live: Live) -> None:
     live.settings["limits"] = {"parallel": 2}
-    live.fault({"do": "slow_checkpoint", "seconds": 1.5, "database": "orders"})
+    live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
     live.drop("one.request", id="one", database="orders", type="FULL")
     live.drop("two.request", id="two", database="orders", type="FULL")
@@ -199,7 +199,7 @@ def test_an_entry_that_cannot_be_read_takes_neither_the_queue_nor_the_next_start
 
 
 def test_a_deleted_folder_comes_back_with_its_queue_and_a_verdict_reached_meanwhile(live: Live) -> None:
-    live.fault({"do": "slow_checkpoint", "seconds": 2, "database": "orders"})
+    live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
     live.until_stage("running")
@@ -277,7 +277,7 @@ def test_where_no_folder_can_be_watched_it_is_listed_and_the_one_word_stays(live
 
 
 def test_a_volume_mounted_over_the_folder_is_heard(live: Live) -> None:
-    live.fault({"do": "slow_checkpoint", "seconds": 2, "database": "orders"})
+    live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
     live.until_stage("running")

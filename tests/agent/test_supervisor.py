@@ -53,7 +53,7 @@ def test_the_live_supervisor_has_loaded_neither_driver_nor_boto3_nor_zstandard(l
 
 def test_no_secret_is_in_any_file_log_answer_page_or_command_line(live: Live) -> None:
     live.settings["storage"]["destinations"] = {"offsite": _nowhere()}
-    live.fault({"do": "slow_checkpoint", "seconds": 1, "database": "orders"})
+    live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.environ = KEYS | {"NEO4J_PASSWORD": PASSWORD}
     live.start()
     live.drop("x.request", id="one", databases=["ord*", "nowhere"])
