@@ -16,6 +16,8 @@ ADVERTISED_BACKUP = (2025, 5)
 """First version with server.backup.advertised_address (manual, configuration settings)."""
 SERVER_SEEDS = (2026, 4)
 """First version that knows ServerSeedProvider. An older version does not start if it is configured."""
+SEEDS = "/data/seeds"
+"""Folder of server seeds, on the data volume. A restore creates it, and removes the seeds afterwards."""
 
 TLS_FOLDER = "/run/secrets/tls"
 
@@ -75,6 +77,7 @@ MANAGED = frozenset(
         "server.cluster.raft.listen_address",
         "server.default_listen_address",
         "server.directories.data",
+        "server.directories.seeds",
         "server.http.enabled",
         "server.http.listen_address",
         "server.https.enabled",
@@ -113,7 +116,7 @@ def managed(spec: ClusterSpec) -> dict[str, str]:
         # In full: this setting does not inherit the default address, and its own default is 127.0.0.1.
         "server.backup.listen_address": f"0.0.0.0:{BACKUP_PORT}",
         "server.directories.data": "/data",
-        "dbms.databases.seed_from_uri_providers": _seed_providers(spec),
+        **_seeds(spec),
         **_discovery(spec),
         **_tls(spec),
     }
@@ -225,13 +228,25 @@ def size_of(value: object) -> int | None:
     return int(found[1]) * 1024 ** (" kmgtp".index((found[2] or " ").lower())) if found else None
 
 
-def _seed_providers(spec: ClusterSpec) -> str:
-    """Return the seed providers: the first reads from S3, the second from the agent over HTTP.
+def has_server_seeds(spec: ClusterSpec) -> bool:
+    """Return whether the servers read seeds from a folder of their own. An older version does not start with it."""
+    return spec.server.seeds and spec.at >= SERVER_SEEDS
 
-    S3SeedProvider is not used: it is deprecated, and requires access keys.
+
+def _seeds(spec: ClusterSpec) -> dict[str, str]:
+    """Return the seed providers that this version knows, and the folder of server seeds.
+
+    CloudSeedProvider reads from S3, URLConnectionSeedProvider over HTTP, ServerSeedProvider from the folder, whose
+    default is on the read-only root file system. S3SeedProvider is not used: it is deprecated, and requires access
+    keys.
     """
-    providers = ["CloudSeedProvider", "URLConnectionSeedProvider"]
-    return ",".join([*providers, "ServerSeedProvider"] if spec.at >= SERVER_SEEDS else providers)
+    name = "dbms.databases.seed_from_uri_providers"
+    if not has_server_seeds(spec):
+        return {name: "CloudSeedProvider,URLConnectionSeedProvider"}
+    return {
+        name: "CloudSeedProvider,URLConnectionSeedProvider,ServerSeedProvider",
+        "server.directories.seeds": SEEDS,
+    }
 
 
 def policies(spec: ClusterSpec) -> dict[str, Certificate]:

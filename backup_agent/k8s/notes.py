@@ -2,7 +2,7 @@
 
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.names import backup_name, client_name, server_domain, server_hosts, server_name
-from backup_agent.k8s.neo4j_conf import MUTUAL, policies
+from backup_agent.k8s.neo4j_conf import MUTUAL, SEEDS, SERVER_SEEDS, has_server_seeds, policies
 from backup_agent.k8s.spec import SMALLEST_AGENT, ClusterSpec, memory_bytes
 
 DEALLOCATION = """{running} servers become {wanted}: {going} must give up what they host before these
@@ -115,7 +115,15 @@ def _memory(spec: ClusterSpec) -> list[str]:
 
 
 def _versions(spec: ClusterSpec) -> list[str]:
-    image = spec.server.image
-    if image is None or spec.version in image:
-        return []
-    return [f"server.image, {image}, does not name {spec.version}: a server refuses settings of another version"]
+    image, found = spec.server.image, []
+    if has_server_seeds(spec):
+        oldest = "{}.{:02}".format(*SERVER_SEEDS)
+        found.append(
+            f"server.seeds sets server.directories.seeds to {SEEDS}: changing it restarts the servers, and a server "
+            f"older than {oldest} does not start with it"
+        )
+    if image is not None and spec.version not in image:
+        found.append(
+            f"server.image, {image}, does not name {spec.version}: a server refuses settings of another version"
+        )
+    return found

@@ -304,6 +304,11 @@ class ServerSpec(Section):
     )
     jvm_additional: tuple[JvmOption, ...] = Field((), description="more options of the JVM", examples=[["-XX:+UseZGC"]])
     s3: ServerS3 | None = Field(None, description="read-only access to the backups, for restores")
+    seeds: bool = Field(
+        True,
+        description="from 2026.04 on, let restores seed databases from the folder /data/seeds of a server; a change "
+        "restarts the servers",
+    )
     service_account_annotations: Annotations = Field(
         {},
         description="annotations of the servers' service account",

@@ -38,14 +38,15 @@ def with_servers(name: str, servers: int) -> ClusterSpec:
         pytest.param(
             "2026.03.1",
             {"dbms.databases.seed_from_uri_providers": "CloudSeedProvider,URLConnectionSeedProvider"},
-            {"dbms.cluster.discovery.version"},
+            {"dbms.cluster.discovery.version", "server.directories.seeds"},
             id="2026.03",
         ),
         pytest.param(
             "2026.04.0",
             {
                 "dbms.databases.seed_from_uri_providers": "CloudSeedProvider,URLConnectionSeedProvider,"
-                "ServerSeedProvider"
+                "ServerSeedProvider",
+                "server.directories.seeds": "/data/seeds",
             },
             {"dbms.cluster.discovery.version"},
             id="2026.04",
@@ -57,6 +58,15 @@ def test_settings_have_the_names_of_their_version(version: str, there: dict[str,
 
     assert found.items() >= there.items()
     assert not found.keys() & not_there
+
+
+def test_without_server_seeds_neither_their_provider_nor_their_folder_is_set() -> None:
+    spec = of_version("2026.09.0")
+    without = spec.model_copy(update={"server": spec.server.model_copy(update={"seeds": False})})
+    found = neo4j_conf.settings(without)
+
+    assert "ServerSeedProvider" not in found["dbms.databases.seed_from_uri_providers"]
+    assert "server.directories.seeds" not in found
 
 
 @pytest.mark.parametrize(

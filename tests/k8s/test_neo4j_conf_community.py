@@ -17,6 +17,7 @@ ENTERPRISE = (
     "initial.dbms.",
     "server.backup.",
     "server.cluster.",
+    "server.directories.seeds",
     "server.metrics.",
     "server.routing.advertised_address",
 )
