@@ -56,6 +56,17 @@ def test_one_process_backs_up_all_databases_of_two_requests_and_ends_soon(live: 
     assert started(live)[BACKUP] == 2
 
 
+def test_one_process_backs_up_all_databases_whose_copies_are_awaited(live: Live) -> None:
+    """Their backups end as `recorded`: the destination, which no server serves, has a process of its own."""
+    nowhere = {"type": "s3", "bucket": "backups", "endpoint_url": "http://127.0.0.1:1", "region": "us-east-1"}
+    live.settings["storage"]["destinations"] = {"offsite": nowhere}
+    live.start(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
+    answer = live.ask(databases=DATABASES)
+
+    assert (answer["state"], answer["reason"]) == ("succeeded_with_warnings", "copies_owed")
+    assert started(live)[BACKUP] == 1
+
+
 def test_after_a_failure_the_next_database_gets_a_new_process(live: Live) -> None:
     live.fault({"do": "hang", "command": "backup", "database": "neo4j"})
     live.settings["limits"] = {"stall_timeout": "1s"}

@@ -440,7 +440,7 @@ def is_success(result: Result) -> bool:
     """Return whether a task succeeded, so that its process can be used for another task."""
     match result:
         case BackupReport():
-            return result.result.outcome in (Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS)
+            return result.result.outcome in (Outcome.RECORDED, Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS)
         case PassReport():
             return result.result.outcome not in (Outcome.FAILED, Outcome.CANCELLED)
         case CopyReport():
