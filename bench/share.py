@@ -1,7 +1,6 @@
 """Measure the agent's share of a 1 GiB run: its cost without `neo4j-admin`, the upload and one reading pass.
 
-Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3] [--version 2026.09.0]`, or `--databases 20` for the
-cost of each small database in one request for many. The cost of the whole run is
+Run by hand: `python bench/share.py [--mebibytes 1024] [--rounds 3] [--version 2026.09.0]`. The cost of the whole run is
 that of the supervisor and its child processes from dropping the request to its answer. Three costs are subtracted:
 `neo4j-admin` in that run; an upload of the same artifact by the agent's S3 store, in a process of its own; and a
 reading pass with the checksums of the upload's parts, also in a process of its own. The remainder is the cost of
@@ -11,9 +10,6 @@ With `--version`, neo4j-admin is a JVM of Neo4j Community of that version, start
 tests/container/BackupCommand.java as `database backup`: it copies a real store, opens it with a page cache, and packs
 it with Neo4j's classes. Otherwise it is the stand-in, which writes 1 GiB of noise at a thirtieth of that cost, so the
 agent's share is larger.
-
-With `--databases`, one request takes that many small databases, without a destination and then with one. Every process
-notes its own processor time when it ends (`bench/accounts`). The stand-in is listed, and not counted.
 """
 
 import json
@@ -230,48 +226,11 @@ def report(mebibytes: int, rounds: Sequence[Round]) -> None:
     print(f"  wall times of the last run's stages: {stages}")
 
 
-ACCOUNTS = Path(__file__).parent / "accounts"
-STAND_IN = "backup_agent.standins.neo4j_admin"
-
-
-def many(folder: Path, count: int, destination: dict[str, object] | None, interpreter: Path) -> None:
-    """Take a FULL of many small databases in one request. Print what each database cost, by kind of process."""
-    names = tuple(f"db{number}" for number in range(count))
-    live = Live(folder, three_servers(databases=names))
-    if destination is not None:
-        live.write_settings(storage={"root": str(live.root), "destinations": {"offsite": destination}})
-    noted = live.folder / "accounts"
-    environ = {**CREDENTIALS, "ACCOUNTS": str(noted), "PYTHONPATH": str(ACCOUNTS)}
-    with running(live, interpreter, environ) as pid:
-        own = used_so_far(pid)[0]
-        begun = time.monotonic()
-        noted.write_text("")
-        live.drop("x.request", databases=list(names), type="FULL")
-        until(lambda: live.events("request answered"), "answer", patience=3600)
-        wall = time.monotonic() - begun
-        own = used_so_far(pid)[0] - own
-        until(lambda: not list(live.processes()), "end of every process", patience=120, pause=0.2)
-        answer = live.answer()
-        rows = noted.read_text().splitlines()
-    if answer["state"] != "succeeded":
-        raise SystemExit(f"the backups failed: {answer}")
-    costs: dict[str, list[float]] = {"backup_agent.supervisor": [own]}
-    for row in rows:
-        module, seconds = row.split()
-        costs.setdefault(module, []).append(float(seconds))
-    total = sum(sum(used) for module, used in costs.items() if module != STAND_IN)
-    where = "with a destination" if destination else "without a destination"
-    print(f"{count} small databases in one request, {where}: {wall:.1f} s, {total / count:.3f} s CPU a database")
-    for module, used in sorted(costs.items(), key=lambda item: -sum(item[1])):
-        print(f"  {module:35} {len(used):3} processes, {sum(used):6.2f} s, {sum(used) / count:.3f} s a database")
-
-
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--mebibytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--version", choices=NEO4J_VERSIONS, help="use a JVM of this version as neo4j-admin")
-    parser.add_argument("--databases", type=int, help="number of small databases in one request")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-share-") as name:
         folder = Path(name)
@@ -281,11 +240,6 @@ def main() -> None:
         admin = RealAdmin.create(chosen.version, chosen.mebibytes, folder / "neo4j") if chosen.version else None
         rounds = []
         try:
-            if chosen.databases:
-                print(machine(interpreter))
-                many(folder / "alone", chosen.databases, None, interpreter)
-                many(folder / "copied", chosen.databases, place(server.endpoint_url, "copied"), interpreter)
-                return
             for turn in range(chosen.rounds):
                 world = folder / f"round-{turn}"
                 rounds.append(one_round(world, chosen.mebibytes * MIB, server.endpoint_url, interpreter, admin))

@@ -81,6 +81,15 @@ def test_the_agents_share_of_a_run_is_measured() -> None:
     assert re.search(r"agent's share +-?\d+\.\d\d s CPU", printed)
 
 
+@pytest.mark.nightly
+@pytest.mark.components
+def test_a_night_of_many_databases_is_measured() -> None:
+    printed = run("night.py", *HERE, "--databases", "2", "--destinations", "1", "--burn", "0.1")
+
+    assert re.search(r"succeeded: window \d+\.\d s, copies stored after \d+\.\d s", printed)
+    assert re.search(r"backup_agent\.jobs\.backup +1 processes", printed)
+
+
 @pytest.mark.skipif(shutil.which("zstd") is None, reason="zstd is absent: apt-get install zstd")
 def test_the_reading_pass_is_measured() -> None:
     printed = run("reading.py", "--mebibytes", "2", "--rounds", "1")
