@@ -466,12 +466,16 @@ def _contents(
 def _holds(
     place: Place, recognition: Recognition, folder: Folder, recorded: Collection[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the artifacts with a recognised hold mark, and the recorded artifacts with any other hold mark."""
+    """Return the artifacts with a recognised hold mark, and the recorded artifacts with any other hold mark.
+
+    A mark that a pass is about to remove, because its hold was released, is neither.
+    """
     if place.is_volume:
         return folder.holds, ()
     marked = [key for key in folder.holds if key in recorded]
     own = {key for key in marked if hold_marks.is_recognised(place, recognition.keyring, key)}
-    return tuple(key for key in marked if key in own), tuple(key for key in marked if key not in own)
+    strange = [key for key in marked if key not in own and not place.wanted_holds.releases(key)]
+    return tuple(key for key in marked if key in own), tuple(strange)
 
 
 def _few(place: Place, folder: Folder, orphans: tuple[ListedKey, ...]) -> tuple[tuple[ListedKey, ...], int]:

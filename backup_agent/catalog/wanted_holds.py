@@ -29,6 +29,10 @@ class WantedHolds(NoteFolder):
         """Return whether a hold is noted. Its mark may be missing."""
         return self._read(key) not in (None, RELEASED)
 
+    def releases(self, key: str) -> bool:
+        """Return whether the release of a hold is noted, whose mark is still to be removed."""
+        return self._read(key) == RELEASED
+
     def of(self, key: str) -> Hold | None:
         """Return the noted hold on an artifact, if there is one."""
         content = self._read(key)

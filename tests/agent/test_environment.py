@@ -46,13 +46,12 @@ def test_no_process_has_a_secret_that_it_does_not_need(live: Live, seaweedfs: Se
     assert found == {
         "backup_agent.cluster": {BOLT},
         "backup_agent.jobs.survey": {NOTHING},
-        "backup_agent.jobs.backup": {CLOUD},
-        "backup_agent.jobs.copy": {CLOUD},
+        "backup_agent.jobs.backup": {NOTHING},
         "backup_agent.jobs.destination": {CLOUD},
         "backup_agent.jobs.prune": {NOTHING},
         "backup_agent.jobs.verify": {NOTHING},
     }
-    assert started["backup_agent.jobs.destination"] == 1  # for retention and verification there
+    assert started["backup_agent.jobs.destination"] == 1  # for copies, retention and verification there
 
 
 def _program(one: dict[str, Any]) -> str:

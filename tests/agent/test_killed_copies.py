@@ -59,7 +59,7 @@ CASES = [
         share,
         shares,
         id=f"{module.rpartition('.')[2]}-{among}-{share}",
-        marks=marks,
+        marks=pytest.mark.nightly if module == SUPERVISOR else marks,
     )
     for module in (SUPERVISOR, DESTINATION)
     for among, shares, marks in (("kinds", 1, ()), ("every", SHARES, pytest.mark.nightly))

@@ -81,8 +81,10 @@ class World:
         return record.key
 
     def hold(self, key: str) -> None:
-        """Put a hold beside an artifact."""
+        """Put a hold beside an artifact. At a destination it counts by the note on it."""
         self.put(hold_key(key), a_hold(key))
+        if self.place != "local":
+            self.note("holds", key, a_hold(key))
 
     def damage(self, key: str, file: str) -> None:
         """Change a file of an artifact, and mark the artifact as damaged."""

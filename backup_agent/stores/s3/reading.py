@@ -127,7 +127,10 @@ class _Ranges(io.RawIOBase):
         except BackupError as error:
             if not (condition and lacks(error.__cause__)):
                 raise
-            self._condition = {}  # the ETag of the answer is compared anyway
+            refused = "lacking"
+        if refused and condition:
+            # Some stores refuse each condition, with one error or another. The ETag of the answer is compared anyway.
+            self._condition = {}
             answer, refused = asked()
         if refused:
             raise self._changed()
