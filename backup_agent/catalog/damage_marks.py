@@ -8,6 +8,7 @@ from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog.place import Place
+from backup_agent.catalog.signed_marks import is_signed
 from backup_agent.core.artifacts.keys import ARTIFACT_SUFFIX, DAMAGE_SUFFIX, artifact_key, damage_key
 from backup_agent.core.artifacts.marks import Damage
 from backup_agent.core.artifacts.names import DatabaseName, SetName
@@ -32,13 +33,7 @@ def is_believed(place: Place, keyring: Keyring, key: str) -> bool:
         return True
     if (noted := place.damage_notes.damaged(key)) is not None:
         return noted
-    if not keyring.has_keys:
-        return False
-    try:
-        content = place.store.read(damage_key(key), durable.LIMIT)
-    except PermanentError:
-        return False
-    return keyring.signer(Damage, key, content) is not None
+    return is_signed(place, keyring, Damage, key, damage_key(key))
 
 
 def mark(place: Place, keyring: Keyring, key: str, *, found: str, file: str | None, now: datetime) -> None:

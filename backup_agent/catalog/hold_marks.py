@@ -5,11 +5,10 @@ the hold is noted on the volume (catalog.wanted_holds) or if a trusted key has s
 *unrecognised*: it keeps its artifact for `limits.keep_unrecognised` from its first sight (catalog.first_seen).
 """
 
-from backup_agent import durable
 from backup_agent.catalog.place import Place
+from backup_agent.catalog.signed_marks import is_signed
 from backup_agent.core.artifacts.keys import hold_key
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.reasons import PermanentError
 from backup_agent.signing.keyring import Keyring
 
 
@@ -22,10 +21,4 @@ def is_recognised(place: Place, keyring: Keyring, key: str) -> bool:
         return place.store.stat(hold_key(key)) is not None
     if place.wanted_holds.wants(key):
         return True
-    if not keyring.has_keys:
-        return False
-    try:
-        content = place.store.read(hold_key(key), durable.LIMIT)
-    except PermanentError:
-        return False
-    return keyring.signer(Hold, key, content) is not None
+    return is_signed(place, keyring, Hold, key, hold_key(key))
