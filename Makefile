@@ -46,8 +46,8 @@ components: setup
 test: components  ## the tests of every change, real servers included (fetched once into the user's cache folder); CI runs these
 	$(PYTEST) $(WORKERS) -m "not nightly and not api_server" --durations=40 --durations-min=5
 
-coverage: setup  ## every line and branch of the pure core, by the core's own tests alone
-	$(PYTEST) $(FAST_WORKERS) tests/core --cov=backup_agent.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
+coverage: setup  ## every line and branch of the pure core, by the core's own tests, the golden plans among them
+	$(PYTEST) $(FAST_WORKERS) tests/core tests/cli/test_restore_plans.py --cov=backup_agent.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
 test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
 	$(PYTEST) $(FAST_WORKERS) $(FAST)

@@ -6,14 +6,16 @@ from itertools import product
 import pytest
 from pydantic import ValidationError
 
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.artifacts.records import BackupType, TooManyValuesError
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import (
+    COPYING,
     LEGACY_WORD,
     NEXT,
     Answer,
     AnswerHead,
+    CopyState,
     DatabaseResult,
     Outcome,
     PlaceResult,
@@ -177,3 +179,60 @@ def test_open_databases_have_valid_names() -> None:
     assert unmatched.open == ("orders",)
     with pytest.raises(ValidationError, match="is not the name of a database"):
         an_answer(databases={"../etc": DatabaseResult()})
+
+
+S3 = PlaceName("s3")
+RECORDED = ended(
+    Outcome.RECORDED, artifact="a", finished=NOW, copies={OFFSITE: CopyState.WAITING, S3: CopyState.WAITING}
+)
+UNREACHABLE = Failure(Reason.STORAGE_UNREACHABLE, "no route to the bucket")
+LATER = NOW + timedelta(seconds=30)
+
+
+def test_a_result_is_final_once_its_last_copy_has_ended() -> None:
+    one = RECORDED.copied(OFFSITE, None, LATER)
+    last = one.copied(S3, None, LATER)
+
+    assert (one.outcome, one.awaited) == (Outcome.RECORDED, (S3,))
+    assert (last.outcome, last.awaited, last.stages) == (Outcome.SUCCEEDED, (), {COPYING: 30.0})
+
+
+def test_a_copy_that_failed_is_a_warning_with_its_place_and_hint() -> None:
+    one = RECORDED.copied(OFFSITE, UNREACHABLE, LATER).copied(S3, None, LATER)
+
+    assert (one.outcome, one.reason) == (Outcome.SUCCEEDED_WITH_WARNINGS, Reason.COPIES_OWED)
+    assert one.warnings == ("copy to offsite is missing: no route to the bucket",)
+    assert one.copies == {OFFSITE: CopyState.OWED, S3: CopyState.STORED}
+    assert f"offsite: {UNREACHABLE.advice}" in (one.hint or "")
+
+
+def test_a_request_waits_only_for_copies_once_all_its_backups_have_ended() -> None:
+    backing_up = an_answer(selected=True).with_results({"a": RECORDED, "b": ended(Outcome.RUNNING)}, ())
+    waiting = backing_up.with_result("b", RECORDED.copied(OFFSITE, None, LATER))
+
+    assert not backing_up.only_copies
+    assert backing_up.recorded(NOW) is None
+    assert waiting.only_copies
+    assert waiting.awaited == ("a", "b")
+    assert waiting.waiting_for_copies().progress == {"copies": 1, "of": 4}
+
+
+def test_a_request_that_does_not_wait_for_copies_ends_with_its_last_recorded_artifact() -> None:
+    one = an_answer(selected=True, state=State.RUNNING).with_result("a", RECORDED)
+    final = one.recorded(LATER)
+
+    assert final is not None
+    assert (final.state, final.databases["a"].outcome) == (State.SUCCEEDED, Outcome.SUCCEEDED)
+    assert final.recorded(NOW) is final
+
+
+def test_a_cancelled_wait_for_copies_says_that_the_copies_are_still_made() -> None:
+    one = RECORDED.copied(S3, None, LATER).given_up(Failure(Reason.CANCELLED, "by x"), LATER)
+
+    assert one.outcome is Outcome.CANCELLED
+    assert one.error == "by x; a is recorded, and its copy is still made at offsite"
+    assert one.copies == {OFFSITE: CopyState.OWED, S3: CopyState.STORED}
+
+
+def test_a_result_that_awaits_no_copy_keeps_its_outcome_without_copies() -> None:
+    assert OK.without_copies() is OK

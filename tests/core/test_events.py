@@ -13,6 +13,7 @@ from backup_agent.core.requests.events import (
     MalformedEvent,
     TaskEnded,
     UnknownEvent,
+    is_success,
     parse,
 )
 
@@ -172,3 +173,27 @@ def test_a_malformed_event_differs_from_an_unknown_one(line: dict[str, Any]) -> 
 
     assert isinstance(event, MalformedEvent)
     assert event.kind == line["event"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "success"),
+    [
+        ("backup_result", False),
+        ("pass_result", True),
+        ("copy_result", False),
+        ("topology", True),
+        ("survey_failed", False),
+        ("not_discovered", False),
+    ],
+)
+def test_a_process_goes_on_with_another_task_only_after_a_success(kind: str, success: bool) -> None:
+    result = parse(json.dumps({"event": kind, **LINES[kind]}).encode())
+
+    assert is_success(result) is success  # type: ignore[arg-type]  # the lines above are results
+
+
+@pytest.mark.parametrize("outcome", ["recorded", "succeeded", "succeeded_with_warnings"])
+def test_a_backup_with_an_artifact_is_a_success(outcome: str) -> None:
+    line = {"event": "backup_result", "result": {"outcome": outcome}}
+
+    assert is_success(parse(json.dumps(line).encode()))  # type: ignore[arg-type]  # the lines above are results
