@@ -183,7 +183,7 @@ def _faults(status: dict[str, Any]) -> Iterator[str]:
         yield f"SETTINGS REFUSED, the last good ones are in force: {status['settings_fault']}"
     if fault := status.get("signing_fault"):
         yield f"NOT SIGNED, records are written without a signature: {fault}"
-    for why in status["unprotected"].values():
+    for why in status["unprotected_connections"].values():
         yield f"CONNECTION NOT PROTECTED: {why}"
     if not status["requests_watched"]:
         why = status.get("requests_watch_fault", "no reason is known")

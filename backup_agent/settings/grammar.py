@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainVali
 
 from backup_agent.core import durations
 from backup_agent.core.artifacts.names import DATABASE_GLOB, SetName, set_name_or_none
+from backup_agent.core.protection.expected import REHEARSAL_GLOB
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.time_zones import zone
 from backup_agent.settings.addresses import split_address
@@ -161,6 +162,10 @@ def _database_globs(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _one_or_several(value: object) -> object:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
 def _set(value: object) -> object:
     if isinstance(value, str) and set_name_or_none(value) is None:
         raise ValueError("the name of a set alone, such as test: letters, digits, '.', '_' and '-'")
@@ -213,6 +218,15 @@ Prefix = Annotated[str, shaped(_PREFIX, "names with '/' between them but not at 
 IncludeMetadata = Annotated[str, shaped(_INCLUDE_METADATA, "all, none, roles, users, or users=NAME,NAME")]
 DatabaseGlob = Annotated[str, AfterValidator(_database_glob)]
 DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_globs)]
+GlobOrGlobs = Annotated[
+    tuple[DatabaseGlob, ...],
+    BeforeValidator(_one_or_several),
+    AfterValidator(_database_globs),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}),
+]
+RehearsalGlob = Annotated[
+    str, shaped(REHEARSAL_GLOB, 'a glob of letters, digits, ".", "-", "*", "?" and ranges, such as "*-restored-[0-9]"')
+]
 DeclaredSet = Annotated[SetName, BeforeValidator(_set)]
 Label = Annotated[
     str, shaped(_LABEL, "a name of at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit")

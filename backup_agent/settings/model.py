@@ -14,6 +14,7 @@ from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, PlaceName, SetName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.durations import written_duration
+from backup_agent.core.protection.expected import BackupSchedule, Objective, Rules
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.schedules import Misfire, Timetable
 from backup_agent.settings.addresses import PAGE, split_address
@@ -27,11 +28,13 @@ from backup_agent.settings.grammar import (
     DeclaredSet,
     Duration,
     Fingerprint,
+    GlobOrGlobs,
     IncludeMetadata,
     Label,
     Listen,
     Moment,
     PositiveDuration,
+    RehearsalGlob,
     Size,
     Zone,
 )
@@ -240,6 +243,46 @@ class Schedule(Attribution, Section):
         )
 
 
+class ObjectiveSection(Section):
+    """What is expected of the backups of some databases. Health, status and alerts judge by it."""
+
+    databases: GlobOrGlobs = Field(description="names and globs; the first objective that matches applies")
+    set: DeclaredSet = Field(DEFAULT_SET, description="the set whose artifacts are judged", examples=["weekly"])
+    rpo: PositiveDuration | None = Field(
+        None,
+        description="how old the newest restore point may become; without it the longest time between two runs of "
+        "the schedules of the set",
+        examples=["1h"],
+    )
+    rto: PositiveDuration | None = Field(None, description="how long a restore may take", examples=["15m"])
+    copies: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="number of places that must have each artifact, the volume included", examples=[2]
+    )
+    drilled_every: PositiveDuration | None = Field(
+        None, description="how old the last drill of each database may become", examples=["7d"]
+    )
+    grace: Duration | None = Field(
+        None,
+        description="how much later than due a backup may end; without it half the rpo, at least 15m and at most 2h, "
+        "and the jitter of the schedules",
+        examples=["2h"],
+    )
+
+    @property
+    def objective(self) -> Objective:
+        """The objective as a value for `core.protection`."""
+        return Objective(self.databases, self.set, self.rpo, self.rto, self.copies, self.drilled_every, self.grace)
+
+
+class Restore(Section):
+    """Restored databases."""
+
+    rehearsals: tuple[RehearsalGlob, ...] = Field(
+        ("*-restored", "*-restored-[0-9]"),
+        description="globs for the names of databases that were restored beside others: nothing is expected of them",
+    )
+
+
 class Limits(Section):
     """Limits of time and number: how long runs may take, how many run at once, how long things are kept."""
 
@@ -381,6 +424,12 @@ class Settings(Section):
         {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},
         description="when to back up what, by name; `{}` for nothing but requests",
     )
+    objectives: tuple[ObjectiveSection, ...] = Field(
+        (),
+        description="what is expected of the backups of which databases",
+        examples=[[{"databases": "orders*", "rpo": "1h"}]],
+    )
+    restore: Restore = Field(Restore(), description="restored databases")
     limits: Limits = Field(Limits(), description="limits of time, number and size")
     http: Http = Field(Http(), description="addresses of the agent's HTTP servers")
     log: Log = Field(Log(), description="format and level of the log")
@@ -390,6 +439,14 @@ class Settings(Section):
     def _is_outside_the_root(cls, value: Requests, info: ValidationInfo) -> Requests:
         if "storage" in info.data and value.folder.is_relative_to(root := info.data["storage"].root):
             raise ValueError(f"a folder outside storage.root, {root}: in {value.folder}, it would look like a set")
+        return value
+
+    @field_validator("objectives")
+    @classmethod
+    def _can_be_met(cls, value: tuple[ObjectiveSection, ...], info: ValidationInfo) -> tuple[ObjectiveSection, ...]:
+        places = 1 + len(info.data["storage"].destinations) if "storage" in info.data else None
+        if places is not None and any((one.copies or 0) > places for one in value):
+            raise ValueError(f"no more copies than places, which are {places}: the volume and each destination")
         return value
 
     @property
@@ -413,3 +470,17 @@ class Settings(Section):
     def timetables(self) -> dict[str, Timetable]:
         """Return the timetable of each schedule, by name."""
         return {name: schedule.timetable(name, self.cluster) for name, schedule in self.schedules.items()}
+
+    def rules(self) -> Rules:
+        """Return what is expected of the backups of each database."""
+        return Rules(
+            schedules=tuple(
+                BackupSchedule(
+                    schedule.timetable(name, self.cluster), schedule.path, schedule.databases or self.databases
+                )
+                for name, schedule in self.schedules.items()
+            ),
+            databases=self.databases,
+            objectives=tuple(one.objective for one in self.objectives),
+            rehearsals=self.restore.rehearsals,
+        )

@@ -126,6 +126,7 @@ class Agent:
         self._parts.discovery.load()
         self._parts.orders.load()
         self._parts.calendar.load()
+        self._parts.expected_backups.load()
         durable.make_folder(self._settings.requests.folder)
         self._parts.spool.prepare()
         self._parts.maintenance.take_settings(surveyed=False)  # before recovery: a request may name a place
@@ -172,6 +173,7 @@ class Agent:
     def _stop(self) -> None:
         self._timer.stop()
         self._bell.close()
+        self._parts.expected_backups.check(utc_now(), time.monotonic())
         self._parts.runs.kill()
         self._parts.requests.show_due(math.inf)
         try:
@@ -302,6 +304,7 @@ class Agent:
         for reserve in (self._parts.reserve, self._parts.spool.reserve):
             reserve.make()
         self._expire()
+        self._parts.expected_backups.check(utc_now(), monotonic)
 
     def _expire(self) -> None:
         """Remove answers and attempts that have expired, if the clock can be trusted."""

@@ -22,6 +22,7 @@ from backup_agent.supervisor.work.child_events import ChildEvents
 from backup_agent.supervisor.work.copy_passes import CopyPasses
 from backup_agent.supervisor.work.destinations import Destinations
 from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.expected_backups import ExpectedBackups
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
@@ -57,6 +58,9 @@ class Parts:
         self.discovery = Discovery(root)
         self.clock = TrustedClock(own / "clock.json", lambda: self.discovery.server_clock)
         self.orders = Orders(orders_file(root))
+        self.expected_backups = ExpectedBackups(
+            own / "expected.json", reloader, self.discovery, self.volume_summaries, self.orders, self.counters
+        )
         self.maintenance = Maintenance(
             reloader,
             self.runs,

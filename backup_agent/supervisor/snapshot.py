@@ -10,6 +10,7 @@ from backup_agent.catalog.place import destinations as place_destinations
 from backup_agent.catalog.space import VolumeSpace, space
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.protection.expected import is_rehearsal
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
 from backup_agent.settings.model import Settings
@@ -57,6 +58,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
     """Return the Status at `now`; `monotonic` is the same moment in monotonic seconds."""
     volume = volume_space(parts.settings.storage.root)
     summaries = parts.volume_summaries.summaries if parts.volume_summaries.known else None
+    rules = parts.settings.rules()
     waiting = parts.survey.unready(monotonic)
     unready = ([waiting] if waiting is not None else []) + (["the agent is ending"] if loop.ending else [])
     return Status(
@@ -74,8 +76,9 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         queue_oldest=parts.requests.oldest(),
         running=running(parts.runs, parts.backup_queue.running, monotonic),
         databases=summaries,
+        protection=parts.expected_backups.judge(now),
         attempts=parts.counters.attempts,
-        missing_databases=parts.discovery.missing,
+        missing_databases=tuple(name for name in parts.discovery.missing if not is_rehearsal(name, rules)),
         excluded_databases=excluded(parts.discovery),
         destinations=destinations(parts.settings, parts.volume_summaries, parts.awaited, monotonic),
         schedules=schedules(parts.calendar, now),
@@ -88,7 +91,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         bolt_error=parts.discovery.failure.error if parts.discovery.failure else None,
         databases_refused=parts.discovery.refused,
         bolt_notes=parts.discovery.notes,
-        unprotected=unprotected(parts.settings.neo4j),
+        unprotected_connections=unprotected(parts.settings.neo4j),
         topology_seen=parts.discovery.last.seen if parts.discovery.last else None,
         clock_offset_seconds=parts.discovery.clock_offset,
         volume_free=volume.free if volume else None,

@@ -174,7 +174,7 @@ def test_an_unprotected_connection_is_logged_once_and_shown(live: Live) -> None:
     live.write_settings()
     until(lambda: live.events("settings reloaded"), "the reload")
 
-    assert list(live.status()["unprotected"]) == ["bolt_unchecked"]
+    assert list(live.status()["unprotected_connections"]) == ["bolt_unchecked"]
     assert live.metric("neo4j_backup_connection_unprotected", kind="bolt_unchecked") == 1
     assert live.metric("neo4j_backup_connection_unprotected", kind="bolt_plain") == 0
     [line] = live.events("connection unprotected")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.reasons import Reason
 from backup_agent.stores.features import Feature, FeatureFinding
 from backup_agent.supervisor.status.http import HttpServer, Page, status_pages
 from backup_agent.supervisor.status.model import (
-    Attempt,
     DestinationStatus,
     ExcludedDatabase,
     Pause,
@@ -110,7 +110,7 @@ queue: 0 requests
 
 
 def test_an_unprotected_connection_is_shown(place: Place) -> None:
-    with agent(place, unprotected={"bolt_plain": "neo4j.uri has neo4j://"}):
+    with agent(place, unprotected_connections={"bolt_plain": "neo4j.uri has neo4j://"}):
         said = place.run("status").out
 
     assert "CONNECTION NOT PROTECTED: neo4j.uri has neo4j://\n" in said

@@ -30,6 +30,8 @@ from backup_agent.core.artifacts.records import (
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
+from backup_agent.core.protection.attempt import Attempt
+from backup_agent.core.protection.judging import ExpectedSince
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import (
     Answer,
@@ -45,6 +47,7 @@ from backup_agent.core.requests.schedules import Handled
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
 from backup_agent.stores.features import Feature, FeatureFinding, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
+from backup_agent.supervisor.work.expected_backups import ExpectedFile
 from backup_agent.supervisor.work.orders_file import Order, OrdersFile
 from tests.builders import ORDERS
 
@@ -155,6 +158,10 @@ VALUES: dict[str, StoredValue] = {
         reading=ClockReading(now=NOW, monotonic=1.5, boot="b1"), shown={"offsite": ClockTime(now=NOW, monotonic=1.25)}
     ),
     "schedules": CalendarFile(schedules={"nightly": Handled(through=NOW, cron="0 2 * * * UTC")}),
+    "expected": ExpectedFile(
+        expected={"default/orders": ExpectedSince(since=NOW, scheduled=True)},
+        failures={"default/sales": Attempt(at=NOW, failed_at=NOW, reason=Reason.TIMEOUT, error="too slow")},
+    ),
     "orders": OrdersFile(
         paused=Order(since=NOW, request="p1", requested_by="the DBA", reason="the store moves", until=LATER),
         forgotten={"hr": Order(since=NOW, request="f1")},

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+from backup_agent.core.protection.attempt import Attempt
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.status.metrics import Metrics
-from backup_agent.supervisor.status.model import Attempt, Status
+from backup_agent.supervisor.status.model import Status
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 

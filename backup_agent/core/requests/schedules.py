@@ -8,8 +8,9 @@ clock was set back, runs only once.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256
 from heapq import merge
 from itertools import islice, takewhile
@@ -160,7 +161,12 @@ def expected_interval(cron: Cron, now: datetime) -> timedelta:
 
     For example, it is three days for a schedule that runs from Monday to Friday.
     """
-    return cron.gaps(now.date()).longest
+    return _longest_gap(cron, now.date())
+
+
+@lru_cache(maxsize=256)
+def _longest_gap(cron: Cron, day: date) -> timedelta:
+    return cron.gaps(day).longest  # looks at the days of two years, which takes milliseconds
 
 
 def _latest_started(timetable: Timetable, through: datetime, now: datetime) -> datetime | None:

@@ -7,10 +7,10 @@ from typing import Literal
 from backup_agent.core.artifacts.keys import database_key, split_database_key
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Outcome
 from backup_agent.supervisor.status.metrics import Metrics
-from backup_agent.supervisor.status.model import Attempt
 
 ADHOC = "adhoc"
 """The label of all ad hoc sets. Requests choose the names of sets, so the number of series would be unbounded."""

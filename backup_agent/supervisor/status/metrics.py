@@ -169,7 +169,7 @@ def _agent(status: Status) -> Iterator[Metric]:
         ("kind",),
     )
     for kind in KINDS:
-        unprotected.add_metric((kind,), float(kind in status.unprotected))
+        unprotected.add_metric((kind,), float(kind in status.unprotected_connections))
     yield unprotected
     yield _value(
         "databases_refused",
@@ -230,12 +230,15 @@ def _databases(status: Status) -> Iterator[Metric]:
         for type_, total in one.chain_size.items():
             chain.add_metric((*labels, type_), total)
     yield from (success, age, artifacts, size, newest, links, chain)
+    yield from _protection(status)
     attempt = _gauge(
-        "last_attempt_timestamp_seconds", "Time at which a backup last ended, since the agent started.", key
+        "last_attempt_timestamp_seconds",
+        "Time at which a backup last ended since the agent started, or last failed.",
+        key,
     )
     failure = _gauge(
         "last_failure_timestamp_seconds",
-        "Time at which a backup last failed since the agent started, by reason.",
+        "Time at which a backup last failed, by reason. Kept over restarts until a backup succeeds.",
         (*key, "reason"),
     )
     for name, last in status.attempts.items():
@@ -262,6 +265,34 @@ def _databases(status: Status) -> Iterator[Metric]:
         for kind in ExcludedKind:
             excluded.add_metric((kind,), kinds.count(kind))
     yield excluded
+
+
+def _protection(status: Status) -> Iterator[Metric]:
+    key = ("cluster", "set", "database")
+    state = _gauge("protection", "1 for the state of each database in each set.", (*key, "state"))
+    rpo = _gauge(
+        "rpo_seconds",
+        "How old the newest restorable artifact may become: by an objective, else the expected interval of the "
+        "schedules.",
+        key,
+    )
+    grace = _gauge("grace_seconds", "How much later than due a backup may end.", key)
+    deadline = _gauge(
+        "deadline_timestamp_seconds",
+        "Time at which the next success is expected at the latest. From then on the database is late, or unprotected "
+        "if it has no restore point.",
+        key,
+    )
+    for one in status.protection or ():
+        labels = (status.cluster, one.set, one.database)
+        state.add_metric((*labels, one.state.value), 1)
+        if one.rpo_seconds is not None:
+            rpo.add_metric(labels, one.rpo_seconds)
+        if one.grace_seconds is not None:
+            grace.add_metric(labels, one.grace_seconds)
+        if one.deadline is not None:
+            deadline.add_metric(labels, one.deadline.timestamp())
+    yield from (state, rpo, grace, deadline)
 
 
 def _schedules(status: Status) -> Iterator[Metric]:

@@ -7,6 +7,8 @@ from pydantic import Field
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.protection.attempt import Attempt
+from backup_agent.core.protection.judging import DatabaseProtection
 from backup_agent.core.reasons import Reason
 from backup_agent.stores.features import FeatureFinding
 
@@ -94,15 +96,6 @@ class ScheduleStatus(Value):
     coalesced: int = 0
 
 
-class Attempt(Value):
-    """The last attempt at a database of a set since the agent started."""
-
-    at: datetime
-    failed_at: datetime | None = None
-    reason: Reason | None = None
-    error: str | None = None
-
-
 class ExcludedDatabase(Value):
     """Why a database is not backed up."""
 
@@ -137,7 +130,13 @@ class Status(Value):
     databases: tuple[DatabaseSummary, ...] | None = Field(
         default=None, description="the databases on the volume; absent until the volume was surveyed"
     )
-    attempts: dict[str, Attempt] = Field(default={}, description="<set>/<database> -> the last attempt since start")
+    protection: tuple[DatabaseProtection, ...] | None = Field(
+        default=None,
+        description="how each database is protected, in each set; absent until the volume was surveyed",
+    )
+    attempts: dict[str, Attempt] = Field(
+        default={}, description="<set>/<database> -> the last attempt since start, or the last one if it failed"
+    )
     missing_databases: tuple[DatabaseName, ...] = ()
     excluded_databases: dict[DatabaseName, ExcludedDatabase] | None = Field(
         default=None,
@@ -162,7 +161,7 @@ class Status(Value):
     databases_refused: int | None = Field(
         default=None, description="number of listed databases that are not backed up because of their names"
     )
-    unprotected: dict[str, str] = Field(
+    unprotected_connections: dict[str, str] = Field(
         default={}, description="connections without encryption or without a check of the certificate -> what to change"
     )
     topology_seen: datetime | None = None

@@ -1,0 +1,21 @@
+"""The last attempt to back up a database."""
+
+from datetime import datetime
+
+from backup_agent.core.artifacts.records import StoredPart
+from backup_agent.core.reasons import Reason
+
+
+class Attempt(StoredPart):
+    """The last attempt at a database of a set. A failed one is kept over restarts."""
+
+    at: datetime
+    failed_at: datetime | None = None
+    """When an attempt last failed."""
+    reason: Reason | None = None
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last attempt failed. One that was cancelled did not."""
+        return self.failed_at == self.at and self.reason is not Reason.CANCELLED
