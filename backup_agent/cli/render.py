@@ -9,10 +9,10 @@ from backup_agent import durable
 from backup_agent.cli import printing
 from backup_agent.core.escaping import shell_word
 from backup_agent.k8s import manifests
+from backup_agent.k8s.alone import Spec
 from backup_agent.k8s.names import server_name
 from backup_agent.k8s.notes import notes
 from backup_agent.k8s.reading import read
-from backup_agent.k8s.spec import ClusterSpec
 from backup_agent.settings.yaml_reader import YamlError, read_yaml
 
 KUSTOMIZATION = "Kustomization"
@@ -50,7 +50,7 @@ def command(spec: BinaryIO, out: str, running: int | None, as_json: bool) -> int
     return 0
 
 
-def _running(folder: Path, spec: ClusterSpec) -> int | None:
+def _running(folder: Path, spec: Spec) -> int | None:
     """Return the number of servers in the StatefulSet of an earlier rendering, or None."""
     stateful_set = _rendered(folder / f"statefulset-{server_name(spec)}.yaml").get("spec")
     replicas = stateful_set.get("replicas") if isinstance(stateful_set, dict) else None

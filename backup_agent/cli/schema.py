@@ -7,7 +7,7 @@ from backup_agent.cli import printing
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.requests.answers import Answer
 from backup_agent.core.requests.request import Request
-from backup_agent.k8s.spec import schema as spec_schema
+from backup_agent.k8s.alone import schema as spec_schema
 from backup_agent.settings.schema import schema as settings_schema
 
 

@@ -10,18 +10,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from backup_agent.k8s.alone import Spec
+from backup_agent.k8s.connection import connection
 from backup_agent.k8s.names import (
     AGENT_HTTP,
     AGENT_PROBES,
     BACKUP_PORT,
     BACKUPS,
-    BOLT,
     REQUESTS,
     SECRETS,
-    client_name,
-    server_hosts,
 )
-from backup_agent.k8s.spec import ClusterSpec
 from backup_agent.settings.fault_texts import faults_of
 from backup_agent.settings.faults import Fault
 from backup_agent.settings.model import Settings
@@ -47,12 +45,25 @@ WRITTEN = {
 }
 """Keys of the settings that the renderer sets itself -> where their values come from."""
 
+WRITTEN_ALONE = {
+    **{path: reason for path, reason in WRITTEN.items() if path != "neo4j.backup_port"},
+    "neo4j.uri": "write it as neo4j.uri",
+    "neo4j.ca_file": "write its Secret as neo4j.ca_secret",
+    "neo4j.servers": "write them as neo4j.servers",
+    "neo4j.backup_addresses": "write them as neo4j.backup_addresses",
+    "neo4j.backup_tls": "write its Secret as neo4j.backup_tls_secret",
+}
+"""The same for an agent alone."""
+
 S3_CA_FILE = f"{SECRETS}/s3-ca/ca.crt"
 
 
-def faults(spec: ClusterSpec | None, given: dict[str, Any]) -> tuple[Fault, ...]:
+def faults(spec: Spec | None, given: dict[str, Any], *, alone: bool = False) -> tuple[Fault, ...]:
     """Return the faults of the settings in a spec; `spec` is None if the rest of the spec is faulty."""
-    twice = tuple(Fault(f"{BELOW}.{path}", f"leave it out: {reason}") for path, reason in _written_twice(given))
+    written = WRITTEN_ALONE if alone else WRITTEN
+    twice = tuple(
+        Fault(f"{BELOW}.{path}", f"leave it out: {reason}") for path, reason in _written_twice(given, written)
+    )
     try:
         Settings.model_validate_json(json.dumps(_completed(spec, given)), strict=True)
     except ValidationError as error:
@@ -62,20 +73,20 @@ def faults(spec: ClusterSpec | None, given: dict[str, Any]) -> tuple[Fault, ...]
     return twice
 
 
-def settings(spec: ClusterSpec) -> Settings:
+def settings(spec: Spec) -> Settings:
     """Return the agent's settings; raise ValidationError if they have faults."""
     return Settings.model_validate_json(json.dumps(_completed(spec, spec.backup.settings)), strict=True)
 
 
-def document(spec: ClusterSpec) -> dict[str, Any]:
+def document(spec: Spec) -> dict[str, Any]:
     """Return the settings file: all values that are set, and every schedule in full."""
     checked = settings(spec)
     schedules = {name: one.model_dump(mode="json", exclude_none=True) for name, one in checked.schedules.items()}
     return {**checked.model_dump(mode="json", exclude_unset=True), "schedules": schedules}
 
 
-def _written_twice(given: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for path, reason in WRITTEN.items():
+def _written_twice(given: dict[str, Any], written: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for path, reason in written.items():
         *parents, last = path.split(".")
         section: Any = given
         for key in parents:
@@ -93,7 +104,7 @@ def _destinations(given: dict[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _completed(spec: ClusterSpec | None, given: dict[str, Any]) -> dict[str, Any]:
+def _completed(spec: Spec | None, given: dict[str, Any]) -> dict[str, Any]:
     """Return the settings with the values that follow from the spec.
 
     A section that is not a mapping is left as it is, and is reported later.
@@ -113,17 +124,19 @@ def _completed(spec: ClusterSpec | None, given: dict[str, Any]) -> dict[str, Any
     return found
 
 
-def _follows(spec: ClusterSpec) -> dict[str, Any]:
-    bolt, backup = spec.tls.bolt, spec.tls.backup
+def _follows(spec: Spec) -> dict[str, Any]:
+    used = connection(spec)
     neo4j: dict[str, Any] = {
-        "uri": f"{'neo4j+s' if bolt else 'neo4j'}://{client_name(spec)}:{BOLT}",
+        "uri": used.uri,
         "username_file": f"{SECRETS}/neo4j/username",
         "password_file": f"{SECRETS}/neo4j/password",
-        "servers": [f"{host}:{BACKUP_PORT}" for host in server_hosts(spec)],
+        "servers": list(used.servers),
     }
-    if bolt and bolt.own_ca:
+    if used.backup_addresses:
+        neo4j["backup_addresses"] = used.backup_addresses
+    if used.ca_secret:
         neo4j["ca_file"] = f"{SECRETS}/bolt-ca/ca.crt"
-    if backup:
+    if used.backup_tls_secret:
         names = {"ca_file": "ca.crt", "cert_file": "tls.crt", "key_file": "tls.key"}
         neo4j["backup_tls"] = {key: f"{SECRETS}/backup-tls/{name}" for key, name in names.items()}
     signing = {"signing": {"key_file": f"{SECRETS}/signing/key.pem"}} if spec.backup.signing_secret else {}

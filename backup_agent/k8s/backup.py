@@ -7,6 +7,8 @@ not restart the pod: the agent itself reads the changed ConfigMap.
 from datetime import timedelta
 
 from backup_agent.k8s import agent_settings
+from backup_agent.k8s.alone import Spec
+from backup_agent.k8s.connection import connection
 from backup_agent.k8s.names import (
     AGENT_HTTP,
     AGENT_PROBES,
@@ -32,13 +34,13 @@ from backup_agent.k8s.pods import (
     secret_volume,
     service_account,
 )
-from backup_agent.k8s.spec import SMALLEST_AGENT, ClusterSpec
+from backup_agent.k8s.spec import SMALLEST_AGENT
 
 TERMINATION_MARGIN = timedelta(seconds=30)
 """Time added to limits.shutdown_grace in terminationGracePeriodSeconds."""
 
 
-def objects(spec: ClusterSpec, settings_file: str) -> list[Object]:
+def objects(spec: Spec, settings_file: str) -> list[Object]:
     """Return all objects of the agent except its NetworkPolicy."""
     found = [
         stateful_set(spec),
@@ -49,7 +51,7 @@ def objects(spec: ClusterSpec, settings_file: str) -> list[Object]:
     return [*found, service_monitor(spec)] if spec.monitoring.service_monitor else found
 
 
-def stateful_set(spec: ClusterSpec) -> Object:
+def stateful_set(spec: Spec) -> Object:
     """Return the StatefulSet."""
     grace = agent_settings.settings(spec).limits.shutdown_grace + TERMINATION_MARGIN
     return {
@@ -80,7 +82,7 @@ def stateful_set(spec: ClusterSpec) -> Object:
     }
 
 
-def config_map(spec: ClusterSpec, settings_file: str) -> Object:
+def config_map(spec: Spec, settings_file: str) -> Object:
     """Return the ConfigMap with the agent's settings file."""
     return {
         "apiVersion": "v1",
@@ -90,7 +92,7 @@ def config_map(spec: ClusterSpec, settings_file: str) -> Object:
     }
 
 
-def service(spec: ClusterSpec) -> Object:
+def service(spec: Spec) -> Object:
     """Return the Service for metrics and for the pod's DNS name.
 
     The Service includes a pod that is not ready: its metrics say why it is not.
@@ -109,7 +111,7 @@ def service(spec: ClusterSpec) -> Object:
     }
 
 
-def service_monitor(spec: ClusterSpec) -> Object:
+def service_monitor(spec: Spec) -> Object:
     """Return the ServiceMonitor, by which the Prometheus operator scrapes the agent."""
     monitor = metadata(spec, backup_name(spec), BACKUP)
     monitor["labels"] = {**spec.monitoring.labels, **monitor["labels"]}
@@ -125,7 +127,7 @@ def service_monitor(spec: ClusterSpec) -> Object:
     }
 
 
-def _container(spec: ClusterSpec) -> Object:
+def _container(spec: Spec) -> Object:
     return {
         "name": "backup",
         "image": spec.backup.image,
@@ -151,7 +153,7 @@ def _probe(path: str) -> Object:
     return {"httpGet": {"path": path, "port": "probes", "scheme": "HTTP"}, "timeoutSeconds": 10}
 
 
-def _environment(spec: ClusterSpec) -> list[Object]:
+def _environment(spec: Spec) -> list[Object]:
     # Like the servers, neo4j-admin of the Enterprise Edition requires this variable.
     found: list[Object] = [
         {"name": "NEO4J_ACCEPT_LICENSE_AGREEMENT", "value": spec.accept_license},
@@ -166,7 +168,7 @@ def _environment(spec: ClusterSpec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _mounts(spec: ClusterSpec) -> list[Object]:
+def _mounts(spec: Spec) -> list[Object]:
     found = [
         mount("backup-requests", REQUESTS),
         mount("backup-storage", BACKUPS),
@@ -182,8 +184,8 @@ def _mounts(spec: ClusterSpec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _volumes(spec: ClusterSpec) -> list[Object]:
-    auth = spec.agent_auth
+def _volumes(spec: Spec) -> list[Object]:
+    auth = connection(spec).auth
     found: list[Object] = [
         {"name": "config", "configMap": {"name": backup_name(spec), "defaultMode": 0o444}},
         secret_volume("neo4j", auth.secret, {"username": auth.username_key, "password": auth.password_key}),
@@ -202,13 +204,14 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
-def _secrets(spec: ClusterSpec) -> dict[str, tuple[str, tuple[str, ...]]]:
+def _secrets(spec: Spec) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return volume -> (Secret, keys) for optional Secrets. From the servers' Secrets, only CAs are mounted."""
     found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    if spec.tls.bolt and spec.tls.bolt.own_ca:
-        found["bolt-ca"] = (spec.tls.bolt.secret, ("ca.crt",))
-    if spec.tls.backup:
-        found["backup-tls"] = (spec.tls.backup.agent_secret, ("ca.crt", "tls.crt", "tls.key"))
+    used = connection(spec)
+    if used.ca_secret:
+        found["bolt-ca"] = (used.ca_secret, ("ca.crt",))
+    if used.backup_tls_secret:
+        found["backup-tls"] = (used.backup_tls_secret, ("ca.crt", "tls.crt", "tls.key"))
     if spec.backup.s3 and spec.backup.s3.credentials_secret:
         found["s3"] = (spec.backup.s3.credentials_secret, ("credentials",))
     return found

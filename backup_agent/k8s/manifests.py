@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 
 from backup_agent.k8s import agent_settings, backup, network, server
+from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.names import Object
-from backup_agent.k8s.spec import ClusterSpec
 
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9/._-]*")
 _WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf"})
@@ -39,14 +39,15 @@ def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def objects(spec: ClusterSpec) -> list[Object]:
+def objects(spec: Spec) -> list[Object]:
     """Return all objects, sorted by kind and name."""
     settings_file = to_yaml(agent_settings.document(spec))
-    found = [*server.objects(spec), *backup.objects(spec, settings_file), *network.objects(spec)]
+    servers = [] if isinstance(spec, AloneSpec) else server.objects(spec)
+    found = [*servers, *backup.objects(spec, settings_file), *network.objects(spec)]
     return sorted(found, key=lambda one: (one["kind"], one["metadata"]["name"]))
 
 
-def files(spec: ClusterSpec) -> dict[str, str]:
+def files(spec: Spec) -> dict[str, str]:
     """Return file name -> content: one file for each object, and a Kustomization that lists these files.
 
     Kustomize accepts the file name `Kustomization` without a suffix, and `kubectl apply -f FOLDER` ignores that file.
@@ -60,7 +61,7 @@ def files(spec: ClusterSpec) -> dict[str, str]:
     return {**manifests, "Kustomization": to_yaml(kustomization)}
 
 
-def stream(spec: ClusterSpec) -> str:
+def stream(spec: Spec) -> str:
     """Return all objects as one text, for `kubectl apply -f -`."""
     return "---\n".join(to_yaml(one) for one in objects(spec))
 

@@ -1,17 +1,18 @@
 """Names, labels, ports and paths that several objects share, each defined once.
 
 The backup pod has the cluster's label, as users expect (`kubectl get pods -l neo4j.com/cluster=demo` lists servers and
-agent). So no object may select by that label only: such a Service would send clients to the agent.
+agent). So no object may select by that label only: such a Service would send clients to the agent. An agent alone has
+another label instead (`alone`).
 """
 
 from typing import Any
 
+from backup_agent.k8s.alone import Spec
 from backup_agent.k8s.spec import ClusterSpec
 
 Object = dict[str, Any]
 """A Kubernetes object, or a part of an object, as JSON values."""
 
-CLUSTER = "neo4j.com/cluster"
 COMPONENT = "neo4j.com/component"
 SERVER, BACKUP = "server", "backup"
 
@@ -26,14 +27,19 @@ CONFIG = "/etc/backup-agent"
 SECRETS = "/run/secrets"
 
 
-def server_name(spec: ClusterSpec) -> str:
+def server_name(spec: Spec) -> str:
     """Return the name of the servers' StatefulSet, and of all objects that belong only to it."""
     return f"{spec.cluster}-server"
 
 
-def backup_name(spec: ClusterSpec) -> str:
+def backup_name(spec: Spec) -> str:
     """Return the name of the agent's StatefulSet, and of all objects that belong only to it."""
     return f"{spec.cluster}-backup"
+
+
+def admission_name(spec: Spec) -> str:
+    """Return the name of the policy that admits the agent to servers that exist already."""
+    return f"{spec.cluster}-backup-servers"
 
 
 def client_name(spec: ClusterSpec) -> str:
@@ -56,12 +62,12 @@ def server_hosts(spec: ClusterSpec) -> list[str]:
     return [f"{server_name(spec)}-{number}.{server_domain(spec)}" for number in range(spec.topology.servers)]
 
 
-def selector(spec: ClusterSpec, component: str) -> dict[str, str]:
+def selector(spec: Spec, component: str) -> dict[str, str]:
     """Return the labels that select the pods of a component."""
-    return {CLUSTER: spec.cluster, COMPONENT: component}
+    return {spec.cluster_label: spec.cluster, COMPONENT: component}
 
 
-def claim_labels(spec: ClusterSpec, component: str) -> dict[str, str]:
+def claim_labels(spec: Spec, component: str) -> dict[str, str]:
     """Return the labels of a claim's template, without any that an upgrade changes or another controller uses.
 
     `app.kubernetes.io/name` and `instance` are missing on purpose: with them, the finalizer of the Neo4j operator
@@ -75,7 +81,7 @@ def claim_labels(spec: ClusterSpec, component: str) -> dict[str, str]:
     }
 
 
-def labels(spec: ClusterSpec, component: str) -> dict[str, str]:
+def labels(spec: Spec, component: str) -> dict[str, str]:
     """Return the labels of an object."""
     return {
         **claim_labels(spec, component),
@@ -85,7 +91,7 @@ def labels(spec: ClusterSpec, component: str) -> dict[str, str]:
     }
 
 
-def metadata(spec: ClusterSpec, name: str, component: str, annotations: dict[str, str] | None = None) -> Object:
+def metadata(spec: Spec, name: str, component: str, annotations: dict[str, str] | None = None) -> Object:
     """Return the metadata of an object."""
     found: Object = {"name": name, "namespace": spec.namespace, "labels": labels(spec, component)}
     return {**found, "annotations": dict(annotations)} if annotations else found

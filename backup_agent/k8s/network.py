@@ -6,6 +6,8 @@ connect to 6000, and only the agent to 6362. This works only if the cluster's ne
 
 from collections.abc import Iterable
 
+from backup_agent.k8s.alone import AloneSpec, Spec
+from backup_agent.k8s.connection import server_ports
 from backup_agent.k8s.names import (
     AGENT_ARTIFACTS,
     AGENT_HTTP,
@@ -19,6 +21,7 @@ from backup_agent.k8s.names import (
     ROUTING,
     SERVER,
     Object,
+    admission_name,
     backup_name,
     metadata,
     selector,
@@ -26,12 +29,25 @@ from backup_agent.k8s.names import (
 )
 from backup_agent.k8s.spec import ClusterSpec, Peer
 
+NAMESPACE = "kubernetes.io/metadata.name"
+"""Label of each namespace with its name, which Kubernetes sets."""
 
-def objects(spec: ClusterSpec) -> list[Object]:
-    """Return two policies: one for the servers, one for the agent."""
+
+def objects(spec: Spec) -> list[Object]:
+    """Return the policies: one for the agent, and one for the servers if they are rendered or shall admit the agent."""
+    if isinstance(spec, AloneSpec):
+        return [_agent_policy(spec, _existing(spec)), *_admission(spec)]
+    servers = [_pods(spec, SERVER)]
+    return [
+        _policy(spec, server_name(spec), SERVER, _to_servers(spec)),
+        _agent_policy(spec, servers),
+    ]
+
+
+def _to_servers(spec: ClusterSpec) -> list[Object]:
     servers, agent = _pods(spec, SERVER), _pods(spec, BACKUP)
     clients = spec.network.clients
-    to_servers = [
+    return [
         _rule((DISCOVERY, RAFT, ROUTING), [servers]),
         _rule((BACKUP_PORT,), [agent]),
         # A rule without `from`, or with an empty `from`, allows all clients. So an empty list of clients gives no rule.
@@ -39,18 +55,38 @@ def objects(spec: ClusterSpec) -> list[Object]:
         *([_rule((BOLT, HTTPS, HTTP), _peers(clients))] if clients else []),
         *([] if clients is None else [_rule((BOLT,), [agent])]),
     ]
+
+
+def _agent_policy(spec: Spec, servers: list[Object]) -> Object:
     # No rule has the probe port: only the kubelet of the pod's node needs it, and Kubernetes always allows that.
     to_agent = [
         *([_rule((AGENT_HTTP,), _peers(spec.network.prometheus))] if spec.network.prometheus else []),
-        _rule((AGENT_ARTIFACTS,), [servers]),
+        *([_rule((AGENT_ARTIFACTS,), servers)] if servers else []),
     ]
-    return [
-        _policy(spec, server_name(spec), SERVER, to_servers),
-        _policy(spec, backup_name(spec), BACKUP, to_agent),
-    ]
+    return _policy(spec, backup_name(spec), BACKUP, to_agent)
 
 
-def _policy(spec: ClusterSpec, name: str, component: str, ingress: list[Object]) -> Object:
+def _existing(spec: AloneSpec) -> list[Object]:
+    """Return the sources that stand for servers that exist already."""
+    pods = spec.neo4j.pods
+    namespaces = {NAMESPACE: pods.namespace} if pods and pods.namespace else None
+    found = [Peer(namespaces=namespaces, pods=pods.labels)] if pods else []
+    return _peers([*found, *(Peer(cidr=cidr) for cidr in spec.neo4j.addresses)])
+
+
+def _admission(spec: AloneSpec) -> list[Object]:
+    """Return the policy that admits the agent to servers that exist already, if the spec asks for it."""
+    pods = spec.neo4j.pods
+    if not (pods and pods.admit):
+        return []
+    agent = {**_pods(spec, BACKUP), "namespaceSelector": {"matchLabels": {NAMESPACE: spec.namespace}}}
+    found = _policy(spec, admission_name(spec), BACKUP, [_rule(server_ports(spec), [agent])])
+    found["metadata"]["namespace"] = pods.namespace or spec.namespace
+    found["spec"]["podSelector"] = {"matchLabels": dict(pods.labels)}
+    return [found]
+
+
+def _policy(spec: Spec, name: str, component: str, ingress: list[Object]) -> Object:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -68,7 +104,7 @@ def _rule(ports: Iterable[int], sources: list[Object] | None) -> Object:
     return found if sources is None else {"from": sources, **found}
 
 
-def _pods(spec: ClusterSpec, component: str) -> Object:
+def _pods(spec: Spec, component: str) -> Object:
     return {"podSelector": {"matchLabels": selector(spec, component)}}
 
 

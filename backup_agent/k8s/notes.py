@@ -1,8 +1,21 @@
 """What a person must know or do in addition to applying the objects: Secrets, certificates, removing servers."""
 
+from collections.abc import Iterable, Iterator
+
 from backup_agent.k8s import agent_settings
-from backup_agent.k8s.names import backup_name, client_name, server_domain, server_hosts, server_name
-from backup_agent.k8s.neo4j_conf import MUTUAL, SEEDS, SERVER_SEEDS, has_server_seeds, policies
+from backup_agent.k8s.alone import AloneSpec, Spec
+from backup_agent.k8s.connection import connection, server_ports
+from backup_agent.k8s.names import (
+    BACKUP,
+    admission_name,
+    backup_name,
+    client_name,
+    selector,
+    server_domain,
+    server_hosts,
+    server_name,
+)
+from backup_agent.k8s.neo4j_conf import ADVERTISED_BACKUP, MUTUAL, SEEDS, SERVER_SEEDS, has_server_seeds, policies
 from backup_agent.k8s.spec import SMALLEST_AGENT, ClusterSpec, memory_bytes
 
 DEALLOCATION = """{running} servers become {wanted}: {going} must give up what they host before these
@@ -19,16 +32,63 @@ objects are applied, or databases lose copies, and perhaps their majority. On th
 """The steps of the manual (clustering, managing servers)."""
 
 
-def notes(spec: ClusterSpec, running: int | None = None) -> list[str]:
+EXISTING = """these objects change nothing on the servers. What must be true there:
+  1. neo4j.conf of each server: server.backup.enabled=true and server.backup.listen_address=0.0.0.0:6362. The default,
+     127.0.0.1:6362, refuses other pods
+  2. {addresses}
+  3. the agent's pod reaches the ports {ports} of each server. If a NetworkPolicy selects the servers, it must admit
+     the pods {pods} of the namespace {namespace}{admission}
+  4. {tls}
+  5. the account in the Secret {auth} has the privileges of backup_agent/cluster/role.cypher
+  6. the servers run the version line of the agent's image, {version}
+  7. for restores, the servers can read the buckets (another identity, read only), or have a folder for seeds
+  Check: kubectl exec -n {namespace} {agent}-0 -- backup-agent status"""
+"""What the agent needs of servers that are not rendered (docs/alone.md)."""
+
+UNNAMED = (
+    "the Bolt host of each server leads to its port 6362 too, or the server advertises another address "
+    "(server.backup.\n     advertised_address, from {oldest} on), or neo4j.backup_addresses has it"
+)
+NAMED = (
+    "each address of neo4j.servers leads to one server. A Service in front of several servers does not do: a backup "
+    "comes\n     from the server that hosts the database"
+)
+
+ENCRYPTED = (
+    "the certificate of the backup port is of the CA in the Secret {secret}, and names\n     the backup listeners"
+)
+PLAIN = "the backup port has no certificate (dbms.ssl.policy.backup): neo4j.backup_tls_secret is not set"
+
+
+def notes(spec: Spec, running: int | None = None) -> list[str]:
     """Return the notes; `running` is the number of servers before the spec is applied, or None if unknown."""
+    if isinstance(spec, AloneSpec):
+        return [*_needed(spec, _agent_secrets(spec)), _existing(spec), *_kept(spec), *_memory(spec)]
     return [
         *_shrinking(spec, running),
-        *_secrets(spec),
+        *_needed(spec, [*_server_secrets(spec), *_agent_secrets(spec)]),
         *_certificates(spec),
         *_kept(spec),
+        *_one_server(spec),
         *_memory(spec),
         *_versions(spec),
     ]
+
+
+def _existing(spec: AloneSpec) -> str:
+    given, oldest = spec.neo4j, "{}.{:02}".format(*ADVERTISED_BACKUP)
+    admits = given.pods is not None and given.pods.admit
+    return EXISTING.format(
+        addresses=NAMED if given.servers else UNNAMED.format(oldest=oldest),
+        ports=", ".join(str(port) for port in server_ports(spec)),
+        pods=",".join(f"{key}={value}" for key, value in selector(spec, BACKUP).items()),
+        namespace=spec.namespace,
+        admission=f":\n     the rendered policy {admission_name(spec)} does" if admits else "",
+        tls=ENCRYPTED.format(secret=given.backup_tls_secret) if given.backup_tls_secret else PLAIN,
+        auth=spec.agent_auth.secret,
+        version=".".join(spec.version.split(".")[:2]),
+        agent=backup_name(spec),
+    )
 
 
 def _shrinking(spec: ClusterSpec, running: int | None) -> list[str]:
@@ -44,27 +104,63 @@ def _shrinking(spec: ClusterSpec, running: int | None) -> list[str]:
     return [DEALLOCATION.format(running=running, wanted=wanted, **facts)]
 
 
-def _secrets(spec: ClusterSpec) -> list[str]:
-    wanted: dict[str, set[str]] = {}
+Needed = tuple[str, tuple[str, ...]]
+"""The name of a Secret or ConfigMap, and the keys that it must have."""
 
-    def add(name: str, *keys: str) -> None:
-        wanted.setdefault(name, set()).update(keys)
 
-    add(spec.auth.secret, spec.auth.password_key)
-    add(spec.agent_auth.secret, spec.agent_auth.username_key, spec.agent_auth.password_key)
+def _server_secrets(spec: ClusterSpec) -> Iterator[Needed]:
+    yield spec.auth.secret, (spec.auth.password_key,)
     for scope, tls in policies(spec).items():
-        add(tls.secret, "tls.crt", "tls.key", *(("ca.crt",) if scope in MUTUAL else ()))
-    if spec.tls.bolt and spec.tls.bolt.own_ca:
-        add(spec.tls.bolt.secret, "ca.crt")
-    if spec.tls.backup:
-        add(spec.tls.backup.agent_secret, "ca.crt", "tls.crt", "tls.key")
+        yield tls.secret, ("tls.crt", "tls.key", *(("ca.crt",) if scope in MUTUAL else ()))
+    if spec.server.s3 and spec.server.s3.credentials_secret:
+        yield spec.server.s3.credentials_secret, ("credentials",)
+
+
+def _agent_secrets(spec: Spec) -> Iterator[Needed]:
+    used = connection(spec)
+    yield used.auth.secret, (used.auth.username_key, used.auth.password_key)
+    if used.ca_secret:
+        yield used.ca_secret, ("ca.crt",)
+    if used.backup_tls_secret:
+        yield used.backup_tls_secret, ("ca.crt", "tls.crt", "tls.key")
     if spec.backup.signing_secret:
-        add(spec.backup.signing_secret, "key.pem")
-    for access in (spec.server.s3, spec.backup.s3):
-        if access and access.credentials_secret:
-            add(access.credentials_secret, "credentials")
-    listed = "; ".join(f"{name} ({', '.join(sorted(keys))})" for name, keys in sorted(wanted.items()))
-    return [f"needed in namespace {spec.namespace}, and not rendered: Secrets {listed}"]
+        yield spec.backup.signing_secret, ("key.pem",)
+    if spec.backup.s3 and spec.backup.s3.credentials_secret:
+        yield spec.backup.s3.credentials_secret, ("credentials",)
+
+
+def _needed(spec: Spec, secrets: Iterable[Needed]) -> list[str]:
+    """Return what the objects refer to and `render` does not write, in the namespace and in the whole cluster."""
+    maps = spec.backup.s3.ca_config_map if spec.backup.s3 else None
+    pulls = sorted(set(spec.image_pull_secrets))
+    inside = [
+        f"Secrets {_listed(secrets)}",
+        *([f"ConfigMap {maps} (ca.crt)"] if maps else []),
+        *([f"Secrets of the registry {', '.join(pulls)} (type kubernetes.io/dockerconfigjson)"] if pulls else []),
+    ]
+    outside = [f"{kind} {', '.join(sorted(names))}" for kind, names in _cluster_wide(spec).items() if names]
+    found = [f"needed in namespace {spec.namespace}, and not rendered: {'; '.join(inside)}"]
+    return [*found, *([f"needed in the Kubernetes cluster: {'; '.join(outside)}"] if outside else [])]
+
+
+def _listed(needed: Iterable[Needed]) -> str:
+    wanted: dict[str, set[str]] = {}
+    for name, keys in needed:
+        wanted.setdefault(name, set()).update(keys)
+    return "; ".join(f"{name} ({', '.join(sorted(keys))})" for name, keys in sorted(wanted.items()))
+
+
+def _cluster_wide(spec: Spec) -> dict[str, set[str]]:
+    servers = [] if isinstance(spec, AloneSpec) else [spec.server]
+    placements = [spec.backup.placement, *(one.placement for one in servers)]
+    claims = [spec.backup.storage, spec.backup.requests, *(one.data for one in servers)]
+    return {
+        "PriorityClass": {one.priority_class for one in placements if one.priority_class},
+        "StorageClass": {one.storage_class for one in claims if one.storage_class},
+        "CustomResourceDefinition": {"servicemonitors.monitoring.coreos.com"}
+        if spec.monitoring.service_monitor
+        else set(),
+    }
 
 
 def _certificates(spec: ClusterSpec) -> list[str]:
@@ -81,7 +177,7 @@ def _certificates(spec: ClusterSpec) -> list[str]:
     return found
 
 
-def _kept(spec: ClusterSpec) -> list[str]:
+def _kept(spec: Spec) -> list[str]:
     settings = agent_settings.settings(spec)
     found = []
     if spec.backup.keep_everything:
@@ -91,12 +187,16 @@ def _kept(spec: ClusterSpec) -> list[str]:
         for name, destination in sorted(settings.storage.destinations.items())
         if destination.retention is None and not spec.backup.keep_everything
     ]
-    if spec.topology.servers == 1:
-        found.append(f"one server, {server_hosts(spec)[0]}: no other server has a copy while it is down")
     return found
 
 
-def _memory(spec: ClusterSpec) -> list[str]:
+def _one_server(spec: ClusterSpec) -> list[str]:
+    if spec.topology.servers > 1:
+        return []
+    return [f"one server, {server_hosts(spec)[0]}: no other server has a copy while it is down"]
+
+
+def _memory(spec: Spec) -> list[str]:
     settings, limit = agent_settings.settings(spec), memory_bytes(spec.backup.memory)
     share = limit // settings.limits.parallel
     asked = sum(size for size in (settings.neo4j.heap, settings.neo4j.pagecache) if size is not None)

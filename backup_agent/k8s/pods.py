@@ -1,7 +1,8 @@
 """What the server pods and the agent's pod share: profile `restricted`, accounts without a token, kept claims."""
 
+from backup_agent.k8s.alone import Spec
 from backup_agent.k8s.names import USER, Object, claim_labels, metadata
-from backup_agent.k8s.spec import Claim, ClusterSpec, Memory, Placement
+from backup_agent.k8s.spec import Claim, Memory, Placement
 
 RESTRICTED: Object = {
     "runAsNonRoot": True,
@@ -25,7 +26,7 @@ SECRET_MODE = 0o440
 """Readable only by the group, which is the pod's fsGroup."""
 
 
-def pod(spec: ClusterSpec, name: str, placement: Placement, grace: int) -> Object:
+def pod(spec: Spec, name: str, placement: Placement, grace: int) -> Object:
     """Return the part of a pod's spec that all pods share; `grace` is in seconds."""
     found: Object = {
         "automountServiceAccountToken": False,
@@ -52,7 +53,7 @@ def resources(cpu: str, cpu_limit: str | None, request: Memory, limit: Memory) -
     return {"requests": {"cpu": cpu, "memory": request}, "limits": limits}
 
 
-def service_account(spec: ClusterSpec, name: str, component: str, annotations: dict[str, str]) -> Object:
+def service_account(spec: Spec, name: str, component: str, annotations: dict[str, str]) -> Object:
     """Return an account without permissions and token; annotations give it an identity at a cloud provider."""
     return {
         "apiVersion": "v1",
@@ -62,7 +63,7 @@ def service_account(spec: ClusterSpec, name: str, component: str, annotations: d
     }
 
 
-def claim_template(spec: ClusterSpec, name: str, component: str, claim: Claim) -> Object:
+def claim_template(spec: Spec, name: str, component: str, claim: Claim) -> Object:
     """Return a claim's template. Kubernetes refuses changes to it, so it contains nothing that an upgrade changes."""
     wanted: Object = {
         "accessModes": [claim.access_mode],

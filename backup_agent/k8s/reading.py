@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from backup_agent.k8s import agent_settings
+from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, memory_faults
 from backup_agent.k8s.spec import ClusterSpec, ServerSpec, memory_bytes
 from backup_agent.settings.fault_texts import faults_of
@@ -25,6 +26,20 @@ RESOURCE_KEYS = ("apiVersion", "kind", "metadata", "spec")
 
 CONFIG = "server.config"
 
+ALONE = "neo4j"
+"""The key of a spec of an agent alone."""
+
+SERVERS_ONLY = {
+    "auth": "; write the agent's account as backup.auth",
+    "client_service": "",
+    "cluster_domain": "",
+    "network.clients": "",
+    "server": "",
+    "tls": f"; write the Secrets as {ALONE}.ca_secret and {ALONE}.backup_tls_secret",
+    "topology": "",
+}
+"""Keys of a spec with servers -> what to write instead for an agent alone."""
+
 METRICS_CSV, METRICS_FOLDER = "server.metrics.csv.enabled", "server.directories.metrics"
 
 
@@ -41,7 +56,7 @@ KEPT = (
 )
 
 
-def read(content: bytes, source: str) -> ClusterSpec:
+def read(content: bytes, source: str) -> Spec:
     """Return the spec; raise SpecError with every fault."""
     try:
         tree = read_yaml(content)
@@ -56,15 +71,20 @@ def read(content: bytes, source: str) -> ClusterSpec:
     return spec
 
 
-def _checked(tree: dict[str, Any]) -> tuple[ClusterSpec | None, tuple[Fault, ...]]:
+def _checked(tree: dict[str, Any]) -> tuple[Spec | None, tuple[Fault, ...]]:
+    model: type[Spec] = AloneSpec if ALONE in tree else ClusterSpec
     try:
-        return ClusterSpec.model_validate_json(json.dumps(tree), strict=True), ()
+        return model.model_validate_json(json.dumps(tree), strict=True), ()
     except ValidationError as error:
-        return None, tuple(_with_advice(fault, tree) for fault in faults_of(error, {}, ClusterSpec, SECRETS_BELONG))
+        return None, tuple(_with_advice(fault, tree) for fault in faults_of(error, {}, model, SECRETS_BELONG))
 
 
 def _with_advice(fault: Fault, tree: dict[str, Any]) -> Fault:
-    """Return the fault. If its key is one of the former operator's keys, the message says what to write instead."""
+    """Return the fault. If its key belongs into another kind of file, the message says what to write instead."""
+    if ALONE in tree and fault.path in SERVERS_ONLY:
+        return Fault(fault.path, f"leave it out: with {ALONE}, no servers are rendered{SERVERS_ONLY[fault.path]}")
+    if fault.path == "server" and "server" not in tree:
+        return Fault(fault.path, f"{fault.text}; for an agent alone, write {ALONE}: {{uri: …}} instead (docs/alone.md)")
     topology, _, role = fault.path.partition(".")
     if topology == "topology" and role in ROLES:
         asked = tree["topology"]
@@ -82,7 +102,7 @@ def _with_advice(fault: Fault, tree: dict[str, Any]) -> Fault:
     return fault
 
 
-def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
+def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
     """Return the faults of combinations of keys. A valid section is checked even if other sections are not valid."""
     backup, server = _section(tree, "backup"), _section(tree, "server")
     given, config = backup.get("settings", {}), server.get("config", {})
@@ -92,7 +112,7 @@ def _more_faults(spec: ClusterSpec | None, tree: dict[str, Any]) -> tuple[Fault,
         found += tuple(_memory_faults(config, server.get("memory", ServerSpec.model_fields["memory"].default)))
     found += tuple(_heap_options(server.get("jvm_additional")))
     if isinstance(given, dict):
-        found += agent_settings.faults(spec, given)
+        found += agent_settings.faults(spec, given, alone=ALONE in tree)
         keeps = given.get("retention") is not None
         if backup and not keeps and backup.get("keep_everything") is not True:
             found += (Fault("backup.settings.retention", f"required: {KEPT}"),)

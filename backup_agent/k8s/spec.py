@@ -6,7 +6,7 @@ without the keys that follow from the rest of the spec. The renderer adds those 
 
 import re
 from ipaddress import IPv6Network, ip_network
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
@@ -347,12 +347,9 @@ class Peer(Section):
         return self
 
 
-class Network(Section):
-    """The clients that may connect to the servers and to the agent (NetworkPolicies)."""
+class AgentNetwork(Section):
+    """The clients that may connect to the agent (NetworkPolicy)."""
 
-    clients: tuple[Peer, ...] | None = Field(
-        None, description="clients that may use Bolt and HTTP(S) in addition to the agent; without it all"
-    )
     prometheus: tuple[Peer, ...] = Field(
         (
             Peer(
@@ -360,6 +357,14 @@ class Network(Section):
             ),
         ),
         description="clients that may read the metrics; without it pods of Prometheus in the namespace `monitoring`",
+    )
+
+
+class Network(AgentNetwork):
+    """The clients that may connect to the servers and to the agent (NetworkPolicies)."""
+
+    clients: tuple[Peer, ...] | None = Field(
+        None, description="clients that may use Bolt and HTTP(S) in addition to the agent; without it all"
     )
 
 
@@ -410,33 +415,23 @@ class AgentSpec(Section):
     )
 
 
-class ClusterSpec(Section):
-    """The spec of a Neo4j cluster and its backup agent."""
+class CommonSpec(Section):
+    """What the specs of a cluster and of an agent alone have in common."""
+
+    cluster_label: ClassVar[str] = "neo4j.com/cluster"
+    """Label of all objects and pods; its value is the name of the cluster."""
 
     cluster: ClusterName = Field(description="name of the cluster; all objects begin with it", examples=["demo"])
     namespace: ObjectName = Field("default", description="namespace of all objects")
-    cluster_domain: Annotated[ObjectName, Field(max_length=LONGEST_DOMAIN)] = Field(
-        "cluster.local", description="DNS domain of the Kubernetes cluster"
-    )
     version: Neo4jVersion = Field(description="version of Neo4j on the servers", examples=["2026.09.0"])
     accept_license: Annotated[Literal["yes", "eval"], BeforeValidator(_accepted)] = Field(
         description="that you accept Neo4j's commercial license (yes) or its evaluation license (eval)",
         examples=["yes"],
     )
-    topology: TopologySpec = Field(TopologySpec(), description="number of servers, and of copies of a new database")
-    auth: LoginSecret = Field(
-        description="Secret with the initial account; it must exist before the servers, the user name must be neo4j, "
-        "the password have 8 characters or more, no '/', and no '-' first",
-        examples=["{secret: demo-auth}"],
-    )
-    tls: Certificates = Field(Certificates(), description="TLS certificates by use")
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets for the registry of the images")
     image_pull_policy: Literal["IfNotPresent", "Always"] = Field(
-        "IfNotPresent", description="pull policy of both images"
+        "IfNotPresent", description="pull policy of the images"
     )
-    server: ServerSpec = Field(description="the servers", examples=["{data: {size: 100Gi}}"])
-    client_service: ClientService = Field(ClientService(), description="the Service that clients connect to")
-    network: Network = Field(Network(), description="which pods and addresses may connect")
     monitoring: Monitoring = Field(Monitoring(), description="objects of the Prometheus operator")
     backup: AgentSpec = Field(description="the agent", examples=["{image: …, storage: {size: 200Gi}}"])
 
@@ -445,12 +440,25 @@ class ClusterSpec(Section):
         """The first two numbers of the version. The names of Neo4j's settings depend on them."""
         return tuple(int(number) for number in self.version.split(".")[:2])
 
+
+class ClusterSpec(CommonSpec):
+    """The spec of a Neo4j cluster and its backup agent."""
+
+    cluster_domain: Annotated[ObjectName, Field(max_length=LONGEST_DOMAIN)] = Field(
+        "cluster.local", description="DNS domain of the Kubernetes cluster"
+    )
+    topology: TopologySpec = Field(TopologySpec(), description="number of servers, and of copies of a new database")
+    auth: LoginSecret = Field(
+        description="Secret with the initial account; it must exist before the servers, the user name must be neo4j, "
+        "the password have 8 characters or more, no '/', and no '-' first",
+        examples=["{secret: demo-auth}"],
+    )
+    tls: Certificates = Field(Certificates(), description="TLS certificates by use")
+    server: ServerSpec = Field(description="the servers", examples=["{data: {size: 100Gi}}"])
+    client_service: ClientService = Field(ClientService(), description="the Service that clients connect to")
+    network: Network = Field(Network(), description="which pods and addresses may connect")
+
     @property
     def agent_auth(self) -> LoginSecret:
         """The account with which the agent logs in."""
         return self.backup.auth or self.auth
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON Schema of the spec."""
-    return ClusterSpec.model_json_schema()

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from backup_agent.cli.main import code
 from backup_agent.k8s import manifests
+from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.names import Object
 from backup_agent.k8s.reading import read
 from backup_agent.k8s.spec import ClusterSpec
@@ -26,6 +27,9 @@ backup:
 
 NAMES = ("smallest", "everything", "long-term-support", "256Mi")
 
+ALONE = ("helm-chart", "neo4j-operator", "community-operator", "elsewhere")
+"""The examples of an agent alone."""
+
 
 def text(name: str) -> str:
     """Return a spec's text."""
@@ -39,10 +43,19 @@ def spec(name: str) -> ClusterSpec:
 
 def parsed(content: str) -> ClusterSpec:
     """Return the spec that a text says."""
-    return read(content.encode(), "spec.yaml")
+    found = read(content.encode(), "spec.yaml")
+    assert isinstance(found, ClusterSpec)
+    return found
 
 
-def rendered(found: ClusterSpec) -> dict[str, Object]:
+def alone(name: str) -> AloneSpec:
+    """Return the spec of an example of an agent alone."""
+    found = read((EXAMPLE / "alone" / f"{name}.yaml").read_bytes(), "spec.yaml")
+    assert isinstance(found, AloneSpec)
+    return found
+
+
+def rendered(found: Spec) -> dict[str, Object]:
     """Return the objects of a spec, by kind and name."""
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in manifests.objects(found)}
 

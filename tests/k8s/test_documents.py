@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from backup_agent.core.neo4j.command import MIB, memory
-from backup_agent.k8s.spec import memory_bytes, schema
+from backup_agent.k8s.alone import schema
+from backup_agent.k8s.spec import memory_bytes
 from tests.k8s.specs import EXAMPLE, ROOT, parsed
 
 PAGE = (ROOT / "docs" / "spec.md").read_text()
@@ -40,8 +41,20 @@ def rows(section: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from rows(SCHEMA["$defs"][part], f"{prefix}{name}{step}")
 
 
+CLUSTER, ALONE = SCHEMA["$defs"]["ClusterSpec"], SCHEMA["$defs"]["AloneSpec"]
+FULL_PAGE, _, ALONE_PAGE = PAGE.partition("\n## The agent alone\n")
+
+
+def table(text: str) -> list[str]:
+    return re.findall(r"^\| `.*\|$", text, re.MULTILINE)
+
+
 def test_the_page_describes_every_key_as_the_schema_does() -> None:
-    assert re.findall(r"^\| `.*\|$", PAGE, re.MULTILINE) == list(rows(SCHEMA))
+    assert table(FULL_PAGE) == list(rows(CLUSTER))
+
+
+def test_the_page_describes_the_keys_of_an_agent_alone_that_a_cluster_does_not_have() -> None:
+    assert table(ALONE_PAGE) == [row for row in rows(ALONE) if row not in set(rows(CLUSTER))]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from backup_agent.k8s import manifests
 from tests.examples import examples
-from tests.k8s.specs import NAMES, rendered, spec
+from tests.k8s.specs import ALONE, NAMES, alone, rendered, spec
 
 VERSIONS = ("1.35", "1.36", "1.37")[-examples(3) :]
 """The quick tests try the newest alone."""
@@ -32,9 +32,9 @@ def conforms(value: Any, shape: Any) -> bool:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *ALONE])
 def test_the_schemas_take_every_object(name: str, version: str) -> None:
-    for one in manifests.objects(spec(name)):
+    for one in manifests.objects(alone(name) if name in ALONE else spec(name)):
         if one["kind"] != "ServiceMonitor":
             kubernetes_validate.validate(one, version, strict=True)
 

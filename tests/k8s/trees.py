@@ -104,4 +104,6 @@ trees = st.fixed_dictionaries(
 
 def read_tree(tree: dict[str, Any]) -> ClusterSpec:
     """Return the spec that a tree says."""
-    return read(json.dumps(tree).encode(), "spec.yaml")
+    found = read(json.dumps(tree).encode(), "spec.yaml")
+    assert isinstance(found, ClusterSpec)
+    return found
