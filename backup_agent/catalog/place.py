@@ -11,6 +11,7 @@ from backup_agent.catalog.first_seen import FirstSeen
 from backup_agent.catalog.journal import Journal
 from backup_agent.catalog.record_notes import RecordNotes
 from backup_agent.catalog.reread_log import RequestReadings, RereadLog
+from backup_agent.catalog.tenure import Holding
 from backup_agent.catalog.wanted_holds import WantedHolds
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import PermanentError, Reason
@@ -36,8 +37,8 @@ class Place:
 
     Reading a place does not require holding it. A process that publishes or deletes must hold the place
     (`place_ownership.hold_place`). The volume is held by the lock of the storage root, which all processes of the agent
-    share. A destination is held by a lease, which the agent's child processes (copy, prune, verify with healing) share.
-    The supervisor and the commands never hold a lease.
+    share. A destination is held by a lease, which one process at a time holds: the child of the destination, or a
+    command (`catalog accept --discard`). The supervisor never holds a lease.
     """
 
     name: PlaceName
@@ -146,6 +147,11 @@ class Place:
     def request_readings(self, request: str) -> RequestReadings:
         """Return the outcomes of one request's readings there. Raise OSError if the notes cannot be read."""
         return RequestReadings(self.folder("verified"), request)
+
+    @cached_property
+    def holding(self) -> Holding:
+        """The lease of a destination, as far as this process holds it."""
+        return Holding(self.lease_folder)
 
     @property
     def lease_folder(self) -> Path:

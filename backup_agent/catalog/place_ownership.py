@@ -12,7 +12,6 @@ from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
 from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.artifacts.names import VOLUME
-from backup_agent.core.ownership.lease import PERIOD
 from backup_agent.core.ownership.owner import Owner, Ownership, is_same_agent, ownership_of, system_id
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
 from backup_agent.settings.model import Settings
@@ -29,12 +28,13 @@ The new, empty volume may have been mounted by mistake, so nothing is deleted un
 
 
 @contextmanager
-def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> Iterator[Held]:
+def hold_place(place: Place, *, wait: float = 0.0) -> Iterator[Held]:
     """Hold a place to publish or delete there: check that it belongs to this agent, and take its lease.
 
-    The volume has no lease, because every process of a run holds its lock. Raise BackupError (`foreign_root`), with
-    both owners, if the place or the volume belongs to another agent, or if another agent holds the lease for longer
-    than `wait` seconds. `may_delete` and `no_deletion` of the result say whether deletions are allowed.
+    The lease is given up at the end, unless `place.holding.keeps`. The volume has no lease, because every process of a
+    run holds its lock. Raise BackupError (`foreign_root`), with both owners, if the place or the volume belongs to
+    another agent, or if another agent holds the lease for longer than `wait` seconds; BackupError (`timeout`) if
+    another process of this agent does. `may_delete` and `no_deletion` of the result say whether deletions are allowed.
     """
     volume = this_volume(place.settings)
     name, store, folder = place.name, place.store, place.lease_folder
@@ -56,15 +56,8 @@ def hold_place(place: Place, *, wait: float = 0.0, period: float = PERIOD) -> It
     other_agent = lost and found.owner is not None and not is_same_agent(found.owner, volume.ours)
     adopted = (f"{name}: adopted from {found.owner}, whose volume is gone",) if lost else ()
     if store.conditional_writes:
-        with tenure.hold(
-            store,
-            volume.ours,
-            folder,
-            wait=wait,
-            period=period,
-            quiet=other_agent,
-            by_expiry=not place.deletes,
-            no_deletion=no_deletion,
+        with place.holding.hold(
+            store, volume.ours, wait=wait, quiet=other_agent, by_expiry=not place.deletes, no_deletion=no_deletion
         ) as held:
             if lost:
                 _note(folder, _ADOPTED_FROM, former)

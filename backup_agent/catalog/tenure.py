@@ -1,14 +1,15 @@
 """Holding the lease of a destination. Only the agent that holds the lease may publish and delete there.
 
-The lease belongs to the agent, not to a process: child processes that work at the same destination hold it together,
-and the last one releases it. In a store that keeps versions, the lease is not released, but left to expire. The
-processes share a folder on the volume, `<root>/.agent/leases/<place>/`:
+Of an agent, one process at a time holds the lease: the child of the destination, or a command. In a store that keeps
+versions, the lease is not released, but left to expire. The agent has a folder for it on the volume,
+`<root>/.agent/leases/<place>/`:
 
-- `seat`: each process holds a shared flock on it. If the flock is free, no process of this agent holds the lease, even
-  if the last one was killed. The next child can then take over the lease of a dead process at once.
+- `seat`: the process that holds the lease, or tries to take it, holds an exclusive flock on it. If the flock is free,
+  no process of this agent holds the lease, even if the last one was killed. The next one can then take over the lease
+  of a dead process at once.
 - `sight.json`: the lease at the destination when it was last read or written, and the time of its last change. By
-  this file, children that live for less than three periods can watch another agent's lease together. An exclusive
-  flock on the file is held during every read and write of the lease.
+  this file, processes that live for less than three periods can watch another agent's lease one after the other. Only
+  the process that holds the flock of `seat` reads and writes it.
 """
 
 import fcntl
@@ -33,11 +34,16 @@ from backup_agent.stores.store import ConflictError, ObjectTooLargeError, Store
 
 KEY = ".agent/lease.json"
 TRIES = 3
-"""Number of tries to write a lease that other processes change at the same time."""
+"""Number of tries to write a lease that other agents change at the same time."""
+
+SEAT_SECONDS = 30.0
+"""How long a process waits for another process of its agent: one that was told to end, or a command."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _LOOKS = 4
 """Number of times per period that a waiting process reads the lease, or that a failed renewal is tried again."""
+_SEAT_LOOK = 0.1
+"""Seconds between two tries to lock the seat."""
 
 
 class HeldByAnotherError(TransientError):
@@ -89,33 +95,59 @@ class HeldByLease(Held):
         self.tenure.renew(due=0.0)
 
 
-@contextmanager
-def hold(
-    store: Store,
-    ours: Owner,
-    folder: Path,
-    *,
-    wait: float = 0.0,
-    period: float = PERIOD,
-    quiet: bool = False,
-    by_expiry: bool = False,
-    no_deletion: Failure | None = None,
-) -> Iterator[HeldByLease]:
-    """Hold the lease of a destination. A thread renews it.
+class Holding:
+    """The lease of a destination in this process: held for one pass, or from the first pass to `end` if `keeps`."""
 
-    Raise TransientError (`foreign_root`), with both owners, if another agent holds it for longer than `wait` seconds.
-    If `quiet`, even a released lease is taken only after it has not changed for three periods. If `by_expiry`, the
-    lease is never released, as in a store that keeps versions; the next process of this agent continues it.
-    """
-    tenure = Tenure(store, ours, folder, period, quiet=quiet, by_expiry=by_expiry)
-    try:
-        tenure.take(wait)
+    def __init__(self, folder: Path, period: float = PERIOD) -> None:
+        """`folder` is the folder for this lease on the volume. Nothing is opened yet."""
+        self._folder = folder
+        self._period = period
+        self.keeps = False
+        self._tenure: Tenure | None = None
+
+    @contextmanager
+    def hold(
+        self,
+        store: Store,
+        ours: Owner,
+        *,
+        wait: float = 0.0,
+        quiet: bool = False,
+        by_expiry: bool = False,
+        no_deletion: Failure | None = None,
+    ) -> Iterator[HeldByLease]:
+        """Hold the lease, unless this process already holds it. A thread renews it.
+
+        Raise TransientError (`foreign_root`), with both owners, if another agent holds it for longer than `wait`
+        seconds, and TransientError (`timeout`) if another process of this agent does. If `quiet`, even a released lease
+        is taken only after it has not changed for three periods. If `by_expiry`, the lease is never released, as in a
+        store that keeps versions; the next process of this agent continues it.
+        """
+        if self._tenure is None:
+            tenure = Tenure(store, ours, self._folder, self._period, quiet=quiet, by_expiry=by_expiry)
+            try:
+                tenure.take(wait)
+            except BaseException:
+                tenure.close()
+                raise
+            self._tenure = tenure
+        else:
+            tenure = self._tenure
+            tenure.check()
         try:
             yield HeldByLease(tenure.lease.number, no_deletion, tenure=tenure)
         finally:
-            tenure.give_up()
-    finally:
-        tenure.close()
+            if not self.keeps:
+                self.end()
+
+    def end(self) -> None:
+        """Give the lease up, if it is held."""
+        tenure, self._tenure = self._tenure, None
+        if tenure is not None:
+            try:
+                tenure.give_up()
+            finally:
+                tenure.close()
 
 
 @contextmanager
@@ -154,7 +186,7 @@ class _Sight(StoredValue):
 
 
 class Tenure:
-    """The part of one process in holding the lease that the agent's processes share."""
+    """One taking of the lease by this process, with its renewals, until it is given up or lost."""
 
     def __init__(
         self,
@@ -178,7 +210,7 @@ class Tenure:
             self._seat = durable.open_regular(folder / "seat", os.O_RDWR | os.O_CREAT, mode=durable.SHARED)
         facts = os.fstat(self._seat)
         self._seat_name = f"{self._boot}:{facts.st_dev}:{facts.st_ino}"
-        self._thread_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._stop = threading.Event()
         self._renewing = threading.Thread(target=self._renew_each_period, name="lease", daemon=True)
         self._sight = _Sight()
@@ -195,40 +227,42 @@ class Tenure:
     # Taking
 
     def take(self, wait: float) -> None:
-        """Take or join the lease. Raise TransientError if another agent holds it for longer than `wait` seconds."""
-        until = time.monotonic() + wait
+        """Take the lease. Raise TransientError if another agent holds it for longer than `wait` seconds.
+
+        Another process of this agent is waited for at least SEAT_SECONDS.
+        """
+        begun = time.monotonic()
+        self._lock_seat(begun + max(wait, SEAT_SECONDS))
+        self._sight = _Sight.of(os.pread(self._notes, 1 << 16, 0)) or self._sight
         while True:
             try:
-                with self._alone():
-                    self._take()
+                with self._lock:
+                    if not self._go_on():
+                        self._take_anew()
                 break
             except HeldByAnotherError:
-                remaining = until - time.monotonic()
+                remaining = begun + wait - time.monotonic()
                 if remaining <= 0:
                     raise
                 self._stop.wait(min(remaining, self._period / _LOOKS))
         self._renewing.start()
 
-    def _take(self) -> None:
-        if not self._lock_seat():
-            self._join()
-            return
-        taken = False
-        try:
-            if not self._go_on():
-                self._take_alone()
-            taken = True
-        finally:
-            fcntl.flock(self._seat, fcntl.LOCK_SH if taken else fcntl.LOCK_UN)
-
-    def _join(self) -> None:
-        """Join the lease that other processes of this agent hold."""
-        found = self._sight.present
-        if found is None or found.seat != self._seat_name:  # the other processes have lost it
-            raise HeldByAnotherError(self._named(found))
-        self._token, self._lost = found.token, ""
-        self._renew(due=HOLD_PERIODS * self._period)
-        fcntl.flock(self._seat, fcntl.LOCK_SH)
+    def _lock_seat(self, until: float) -> None:
+        """Lock the seat. Raise TransientError (`timeout`) if another process of this agent still has it at `until`."""
+        while True:
+            try:
+                fcntl.flock(self._seat, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise TransientError(
+                        Reason.TIMEOUT,
+                        f"{self._store.name}: another process of this agent works there",
+                        "one process at a time works at a destination: a child of the agent ends when it has been idle "
+                        "for a minute; `backup-agent pause` lets no new work begin",
+                    ) from None
+                self._stop.wait(_SEAT_LOOK)
+            else:
+                return
 
     @property
     def _is_released(self) -> bool:
@@ -257,7 +291,7 @@ class Tenure:
             return False
         return True
 
-    def _take_alone(self) -> None:
+    def _take_anew(self) -> None:
         if self._sight.boot != self._boot or not self._may_take():
             self._look()
         for _ in range(TRIES):
@@ -289,14 +323,6 @@ class Tenure:
             return False
         return may_take(found, seat=self._seat_name, unchanged=unchanged)
 
-    def _lock_seat(self) -> bool:
-        """Lock the seat exclusively. Return False if another process of this agent shares the lease."""
-        try:
-            fcntl.flock(self._seat, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     # Holding
 
     def check(self) -> None:
@@ -307,8 +333,8 @@ class Tenure:
             self.renew(due=HOLD_PERIODS * self._period)
 
     def renew(self, *, due: float) -> None:
-        """Renew the lease if its last renewal, by any process of this agent, is older than `due` seconds."""
-        with self._alone():
+        """Renew the lease if its last renewal is older than `due` seconds."""
+        with self._lock:
             self._renew(due)
 
     def _renew(self, due: float) -> None:
@@ -338,19 +364,14 @@ class Tenure:
                 pause = self._period / _LOOKS  # if renewals keep failing, `check` raises
 
     def give_up(self) -> None:
-        """Unlock the seat. The last process also releases the lease; if it does not, the next agent must wait."""
+        """Release the lease, unless it is left to expire. If that fails, other agents must wait."""
         self._stop.set()
-        with self._alone():
-            fcntl.flock(self._seat, fcntl.LOCK_UN)
-            found = self._sight.lease
-            held = not self._lost and found is not None and found.token == self._token
-            if held and found is not None and self._is_released and self._lock_seat():
-                with suppress(BackupError):
-                    self._write(found.given_up())
-                fcntl.flock(self._seat, fcntl.LOCK_UN)
+        with self._lock, suppress(BackupError):
+            if self._is_released and not self._lost:
+                self._write(self.lease.given_up())
 
     def close(self) -> None:
-        """Close the files, after a renewal that is under way has ended."""
+        """Unlock the seat, after a renewal that is under way has ended."""
         self._stop.set()
         if self._renewing.ident is not None:
             self._renewing.join()
@@ -358,17 +379,6 @@ class Tenure:
         os.close(self._notes)
 
     # What is known on this volume
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Exclude other threads and processes of this agent, and read their notes."""
-        with self._thread_lock:
-            fcntl.flock(self._notes, fcntl.LOCK_EX)
-            try:
-                self._recall()
-                yield
-            finally:
-                fcntl.flock(self._notes, fcntl.LOCK_UN)
 
     def _write(self, lease: Lease) -> None:
         since = time.monotonic()
@@ -399,13 +409,6 @@ class Tenure:
             f"{self._store.name}: {KEY} was written by a newer agent or by another program",
             "run the newer version here too; or, if no such agent runs, delete that object",
         )
-
-    def _recall(self) -> None:
-        noted = _Sight.of(os.pread(self._notes, 1 << 16, 0))
-        # On a full volume this process may know more than the notes.
-        if noted is None or (self._sight.boot and (noted.boot != self._boot or noted.since < self._sight.since)):
-            return
-        self._sight = noted
 
     def _note(self, sight: _Sight) -> None:
         self._sight = sight

@@ -32,6 +32,9 @@ from backup_agent.jobs.prune import Deleted, delete
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor import mounts
 
+HOLD_SECONDS = 90.0
+"""How long to wait for the agent's own process at a destination. If it has no work, it ends after a minute."""
+
 PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 
 
@@ -209,7 +212,8 @@ def _discard(place: Place, keys: tuple[str, ...], *, also_held: bool, yes: bool,
         if not printing.confirm(f"Delete these records and their files at {place.name}?"):
             printing.line("nothing was deleted", err=True)
             return 1
-    with _root_locked(place.settings, dry_run=False) if place.is_volume else nullcontext(), hold_place(place) as held:
+    locked = _root_locked(place.settings, dry_run=False) if place.is_volume else nullcontext()
+    with locked, hold_place(place, wait=HOLD_SECONDS) as held:
         if held.no_deletion is not None:
             raise PermanentError.of(held.no_deletion)
         recognised = [key for key in keys if _is_recognised(place, key)]

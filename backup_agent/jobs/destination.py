@@ -1,7 +1,8 @@
 """The child process that works at one destination: copies, retention, holds and verification, one task at a time.
 
-It stays for the next task, so that the client library is imported once and connections stay open. The module of a kind
-of task is imported when its first task comes.
+It stays for the next task, so that the client library is imported once, connections stay open, and the lease is held
+from the first task that writes there until the process ends. The module of a kind of task is imported when its first
+task comes.
 """
 
 import threading
@@ -24,13 +25,25 @@ class KeptPlace:
     def perform(self, task: PlaceTask, settings: Settings, writer: EventWriter, cancel: threading.Event) -> None:
         """Carry out a task at the place of the last task, or at another one if the settings differ."""
         if self._place is None or self._place.name != task.place or self._place.settings is not settings:
+            self.leave()
             self._place = place_of(task.place, settings)
+            self._place.holding.keeps = True
         import_module(f"backup_agent.jobs.{task.kind}").perform(task, self._place, writer, cancel)
+
+
+    def leave(self) -> None:
+        """Give up the lease of the place, if it is held."""
+        if self._place is not None:
+            self._place.holding.end()
 
 
 def main() -> None:
     """Run as a child process: tasks on stdin, events on stdout."""
-    serve(TypeAdapter(PlaceTask), KeptPlace().perform)
+    kept = KeptPlace()
+    try:
+        serve(TypeAdapter(PlaceTask), kept.perform)
+    finally:
+        kept.leave()
 
 
 if __name__ == "__main__":

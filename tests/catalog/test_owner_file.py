@@ -14,7 +14,7 @@ from backup_agent.catalog import owner_file, tenure
 from backup_agent.catalog.owner_file import check_volume
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.place_ownership import adopt_place, hold_place, this_volume
-from backup_agent.catalog.tenure import Held
+from backup_agent.catalog.tenure import Held, Holding
 from backup_agent.cluster.saved_topology import save_topology
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
@@ -51,7 +51,9 @@ class Agent:
         return self
 
     def hold(self, store: Store, wait: float = 0) -> Held:
-        with hold_place(with_store(place_of("offsite", self.settings), store), wait=wait, period=PERIOD) as held:
+        place = with_store(place_of("offsite", self.settings), store)
+        vars(place)["holding"] = Holding(place.lease_folder, PERIOD)
+        with hold_place(place, wait=wait) as held:
             held.check()
             return held
 
@@ -465,6 +467,6 @@ def test_a_lease_that_is_too_large_belongs_to_another_program(tmp_path: Path) ->
 
     with (
         pytest.raises(tenure.HeldByAnotherError, match="newer agent or by another program"),
-        tenure.hold(store, ours, tmp_path),
+        Holding(tmp_path).hold(store, ours),
     ):
         pytest.fail("it was held")

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog import tenure
-from backup_agent.catalog.tenure import HeldByAnotherError, HeldByLease, Tenure, hold
+from backup_agent.catalog.tenure import SEAT_SECONDS, HeldByAnotherError, HeldByLease, Holding, Tenure
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.reasons import Failure, PermanentError, Reason, TransientError
@@ -55,7 +55,11 @@ class Agents:
 
     def hold(self, name: str, **options: Any) -> AbstractContextManager[HeldByLease]:
         """Hold the lease as a given agent."""
-        return hold(self.store, owner(name), self.folder / name, **{"period": PERIOD, **options})
+        return self.holding(name).hold(self.store, owner(name), **options)
+
+    def holding(self, name: str) -> Holding:
+        """Return a process of a given agent."""
+        return Holding(self.folder / name, PERIOD)
 
     def refused(self, name: str, **options: Any) -> Failure:
         """Return the error with which an agent is refused the lease."""
@@ -214,7 +218,7 @@ def test_an_unreadable_lease_is_neither_taken_nor_overwritten(agents: Agents, co
     assert agents.store.read(tenure.KEY, LIMIT) == content
 
 
-# Children of one agent
+# Processes of one agent
 
 
 @at_each_kind_of_store
@@ -226,23 +230,82 @@ def test_the_lease_of_a_dead_child_is_taken_at_once_by_the_next_child(agents: Ag
 
 
 @at_each_kind_of_store
-def test_children_of_one_agent_share_the_lease_and_the_last_releases_it(agents: Agents) -> None:
-    with agents.hold("a") as first:
-        with agents.hold("a") as second:
-            assert first.number == second.number == 1
-            agents.time.advance(3 * PERIOD)
-            first.check()
-            second.check()
-        first.confirm()
+def test_a_process_that_keeps_the_lease_holds_it_between_its_passes_and_releases_it_at_its_end(agents: Agents) -> None:
+    process = agents.holding("a")
+    process.keeps = True
+    numbers = []
+    for _ in range(3):
+        with process.hold(agents.store, owner("a")) as held:
+            numbers.append(held.number)
+        agents.time.advance(3 * PERIOD)
         agents.refused("b")
 
+    assert numbers == [1, 1, 1]
+    process.end()
     assert agents.lease.released
+
+
+def test_later_passes_of_a_process_that_keeps_the_lease_send_no_request_for_it(agents: Agents) -> None:
+    store = agents.store = FaultyStore(agents.store)
+    process = agents.holding("a")
+    process.keeps = True
+    for number in range(3):
+        with process.hold(store, owner("a")) as held:
+            held.check()
+        if number == 0:
+            store.calls.clear()
+
+    assert dict(store.calls) == {}
+    process.end()
+
+
+def test_a_process_whose_lease_was_taken_over_between_two_passes_does_not_go_on(agents: Agents) -> None:
+    process = agents.holding("a")
+    process.keeps = True
+    with process.hold(agents.store, owner("a")):
+        pass
+    agents.store.delete(tenure.KEY)
+    agents.time.advance(2 * PERIOD)
+
+    with pytest.raises(HeldByAnotherError, match="was lost"), process.hold(agents.store, owner("a")):
+        pytest.fail("it goes on")
+    process.end()
+
+
+def test_a_second_process_of_an_agent_waits_for_the_first(agents: Agents) -> None:
+    first = agents.part("a")
+    first.take(0)
+
+    def end() -> None:
+        agents.time.advance(SEAT_SECONDS / 2)
+        first.give_up()
+        first.close()
+
+    def second() -> None:
+        with agents.hold("a") as held:
+            numbers.append(held.number)
+
+    numbers: list[int | None] = []
+    agents.time.run(end, second)
+
+    assert numbers == [2]
+
+
+def test_a_second_process_of_an_agent_is_refused_in_the_end_and_the_first_goes_on(agents: Agents) -> None:
+    with agents.hold("a") as first:
+        begun = agents.time.now
+        refusal = agents.refused("a")
+        assert SEAT_SECONDS <= agents.time.now - begun < SEAT_SECONDS + 1
+        first.confirm()
+
+    assert refusal.reason is Reason.TIMEOUT
+    assert "another process of this agent" in refusal.error
 
 
 def test_a_cloned_volume_does_not_take_the_lease_of_the_original(agents: Agents) -> None:
     with agents.hold("a") as held:
         shutil.copytree(agents.folder / "a", agents.folder / "clone")
-        with pytest.raises(HeldByAnotherError), hold(agents.store, owner("a"), agents.folder / "clone"):
+        with pytest.raises(HeldByAnotherError), Holding(agents.folder / "clone").hold(agents.store, owner("a")):
             pytest.fail("the clone holds the lease")
         held.confirm()
 
@@ -441,7 +504,7 @@ def test_only_one_of_many_agents_holds_the_lease_at_a_time(agents: Agents) -> No
 HOLDER = textwrap.dedent("""
     import sys
     from pathlib import Path
-    from backup_agent.catalog.tenure import hold
+    from backup_agent.catalog.tenure import Holding
     from backup_agent.core.ownership.owner import Owner
     from backup_agent.core.reasons import BackupError
     from backup_agent.stores.s3 import S3Store
@@ -449,7 +512,7 @@ HOLDER = textwrap.dedent("""
     name, folder, bucket, prefix, endpoint = sys.argv[1:]
     store = S3Store(bucket=bucket, prefix=prefix, endpoint_url=endpoint, region="us-east-1", path_style=True)
     try:
-        with hold(store, Owner(id=name, cluster="demo"), Path(folder), wait=30, period=0.5) as held:
+        with Holding(Path(folder), 0.5).hold(store, Owner(id=name, cluster="demo"), wait=30) as held:
             print("held", held.number, flush=True)
             sys.stdin.readline()
             held.check()
