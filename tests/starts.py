@@ -103,7 +103,6 @@ PROCESSES = {
         },
         "import backup_agent.jobs.backup",
     ),
-    "copy": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.copy"),
     "destination": Start(_MODELS, "import backup_agent.jobs.destination"),
     "destination, copying": Start(
         {**_MODELS, **_POOL, **_BOTO3, "subprocess": "it starts copies that follow"},

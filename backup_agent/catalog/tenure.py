@@ -18,7 +18,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -125,11 +125,10 @@ class Holding:
         """
         if self._tenure is None:
             tenure = Tenure(store, ours, self._folder, self._period, quiet=quiet, by_expiry=by_expiry)
-            try:
+            with ExitStack() as undo:
+                undo.callback(tenure.close)
                 tenure.take(wait)
-            except BaseException:
-                tenure.close()
-                raise
+                undo.pop_all()
             self._tenure = tenure
         else:
             tenure = self._tenure

@@ -1,4 +1,4 @@
-"""The child process that makes the missing copies at one destination.
+"""Makes the missing copies at one destination.
 
 What is missing there, according to the notes on the volume, is the queue: nothing else keeps a list of copies to make.
 Databases take turns, artifact by artifact, those for whose copies requests wait (`CopyTask.awaited`) first. Within a
@@ -42,7 +42,7 @@ from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.requests.events import CopiesOwed, CopyBegun, CopyFailed, CopyReport, CopyStored, Warned
 from backup_agent.core.requests.tasks import CopyTask
-from backup_agent.jobs.event_writer import EventWriter, begin
+from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.store import ObjectTooLargeError, Store
@@ -133,7 +133,7 @@ class Copying:
 
     def _tell_owed(self, entries: tuple[Entry, ...]) -> None:
         one, owed = entries[0], len(self._notes.owed(entries))
-        self._writer.tell(CopiesOwed(set=one.set, database=one.database, destination=self._task.destination, owed=owed))
+        self._writer.tell(CopiesOwed(set=one.set, database=one.database, destination=self._place.name, owed=owed))
 
     def _lines(self) -> Iterator["_Line"]:
         """Yield the databases with missing copies, those first for whose copies requests wait.
@@ -215,9 +215,9 @@ class Copying:
     def _gap(self, entry: Entry, key: str, why: str) -> PermanentError:
         return PermanentError(
             Reason.CHAIN_BROKEN,
-            f"{self._task.destination}: {entry.key} is not copied: it needs {key}, incomplete there, and {why}",
+            f"{self._place.name}: {entry.key} is not copied: it needs {key}, incomplete there, and {why}",
             "take a FULL, which starts a new chain there; `backup-agent prune --dry-run --force --drop-owed "
-            f"{self._task.destination}` shows how to give up copies that cannot be made",
+            f"{self._place.name}` shows how to give up copies that cannot be made",
         )
 
     def _copy(self, record: Record, line: "_Line", held: Held) -> None:
@@ -266,7 +266,7 @@ class Copying:
                 self._seen.discard(key)
                 raise TransientError(
                     Reason.CHAIN_BROKEN,
-                    f"{self._task.destination}: {record.key} is not recorded: {key}, which it needs, was deleted "
+                    f"{self._place.name}: {record.key} is not recorded: {key}, which it needs, was deleted "
                     f"during the copy: {found}",
                     "the next try copies both; find out which program deletes there",
                 )
@@ -396,13 +396,3 @@ def perform(task: CopyTask, place: Place, writer: EventWriter, _cancel: threadin
     except BackupError as error:
         report = CopyReport(copied=0, failure=error.failure, ended_early=True)
     writer.tell(report)
-
-
-def main() -> None:
-    """Run as a child process for one task: the task on stdin, events on stdout."""
-    task, settings, writer = begin(CopyTask)
-    perform(task, place_of(task.destination, settings), writer, threading.Event())
-
-
-if __name__ == "__main__":
-    main()

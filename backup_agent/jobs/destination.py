@@ -30,7 +30,6 @@ class KeptPlace:
             self._place.holding.keeps = True
         import_module(f"backup_agent.jobs.{task.kind}").perform(task, self._place, writer, cancel)
 
-
     def leave(self) -> None:
         """Give up the lease of the place, if it is held."""
         if self._place is not None:

@@ -187,7 +187,8 @@ class Agent:
     def _over(self) -> bool:
         if self._ending_by is None:
             return False
-        return not self._parts.runs or time.monotonic() >= self._ending_by + END_SECONDS
+        # A child of a destination gives up its lease when it ends.
+        return not self._parts.runs.pids or time.monotonic() >= self._ending_by + END_SECONDS
 
     def alive(self) -> bool:
         """Return whether the loop has begun a step recently; called from other threads."""

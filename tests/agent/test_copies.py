@@ -38,6 +38,22 @@ def test_a_copy_is_confirmed_with_its_record(offsite: Live, seaweedfs: SeaweedFS
     assert offsite.metric("neo4j_backup_storage_up", destination="offsite") == 1
 
 
+def test_the_lease_is_held_from_the_first_copy_until_the_agent_ends(
+    offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    def lease() -> tuple[int, bool]:
+        found = json.loads(content(seaweedfs, tmp_path, ".agent/lease.json"))
+        return found["number"], found["released"]
+
+    offsite.start()
+    for state in ("succeeded", "succeeded"):
+        assert offsite.ask(database="orders")["state"] == state
+        assert lease() == (1, False)
+    offsite.end()
+
+    assert lease() == (1, True)
+
+
 def test_missing_copies_are_made_parents_first_once_the_store_is_back(
     offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:

@@ -171,7 +171,7 @@ def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:
             ),
             id="backup",
         ),
-        pytest.param(CopyTask(run="r", destination="offsite", sets=("default",), settings={}), id="copy"),
+        pytest.param(CopyTask(run="r", place="offsite", sets=("default",), settings={}), id="copy"),
         pytest.param(PruneTask(run="r", place="local", forgotten={"orders": NOW}, settings={}), id="prune"),
         pytest.param(VerifyTask(run="r", place="local", seconds=1.0, settings={}), id="verify"),
         pytest.param(SurveyTask(open_runs=("r",), settings={}), id="survey"),

@@ -2,8 +2,9 @@
 
 A fork is ten times as fast as a new interpreter. One line of JSON on stdin is an order, one on stdout its result:
 
-    call    "module:function", the arguments of a command line as a list, "hold" or "release" of `task["artifact"]`, or
-            "adopt" for the artifacts on the volume, at the time `task["now"]`
+    call    "module:function", the arguments of a command line as a list, "destination" for one task of the child of a
+            destination, "hold" or "release" of `task["artifact"]`, or "adopt" for the artifacts on the volume, at the
+            time `task["now"]`
     task    the line on the child's stdin
     environ environment variables
     below   the folder in which changes are counted, in addition to requests to a store
@@ -19,12 +20,14 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 import boto3.session
 import botocore.loaders
+from pydantic import TypeAdapter
 
 CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 """Audit events of CPython that count as changes, in addition to files opened for writing and changing requests."""
@@ -37,6 +40,7 @@ NUMBERS = str.maketrans("", "", "0123456789abcdef-")
 PRELOADED = (
     "jobs.prune",
     "jobs.copy",
+    "jobs.destination",
     "jobs.survey",
     "jobs.verify",
     "catalog.adopt",
@@ -105,6 +109,8 @@ def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
             code = mark(call, order["task"])
         elif call == "adopt":
             code = adopt(order["task"])
+        elif call == "destination":
+            code = work(order["task"])
         elif isinstance(call, list):
             code = importlib.import_module("backup_agent.cli.main").code(call)
         else:
@@ -115,6 +121,17 @@ def be(order: dict[str, Any], stdin: int, stdout: int) -> None:
         sys.stdout.write(f"{type(error).__name__}: {error}\n")
     sys.stdout.flush()
     os._exit(code)
+
+
+def work(task: dict[str, Any]) -> int:
+    """Carry out a task as the child of a destination does, which then ends."""
+    tasks = importlib.import_module("backup_agent.core.requests.tasks")
+    settings = importlib.import_module("backup_agent.settings.model").Settings.model_validate(task["settings"])
+    writer = importlib.import_module("backup_agent.jobs.event_writer").EventWriter()
+    kept = importlib.import_module("backup_agent.jobs.destination").KeptPlace()
+    kept.perform(TypeAdapter(tasks.PlaceTask).validate_python(task), settings, writer, threading.Event())
+    kept.leave()
+    return 0
 
 
 def mark(call: str, task: dict[str, Any]) -> int:

@@ -13,7 +13,6 @@ from tests.jobs.outside import of_bucket, of_folder
 from tests.jobs.worlds import RETENTION, World
 
 HERE = Path(__file__).parent
-COPY = "backup_agent.jobs.copy:main"
 PRUNE = "backup_agent.jobs.prune:main"
 
 LONGEST = 600
@@ -39,6 +38,10 @@ class Dying:
     def run(self, call: str | list[str], world: World, at: int | None, **task: Any) -> dict[str, Any]:
         """Run a child. Return how it ended."""
         return self.order(call, world.root, at, {"run": "r", "settings": world.tree, **task})
+
+    def copy(self, world: World, at: int | None) -> dict[str, Any]:
+        """Let the child of the destination make the missing copies."""
+        return self.run("destination", world, at, kind="copy", place="offsite", sets=["default"])
 
     def order(self, call: str | list[str], below: Path, at: int | None, task: dict[str, Any]) -> dict[str, Any]:
         """Run a child that dies before its change number `at`. Changes below the folder `below` are counted."""

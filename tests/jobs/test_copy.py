@@ -79,7 +79,7 @@ def passed(
 ) -> tuple[CopyReport, list[dict[str, Any]]]:
     """Make one pass for whose copies of the `awaited` artifacts requests wait. Return its report and its events."""
     told: list[dict[str, Any]] = []
-    task = CopyTask(run="copy-1", destination="offsite", sets=(set_name,), awaited=awaited, settings={})
+    task = CopyTask(run="copy-1", place="offsite", sets=(set_name,), awaited=awaited, settings={})
     place = with_store(place_of("offsite", world.settings), store)
     report = Copying(task, place, an_event_writer(told), yields or threading.Event()).copy_all()
     return report, told

@@ -13,7 +13,7 @@ import pytest
 
 from backup_agent.catalog.place import place_of
 from tests.components.seaweedfs import BUCKET, SeaweedFS
-from tests.jobs.killed import COPY, LONGEST, PRUNE, Dying, Places, result_of
+from tests.jobs.killed import LONGEST, PRUNE, Dying, Places, result_of
 from tests.jobs.outside import begun, broken, faults, of_folder, records
 from tests.jobs.worlds import World, aged, chained, owing
 
@@ -79,12 +79,12 @@ def test_a_copy_killed_at_any_step_leaves_no_lease_and_is_finished_by_the_next_p
     orphans = 0
     for step in range(LONGEST):
         world = places.make(str(step), owing, on_volume=True)
-        died = dying.run(COPY, world, step, destination="offsite", sets=["default"])["died"]
+        died = dying.copy(world, step)["died"]
         seen = places.seen(world)
         assert list(faults(seen, ours=begun(world.root, "offsite"), strangers={})) == []
         orphans += bool(begun(world.root, "offsite") & seen.keys())
         started = time.monotonic()
-        result = result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
+        result = result_of(dying.copy(world, None))
 
         assert result["failure"] is None, result
         assert time.monotonic() - started < QUICKLY
@@ -116,15 +116,15 @@ def test_a_copy_killed_at_any_step_never_publishes_a_differential_without_its_fu
         world = places.make(str(step), chained, on_volume=True)
         full, _, newest = world.kept
         with world.without(newest):
-            result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
+            result_of(dying.copy(world, None))
         for key in (full,) if what == "file" else (full, f"{full}.json"):
             seaweedfs.client().delete_object(Bucket=BUCKET, Key=f"{world.destinations['offsite']['prefix']}/demo/{key}")
 
-        died = dying.run(COPY, world, step, destination="offsite", sets=["default"])["died"]
+        died = dying.copy(world, step)["died"]
         seen = places.seen(world)
         if f"{newest}.json" in seen:
             assert list(broken(seen, [newest])) == []
-        result = result_of(dying.run(COPY, world, None, destination="offsite", sets=["default"]))
+        result = result_of(dying.copy(world, None))
 
         assert result["failure"] is None, result
         seen = places.seen(world)
@@ -141,7 +141,7 @@ def test_orphans_of_an_unwanted_copy_are_deleted_after_their_grace_period(
     places = Places(tmp_path, seaweedfs)
     for step in range(LONGEST):
         world = places.make(str(step), owing, on_volume=True)
-        assert dying.run(COPY, world, step, destination="offsite", sets=["default"])["died"]
+        assert dying.copy(world, step)["died"]
         if places.seen(world).keys() - {"owner.json"}:
             break
     dropped = result_of(dying.run(PRUNE, world, None, place="local", drop_owed="offsite"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.components.seaweedfs import BUCKET, SeaweedFS
-from tests.jobs.killed import COPY, LONGEST, Dying, Places, result_of
+from tests.jobs.killed import LONGEST, Dying, Places, result_of
 from tests.jobs.outside import of_folder
 from tests.jobs.worlds import World, owing
 
@@ -51,7 +51,7 @@ def test_healing_killed_at_any_step_loses_nothing_and_is_finished_by_the_next_pa
     marked_before = healed_before = 0
     for step in range(LONGEST):
         both = Both(places, places.make(str(step), owing, on_volume=True))
-        result_of(dying.run(COPY, both.world, None, destination="offsite", sets=["default"]))
+        result_of(dying.copy(both.world, None))
         before = {name: both.seen(name) for name in (place, other)}
         key = next(key for key in before[place] if key.endswith(".backup.1"))
         artifact = key.removesuffix(".1")

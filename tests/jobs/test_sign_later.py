@@ -52,7 +52,7 @@ class World:
 
     def copy(self) -> list[dict[str, Any]]:
         told: list[dict[str, Any]] = []
-        task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
+        task = CopyTask(run="copy-1", place="offsite", sets=("default",), settings={})
         assert Copying(task, self.place(), an_event_writer(told), threading.Event()).copy_all().failure is None
         return told
 

@@ -62,7 +62,7 @@ class Volume:
     def copy(self, store: Store) -> tuple[Failure | None, list[dict[str, Any]]]:
         """Make a pass; return why it failed, and what it told."""
         told: list[dict[str, Any]] = []
-        task = CopyTask(run="copy-1", destination="offsite", sets=("default",), settings={})
+        task = CopyTask(run="copy-1", place="offsite", sets=("default",), settings={})
         writer = an_event_writer(told)
         place = with_store(place_of("offsite", self.settings), store)
         return Copying(task, place, writer, threading.Event()).copy_all().failure, told

@@ -61,9 +61,9 @@ def test_a_child_gets_only_the_secrets_that_it_needs(module: str, remote: bool, 
 
 
 def test_every_child_is_in_the_table() -> None:
-    alone = {f"backup_agent.{name}" for name in ("cluster", "jobs.survey", "jobs.backup", "jobs.copy")}
+    alone = {f"backup_agent.{name}" for name in ("cluster", "jobs.survey", "jobs.backup")}
     modules = {*MODULES.values(), *alone}
     at_a_destination = {Purpose.of(module, OFFSITE, remote=True).module for module in MODULES.values()}
     on_the_volume = {Purpose.of(module, VOLUME, remote=False).module for module in modules}
 
-    assert CHILDREN.keys() == at_a_destination | on_the_volume - {"backup_agent.jobs.copy"}
+    assert CHILDREN.keys() == at_a_destination | on_the_volume

@@ -61,16 +61,12 @@ class CopyTask(Task):
 
     kind: Literal["copy"] = "copy"
     run: str
-    destination: PlaceName
+    place: PlaceName
+    """A destination."""
     sets: tuple[SetName, ...]
     """The sets that get copies: the declared ones."""
     awaited: tuple[str, ...] = ()
     """Keys of the artifacts for whose copies requests wait, in the order of the requests."""
-
-    @property
-    def place(self) -> PlaceName:
-        """The place at which the task works."""
-        return self.destination
 
 
 class PruneTask(Task):

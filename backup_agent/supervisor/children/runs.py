@@ -20,6 +20,9 @@ END_SECONDS = 3.0
 
 KILL_AGAIN_SECONDS = 1.0
 
+LOOK_SECONDS = 0.1
+"""Seconds between two looks at a child that was let go: its end is no message."""
+
 BACKUP_WAITS_SECONDS = 5.0
 """How long a child waits for its next backup. The next one of a request follows at once, or after a query over Bolt."""
 
@@ -265,7 +268,8 @@ class Runs:
         of_runs = [
             moment for _, run in self for moment in (run.deadline, run.kill_at, run.stalled_at) if moment is not None
         ]
-        return [*of_runs, *(one.until for one in self._waiting), *(one.kill_at for one in self._leaving)]
+        leaving = [time.monotonic() + LOOK_SECONDS] if self._leaving else []
+        return [*of_runs, *(one.until for one in self._waiting), *leaving]
 
     def ended(self, name: str) -> Run | None:
         """Remove and return a run that has ended, and kill what it left of its session. Return None if it is unknown.

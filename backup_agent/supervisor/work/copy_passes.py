@@ -48,7 +48,7 @@ class CopyPasses:
         """Start a pass. It is ended if it tells nothing for `limits.stall_timeout`."""
         task = tasks.CopyTask(
             run=self.runs.numbered("copy"),
-            destination=place,
+            place=place,
             sets=tuple(sorted(self.settings.declared_sets)),
             awaited=self.awaited.keys(place),
             settings=self.settings.model_dump(mode="json"),
