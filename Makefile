@@ -9,7 +9,7 @@ PYTEST := $(VENV)/bin/python -m pytest --dist loadgroup
 # Tests of processes wait for much of their time: a third worker uses what two leave of two cores. The fast ones do not.
 WORKERS := -n 3
 FAST_WORKERS := -n 2
-FAST := -m "not components and not process and not nightly" --hypothesis-profile=fast
+FAST := -m "not components and not process and not patience and not nightly" --hypothesis-profile=fast --ignore=tests/test_house.py
 
 # Hundreds of agents are started here: where the environment forbids to keep bytecode, each would compile all it imports.
 export PYTHONDONTWRITEBYTECODE :=
@@ -49,7 +49,7 @@ test: components  ## the tests of every change, real servers included (fetched o
 coverage: setup  ## every line and branch of the pure core, by the core's own tests, the golden plans among them
 	$(PYTEST) $(FAST_WORKERS) tests/core tests/cli/test_restore_plans.py --cov=backup_agent.core --cov-branch --cov-report=term-missing:skip-covered --cov-fail-under=100
 
-test-fast: setup  ## the tests that need nothing but Python and no patience, laws with a tenth of their cases
+test-fast: setup  ## the tests that need only Python and no patience, laws with a tenth of their cases (`make check` has those of the house)
 	$(PYTEST) $(FAST_WORKERS) $(FAST)
 
 nightly: long pythons api-server million  ## all that `make test` leaves out, in hours (`make -k nightly` goes on after a fault)

@@ -42,6 +42,7 @@ def problems(path: Path, content: bytes, bounds: Bounds | None = None) -> tuple[
     return tuple(problem for problem in reading.problems if "checksum" not in problem)
 
 
+@pytest.mark.patience
 def test_an_artifact_that_unpacks_to_thousands_of_times_its_size_has_a_problem(path: Path) -> None:
     content = writer.repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30)
 
@@ -55,6 +56,7 @@ def test_an_artifact_with_the_preallocated_logs_of_an_empty_database_has_none(pa
     assert problems(path, writer.repeated(HEAD + entry(size=1 << 30), (1 << 30) + (1 << 17))) == ()
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize(("entries", "found"), [(1000, 0), (300_000, 1)])
 def test_a_tar_of_very_many_entries_is_a_problem(path: Path, entries: int, found: int) -> None:
     content = writer.artifact(inside=entry() * entries + END)

@@ -99,6 +99,7 @@ def test_a_script_that_cannot_be_used_is_an_error(magic: str, entries: dict[byte
     assert fault in fault_of(writer.artifact(Written(magic=magic, metadata=entries)))
 
 
+@pytest.mark.patience
 def test_a_script_of_the_largest_size_is_read() -> None:
     largest = b"a" * metadata.LARGEST
     for entries in ({PLAIN: largest}, {GZIPPED: gzip.compress(largest, 1)}):
@@ -114,6 +115,7 @@ def test_the_number_of_entries_is_bounded(count: int, fault: str) -> None:
     assert fault in fault_of(content)
 
 
+@pytest.mark.patience
 def test_a_bomb_is_not_unpacked() -> None:
     """A gigabyte of zeros: a megabyte of gzip as the script, and zstd blocks of four bytes as another entry."""
     packer = zlib.compressobj(9, wbits=31)

@@ -34,6 +34,7 @@ def _bucket(tmp_path: Path) -> FilledPlace:
     return filled(tmp_path, Crowded("offsite"), "offsite")
 
 
+@pytest.mark.patience
 def test_foreign_objects_are_counted_and_only_the_first_are_kept(bucket: FilledPlace) -> None:
     record = bucket.add(a_record())
     tracemalloc.start()

@@ -42,6 +42,7 @@ def test_a_long_block_is_printed_whole(length: int, capsys: pytest.CaptureFixtur
     assert capsys.readouterr().out == text.removesuffix("\n") + "\n"
 
 
+@pytest.mark.patience
 def test_a_long_block_of_escapes_takes_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     with open(os.devnull, "w") as nothing:  # noqa: PTH123  as standard output is
         monkeypatch.setattr("sys.stdout", nothing)

@@ -380,6 +380,7 @@ def test_a_huge_record_is_unreadable_and_is_not_loaded(place: Place, command: tu
     assert "larger than 1048576 bytes" in ended.out + ended.err
 
 
+@pytest.mark.patience
 def test_a_huge_answer_is_unreadable_and_is_not_loaded(place: Place) -> None:
     (place.requests / "answers").mkdir()
     memory.sparse(place.requests / "answers" / "nightly.json", 2**30)

@@ -47,6 +47,7 @@ def test_a_failed_write_leaves_the_earlier_topology(tmp_path: Path, monkeypatch:
     assert [path.name for path in (tmp_path / ".agent").iterdir()] == ["topology.json"]
 
 
+@pytest.mark.patience
 def test_the_largest_topology_is_smaller_than_what_is_read(tmp_path: Path) -> None:
     longest = Copy(
         database=DatabaseName("d" * 128), address="a" * 253 + ":65535", server_id="i" * 128, database_id="i" * 128, type="t" * 64,

@@ -115,7 +115,7 @@ def test_a_few_missed_backups_do_not_change_the_pace() -> None:
         pytest.param("D6", {"damaged": ["default/orders/D6"]}, "needed by an artifact kept as daily until 2026-10-15", id="damaged"),
         pytest.param(
             "D7", {"rules": {"within": 9999 * DAY}, "every": HOUR}, "within until after 2038-03-03",
-            id="too far in the future",
+            id="too far in the future", marks=pytest.mark.patience,
         ),
     ],
 )  # fmt: skip

@@ -31,6 +31,7 @@ def conforms(value: Any, shape: Any) -> bool:
     return isinstance(value, shape)
 
 
+@pytest.mark.patience
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", [*NAMES, *ALONE])
 def test_the_schemas_take_every_object(name: str, version: str) -> None:

@@ -212,6 +212,7 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(yaml_reader, "PARSER", getattr(yaml, request.param))
 
 
+@pytest.mark.patience
 @pytest.mark.usefixtures("parser")
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -265,6 +266,7 @@ def test_of_many_faults_the_first_hundred_are_listed() -> None:
     assert (len(lines), lines[-1]) == (101, "  and 900 more")
 
 
+@pytest.mark.patience
 def test_a_file_of_a_thousand_schedules_is_read_in_a_moment() -> None:
     """It is read in the supervisor's loop, which answers requests and probes."""
     lines = (f"  s{number}: {{cron: '15 3 * * *', type: FULL, databases: ['orders*']}}\n" for number in range(1000))

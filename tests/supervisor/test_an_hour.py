@@ -6,6 +6,8 @@ import pytest
 
 from tests.supervisor.scripted import BACKUP_SECONDS, COPY_SECONDS, ScriptedAgent
 
+pytestmark = pytest.mark.patience
+
 HOUR = 3600.0
 MIB = 1 << 20
 EVERY = 60
