@@ -110,7 +110,11 @@ def test_a_note_lists_the_names_that_certificates_must_have(capsys: pytest.Captu
 def test_the_schema_of_a_spec_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert code(["schema", "cluster"]) == 0
 
-    assert "topology" in json.loads(capsys.readouterr().out)["properties"]
+    schema = json.loads(capsys.readouterr().out)
+    (whole, alone) = (schema["$defs"][one["$ref"].rpartition("/")[2]]["properties"] for one in schema["anyOf"])
+    assert {"server", "topology"} <= set(whole)
+    assert "neo4j" in alone
+    assert "server" not in alone
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is absent")
