@@ -15,7 +15,7 @@ from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.restore.fetching import fetch_to_folder, fetch_to_stream
-from backup_agent.restore.finding import FoundPoint, find_point
+from backup_agent.restore.finding import FoundHeader, FoundPoint, find_header, find_point
 from backup_agent.restore.metadata_script import metadata_script
 
 STDOUT = "-"
@@ -54,11 +54,14 @@ def command(
     """
     target = _target(to, metadata, as_json=as_json)
     asked, cut = asked_point(what, at, before_tx, history, set_name)
-    found = find_point(loaded(context).settings, asked, cut, place=place)
-    code = origin_code(found)
+    settings = loaded(context).settings
     if metadata is not None:
-        _fetch_metadata(found, target, as_json=as_json)
+        header = find_header(settings, asked, cut, place=place)
+        code = origin_code(proven=header.proven)
+        _fetch_metadata(header, target, as_json=as_json)
     else:
+        found = find_point(settings, asked, cut, place=place)
+        code = origin_code(proven=found.proven)
         _fetch_artifacts(found, target, as_json=as_json)
     return code
 
@@ -94,9 +97,11 @@ def _fetch_artifacts(found: FoundPoint, target: str, *, as_json: bool) -> None:
         printing.lines((f"fetched {key}" for key in _keys(found.chain)), err=True)
 
 
-def _fetch_metadata(found: FoundPoint, target: str, *, as_json: bool) -> None:
-    """Write the metadata script of the last artifact as it is, with its password hashes."""
-    record = found.chain[-1]
+def _fetch_metadata(found: FoundHeader, target: str, *, as_json: bool) -> None:
+    """Write the metadata script of an artifact as it is, with its password hashes."""
+    record = found.record
+    if not found.has_chain:
+        printing.line(f"{record.key} cannot be restored; only its header is read", err=True)
     script = metadata_script(found.place, record).encode()
     if target == STDOUT:
         printing.stdout_for_bytes().write(script)

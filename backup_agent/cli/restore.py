@@ -11,7 +11,7 @@ from backup_agent.core.reasons import Failure
 from backup_agent.core.restore.facts import Wanted
 from backup_agent.core.restore.plan import plan
 from backup_agent.core.restore.ways import Way
-from backup_agent.restore.finding import Asked, Cut, FoundPoint, find_point
+from backup_agent.restore.finding import Asked, Cut, find_point
 from backup_agent.restore.gathering import known_servers, source_of
 from backup_agent.settings.model import Settings
 
@@ -80,9 +80,9 @@ def print_plan(
     return 0 if found.proven else NOT_PROVEN
 
 
-def origin_code(found: FoundPoint) -> int:
+def origin_code(*, proven: bool) -> int:
     """Return the exit code for the origin of the records. Say it on stderr if the agent does not recognise them."""
-    if found.proven:
+    if proven:
         return 0
     printing.line("ORIGIN NOT PROVEN: this agent neither wrote nor accepted these records", err=True)
     return NOT_PROVEN

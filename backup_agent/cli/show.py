@@ -23,7 +23,7 @@ from backup_agent.core.requests.answers import Answer
 from backup_agent.core.restore.asked import AskedArtifact, artifact_id
 from backup_agent.core.restore.facts import Wanted
 from backup_agent.core.restore.masking import masked
-from backup_agent.restore.finding import Cut, find_artifact, find_point, read_any_record
+from backup_agent.restore.finding import Cut, find_artifact, find_header, read_any_record
 from backup_agent.restore.metadata_script import metadata_script
 from backup_agent.settings.model import Settings
 
@@ -74,9 +74,8 @@ def command(
 
 def _show_metadata(settings: Settings, asked: AskedArtifact, place: str | None, *, as_json: bool) -> int:
     """Print the metadata script of an artifact. Return the exit code."""
-    found = find_point(settings, asked, Cut(), place=place)
-    code = origin_code(found)
-    record = found.chain[-1]
+    found = find_header(settings, asked, Cut(), place=place)
+    code, record = origin_code(proven=found.proven), found.record
     script = masked(metadata_script(found.place, record))
     if as_json:
         printing.as_json({"place": found.place.name, "artifact": record.key, "script": script})

@@ -144,6 +144,11 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
         yield from _place(place, one)
     for database in status["missing_databases"]:
         yield f"MISSING: SHOW DATABASES no longer lists {database}"
+    for database, seen in status.get("without_full", {}).items():
+        yield (
+            f"PROBLEM: {database} was replaced or created again, first seen {printing.age(now - _moment(seen))} ago, "
+            "and has no FULL since. One is taken when all copies are online"
+        )
     for database, excluded in status.get("excluded_databases", {}).items():
         yield f"not backed up: {database} {excluded['why']}"
     if status["forgotten"]:

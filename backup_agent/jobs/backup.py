@@ -390,6 +390,7 @@ def _record(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
         history=header.history,
         # An adopted artifact is older than what Bolt reported in this attempt.
         last_committed_tx=None if judged.adopted else task.last_committed_tx,
+        clock_offset=None if judged.adopted else task.clock_offset,
         definition=task.definition,
         request=task.request,
         started=task.since if judged.adopted else (taken.started if taken else task.since),

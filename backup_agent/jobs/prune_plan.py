@@ -66,6 +66,7 @@ def expire_adhoc(found: Contents, place: Place, now: datetime) -> tuple[Plan, ..
             settings.declared_sets,
             settings.limits.keep_adhoc,
             now,
+            keep_safety=settings.restore.keep_safety,
             used=_used(found, place, now),
             held=_held(found, place, now),
             damaged=_unsound(found),

@@ -5,7 +5,9 @@ unrecognised records are used, and the result says so.
 """
 
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 
 from backup_agent.catalog import volume_records
@@ -55,6 +57,18 @@ class FoundPoint:
     """The history that a person named."""
     remarks: tuple[str, ...] = ()
     """What a person should know: other histories, and newer artifacts that cannot be restored."""
+
+
+@dataclass(frozen=True)
+class FoundHeader:
+    """An artifact whose header can be read."""
+
+    place: Place
+    record: Record
+    proven: bool
+    """Whether the agent recognises the record."""
+    has_chain: bool = True
+    """Whether the artifact can be restored."""
 
 
 def find_point(settings: Settings, asked: Asked, cut: Cut, *, place: str | None = None) -> FoundPoint:
@@ -125,15 +139,61 @@ def read_any_record(place: Place, key: str) -> Record:
         raise PermanentError(Reason.UNREADABLE, text, "check the health of that place") from None
 
 
+def find_header(settings: Settings, asked: Asked, cut: Cut, *, place: str | None = None) -> FoundHeader:
+    """Return the last artifact of a restore point. If there is none, return the newest one that is whole by itself.
+
+    A header needs no chain. With a moment or a transaction there must be a restore point. If no place has an artifact,
+    raise PermanentError as `find_point` does.
+    """
+    try:
+        found = find_point(settings, asked, cut, place=place)
+    except BackupError:
+        if cut.before_tx is not None or (isinstance(asked, AskedDatabase) and asked.moment is not None):
+            raise
+        for one in all_places(settings) if place is None else (place_of(place, settings),):
+            with suppress(BackupError):
+                if (alone := _whole_artifact(one, asked, cut)) is not None:
+                    return alone
+        raise
+    return FoundHeader(found.place, found.chain[-1], found.proven)
+
+
+def _whole_artifact(place: Place, asked: Asked, cut: Cut) -> FoundHeader | None:
+    seen = _look(place, asked, cut)
+    for entry in sorted(seen.members, key=lambda entry: entry.taken, reverse=True):
+        if entry.key not in seen.damaged and seen.key in (None, entry.key):
+            record = read_any_record(place, entry.key)
+            return FoundHeader(place, record, proven=entry.key in seen.folder.entries, has_chain=False)
+    return None
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What a place has of a database."""
+
+    folder: Contents
+    key: str | None
+    """The artifact that a person named, if one."""
+    usable: list[Entry]
+    """The artifacts from which may be restored: the recognised ones, or all if none is recognised."""
+    members: tuple[Entry, ...]
+    """Those of the history that is asked for."""
+    damaged: frozenset[str]
+
+
+def _look(place: Place, asked: Asked, cut: Cut) -> _Seen:
+    folder, key = _folder_of(place, asked, cut)
+    usable = list(folder.entries.values())
+    if key in folder.unrecognised or not usable:
+        usable += [one.entry for one in folder.unrecognised.values() if one.entry is not None]
+    damaged = {*folder.unsound, *(one.artifact for one in folder.unrecognised.values() if one.fault)}
+    return _Seen(folder, key, usable, _history(place, usable, key, cut), frozenset(damaged))
+
+
 def _point_at(place: Place, asked: Asked, cut: Cut) -> FoundPoint:
     """Return a restore point at one place. Raise BackupError if it has none."""
-    folder, key = _folder_of(place, asked, cut)
-    recognised = list(folder.entries.values())
-    others = [one.entry for one in folder.unrecognised.values() if one.entry is not None]
-    if key in folder.unrecognised or not recognised:
-        recognised += others
-    members = _history(place, recognised, key, cut)
-    damaged = {*folder.unsound, *(one.artifact for one in folder.unrecognised.values() if one.fault)}
+    seen = _look(place, asked, cut)
+    folder, key, members = seen.folder, seen.key, seen.members
 
     @cache
     def record(key: str) -> Record:
@@ -141,14 +201,15 @@ def _point_at(place: Place, asked: Asked, cut: Cut) -> FoundPoint:
 
     points = Points(
         members,
-        damaged,
+        seen.damaged,
         started=lambda entry: record(entry.key).started,
         last_tx=lambda entry: record(entry.key).last_committed_tx,
+        offset=lambda entry: timedelta(seconds=record(entry.key).clock_offset or 0),
     )
     found = _choose(points, asked, key, cut)
     if not isinstance(found, RestorePoint):
         raise _no_point(place, folder, points, key, found)
-    older = [group for group in histories(recognised) if group != members]
+    older = [group for group in histories(seen.usable) if group != members]
     remarks = [
         f"the artifacts are those of the history {history_id(members[0])}. Another one is {history_id(group[0])}, "
         f"{in_utc(group[0].taken)} to {in_utc(group[-1].taken)}: --history selects it"

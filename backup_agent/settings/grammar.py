@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from backup_agent.core import durations
-from backup_agent.core.artifacts.names import DATABASE_GLOB, SetName, set_name_or_none
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DATABASE_GLOB, SetName, set_name_or_none
 from backup_agent.core.protection.expected import REHEARSAL_GLOB
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.time_zones import zone
@@ -169,6 +169,8 @@ def _one_or_several(value: object) -> object:
 def _set(value: object) -> object:
     if isinstance(value, str) and set_name_or_none(value) is None:
         raise ValueError("the name of a set alone, such as test: letters, digits, '.', '_' and '-'")
+    if value == BEFORE_RESTORE:
+        raise ValueError(f"another name: {BEFORE_RESTORE} is reserved for backups before a restore")
     return value
 
 

@@ -275,11 +275,14 @@ class ObjectiveSection(Section):
 
 
 class Restore(Section):
-    """Restored databases."""
+    """Restored databases, and what is kept before a restore."""
 
     rehearsals: tuple[RehearsalGlob, ...] = Field(
         ("*-restored", "*-restored-[0-9]"),
         description="globs for the names of databases that were restored beside others: nothing is expected of them",
+    )
+    keep_safety: PositiveDuration = Field(
+        timedelta(days=14), description="backups in the set `before-restore` are kept this long"
     )
 
 
@@ -429,7 +432,7 @@ class Settings(Section):
         description="what is expected of the backups of which databases",
         examples=[[{"databases": "orders*", "rpo": "1h"}]],
     )
-    restore: Restore = Field(Restore(), description="restored databases")
+    restore: Restore = Field(Restore(), description="restored databases, and what is kept before a restore")
     limits: Limits = Field(Limits(), description="limits of time, number and size")
     http: Http = Field(Http(), description="addresses of the agent's HTTP servers")
     log: Log = Field(Log(), description="format and level of the log")

@@ -385,6 +385,7 @@ class Agent:
         self._parts.survey.start(monotonic)
         if self._parts.survey.holds_backups(monotonic) or self._parts.orders.paused is not None:
             return
+        self._parts.new_histories.advance(utc_now(), monotonic)
         self._parts.backup_queue.activate()
         turn = self._parts.destinations.turn(monotonic)
         passes_wait = self._parts.survey.holds_passes()

@@ -26,6 +26,7 @@ from backup_agent.supervisor.work.expected_backups import ExpectedBackups
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
+from backup_agent.supervisor.work.new_histories import NewHistories
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.orders_file import orders_file
@@ -132,6 +133,9 @@ class Parts:
             self.volume_summaries,
             self.counters,
             self.intake,
+        )
+        self.new_histories = NewHistories(
+            reloader, self.discovery, self.volume_summaries, self.intake.ask, self.dispatch.discover
         )
         self.calendar = Calendar(own / "schedules.json", self.intake.submit, self.backup_queue.waits_for)
 

@@ -79,6 +79,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         protection=parts.expected_backups.judge(now),
         attempts=parts.counters.attempts,
         missing_databases=tuple(name for name in parts.discovery.missing if not is_rehearsal(name, rules)),
+        without_full=dict(parts.new_histories.without_full),
         excluded_databases=excluded(parts.discovery),
         destinations=destinations(parts.settings, parts.volume_summaries, parts.awaited, monotonic),
         schedules=schedules(parts.calendar, now),

@@ -73,6 +73,19 @@ def test_the_script_is_written_as_it_is_to_a_file_of_its_owner_alone(place: Plac
     }
 
 
+def test_the_header_of_one_whole_artifact_is_enough(place: Place, tmp_path: Path) -> None:
+    """The full is missing, so nothing can be restored."""
+    record = artifact(place, lowest=5, highest=9, flags=3)
+    for number, name in enumerate(("orders", record.key)):
+        result = place.run("fetch", name, "--metadata", str(tmp_path / f"users-{number}"))
+
+        assert (result.code, (tmp_path / f"users-{number}").read_bytes()) == (0, SCRIPT.encode())
+        assert result.err.splitlines()[0] == f"{record.key} cannot be restored; only its header is read"
+    assert place.run("fetch", "orders", "--to", str(tmp_path / "to")).code == 1
+    moment = place.run("fetch", "orders", "--at", "2026-11-23 02:30 UTC", "--metadata", str(tmp_path / "none"))
+    assert moment.code == 1
+
+
 def test_the_script_goes_through_a_pipe_as_it_is(place: Place) -> None:
     record = artifact(place)
     fetched = to_stdout(place, record.key)

@@ -186,6 +186,7 @@ def test_the_full_status(place: Place) -> None:
             "default/system": Attempt(at=NOW),
         },
         missing_databases=("gone",),
+        without_full={"orders": NOW - timedelta(minutes=7)},
         excluded_databases={"web": ExcludedDatabase(kind="sharded", why="is a sharded database: so it is")},
         destinations={
             "offsite": DestinationStatus(
@@ -233,6 +234,7 @@ queue: 2 requests, the oldest for 5s
 running: backup default/orders copy, for 3 s, 2.0 KiB
 running: cluster, for 0 s
 MISSING: SHOW DATABASES no longer lists gone
+PROBLEM: orders was replaced or created again, first seen 7m ago, and has no FULL since. One is taken when all copies are online
 not backed up: web is a sharded database: so it is
 
 SET/DATABASE       LAST SUCCESS  CHAIN    ARTIFACTS  SIZE     COPIES MISSING  LAST FAILURE

@@ -106,15 +106,7 @@ class Pod:
 
     def fill_store(self, version: str) -> None:
         """Give the cluster a small store that was written by Neo4j Community."""
-        line = "5.26.31" if version.startswith("5.") else "2026.09.0"
-        packed = (TEMPLATES / line / "standard.tar.zst").read_bytes()
-        with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().decompress(packed))) as archive:
-            for info in archive:
-                kind = "transactions" if LOGS.fullmatch(info.name) else "databases"
-                content = archive.extractfile(info)
-                target = self.stores / kind / DATABASE / info.name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content.read() if content else b"")
+        unpack_store(version, "standard", self.stores, DATABASE)
 
     def start(self, *options: str, environment: Mapping[str, str] | None = None) -> None:
         """Start the agent as a pod would, and wait until it is ready."""
@@ -199,6 +191,19 @@ class Pod:
     def cgroup(self) -> "Cgroup":
         """The container's control group."""
         return Cgroup.of(self.pid)
+
+
+def unpack_store(version: str, kind: str, folder: Path, database: str) -> None:
+    """Write a store of Neo4j Community, `standard` or `system`, into a folder as Neo4j keeps it below its data folder."""
+    line = "5.26.31" if version.startswith("5.") else "2026.09.0"
+    packed = (TEMPLATES / line / f"{kind}.tar.zst").read_bytes()
+    with tarfile.open(fileobj=BytesIO(zstandard.ZstdDecompressor().decompress(packed))) as archive:
+        for info in archive:
+            kept_in = "transactions" if LOGS.fullmatch(info.name) else "databases"
+            content = archive.extractfile(info)
+            target = folder / kept_in / database / info.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content.read() if content else b"")
 
 
 class Cgroup:

@@ -20,7 +20,7 @@ START = datetime(2026, 11, 2, 2, 0, tzinfo=UTC)
 DATABASE_IDS = {"a": "00000000-0000-0000-0000-000000000001", "b": "00000000-0000-0000-0000-000000000002"}
 
 WORD = re.compile(
-    r"((?P<set>\w+)/)?((?P<database>\w+)/)?(?P<name>[FDE]\w*)(\[(?P<lowest>\d+)-(?P<highest>\d+)\])?"
+    r"((?P<set>[\w-]+)/)?((?P<database>\w+)/)?(?P<name>[FDE]\w*)(\[(?P<lowest>\d+)-(?P<highest>\d+)\])?"
     r"(<(?P<parent>\w+))?(:(?P<id>[ab]))?(/(?P<store>\w+\.\d+))?(@(?P<version>[\d.]+|none))?(~(?P<hour>\d+))?"
 )
 

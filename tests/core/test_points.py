@@ -79,7 +79,7 @@ def test_a_damaged_differential_is_not_used() -> None:
 def test_a_larger_known_difference_of_the_clocks_needs_a_later_differential() -> None:
     near = timedelta(minutes=5)
     assert shown(Points(entries(DAY)).at(hours(1) - near)) == "F1 D1 until 0.916667"
-    assert shown(Points(entries(DAY), slack=2 * near).at(hours(1) - near)) == "F1 D1 D2 until 0.916667"
+    assert shown(Points(entries(DAY), offset=lambda _entry: -2 * near).at(hours(1) - near)) == "F1 D1 D2 until 0.916667"
 
 
 def test_a_differential_that_was_started_before_the_moment_may_not_reach_it() -> None:

@@ -398,7 +398,7 @@ ADHOC = "test/orders/F1[1-9]~0 test/people/F2[1-9]~1 tmp/orders/F3[1-9]~100"
 
 
 def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
-    return expired_sets(daily(text), {"default"}, 7 * DAY, now, **{"used": {}, **more})
+    return expired_sets(daily(text), {"default"}, 7 * DAY, now, **{"keep_safety": 14 * DAY, "used": {}, **more})
 
 
 @pytest.mark.parametrize(
@@ -430,6 +430,11 @@ def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
             "test/orders/F1 test/people/F2", id="each set by itself",
         ),
         pytest.param(
+            "before-restore/orders/F1[1-9] before-restore/orders/F2[1-9]~9 default/orders/F8[1-9]~10",
+            {"now": START + 14 * DAY + timedelta(hours=1), "used": {"before-restore": START + 14 * DAY}},
+            "before-restore/orders/F1", id="before a restore, each artifact by itself, whatever is requested since",
+        ),
+        pytest.param(
             f"{ADHOC} default/orders/F8[1-9] default/people/F9[1-9]", {"used": {"test": START + 24 * DAY}}, "tmp/orders/F3",
             id="requested since",
         ),
@@ -448,7 +453,8 @@ def test_an_ad_hoc_set_is_deleted_as_a_whole_some_time_after_its_last_use(
     planned = gone(text, **more)
 
     assert [deletion.key for deletion in planned.delete] == expected.split()
-    assert {deletion.fate for deletion in planned.delete} <= {Fate.EXPIRED}
+    fates = {Fate.SAFETY if one.key.startswith("before-restore/") else Fate.EXPIRED for one in planned.delete}
+    assert {deletion.fate for deletion in planned.delete} == fates
     assert not [key for key in planned.keep if key.startswith("default/")]
 
 

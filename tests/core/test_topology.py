@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -304,6 +305,26 @@ def test_excluded_databases_are_recognised_by_type_and_by_definition() -> None:
         "web-g000": ExcludedKind.SHARD,
         "web-p000": ExcludedKind.SHARD,
     }
+
+
+def with_id(identity: str | None, database: str = "orders", hour: int = 0) -> Topology:
+    return a_topology(a_copy(0, database, database_id=identity), seen=datetime(2026, 11, 23, hour, tzinfo=UTC))
+
+
+def test_a_database_with_another_id_was_replaced_until_its_new_history_has_a_full() -> None:
+    first = with_id("A")
+    gone = with_id("X", "hr", 1).following(first)
+    starting = with_id(None, hour=2).following(gone)
+    back = with_id("B", hour=3).following(starting)
+    later = with_id("B", hour=4).following(back)
+
+    assert (gone.replaced, starting.replaced, starting.former) == ({}, {}, {"orders": "A", "hr": "X"})
+    assert (back.replaced, later.replaced) == ({ORDERS: back.seen}, {ORDERS: back.seen})
+    assert with_id("A", hour=3).following(starting).replaced == {}
+    assert later.with_full(ORDERS, "A") is later, "a backup that was selected before the replacement"
+    assert later.with_full(ORDERS, "B").replaced == {}
+    assert with_id("B", hour=5).following(later.with_full(ORDERS, "B")).replaced == {}
+    assert later.forgetting(DatabaseName("hr")).former == {}
 
 
 def test_an_excluded_database_that_is_no_longer_listed_is_not_missing() -> None:

@@ -98,6 +98,7 @@ RECORD = Record(
     database_id="ID-orders",
     history=History(database_id=UUID(int=7), store_id="1-2-block-block-1.1"),
     last_committed_tx=24,
+    clock_offset=-1.5,
     definition=DEFINITION,
     request="nightly@20261123T020000Z",
     requested_by="schedule nightly",
@@ -188,6 +189,8 @@ VALUES: dict[str, StoredValue] = {
         backup_addresses={"server-1:7687": "server-1:6362"},
         definitions={"orders": DEFINITION, "hr": Definition()},
         missing=("old",),
+        replaced={"orders": NOW},
+        former={"old": "ID-old"},
     ),
     "answer": Answer(
         action="backup",

@@ -44,6 +44,17 @@ def test_a_file_that_raises_an_unexpected_exception_delays_no_other_file(
     assert len(spool.unsettled()) == 1, "it is kept for the next start"
 
 
+def test_the_set_before_restore_takes_only_a_full_and_counts_for_no_limit(world: AgentParts) -> None:
+    for number in range(20):
+        world.ask(f"a{number}", type="FULL", path=f"set-{number}")
+    world.ask("more", type="FULL", path="one-more")
+    world.ask("safe", type="FULL", path="before-restore")
+    world.ask("diff", type="AUTO", path="before-restore")
+
+    assert [world.answer(name)["state"] for name in ("more", "safe", "diff")] == ["rejected", "queued", "rejected"]
+    assert world.answer("diff")["error"] == "type: the set before-restore takes only FULL"
+
+
 FORGET = {"action": "forget", "database": "orders", "reason": "dropped for good"}
 
 

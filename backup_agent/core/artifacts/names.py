@@ -106,6 +106,9 @@ def set_name_or_none(text: str) -> SetName | None:
 
 DEFAULT_SET = SetName("default")
 
+BEFORE_RESTORE = SetName("before-restore")
+"""The reserved set with the state of a database before a restore replaced it. It belongs to no chain and no rule."""
+
 
 def _place(text: str) -> str:
     if not PLACE.fullmatch(text):

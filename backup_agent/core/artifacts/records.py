@@ -178,6 +178,11 @@ class Record(Attribution, StoredValue):
         description="lowest lastCommittedTxn of the online copies in SHOW DATABASES before the backup began: the "
         "artifact and its parents should contain every transaction up to this one, and may contain later ones",
     )
+    clock_offset: float | None = Field(
+        default=None,
+        description="seconds by which the servers' clock was ahead of the agent's in the last answer over Bolt before "
+        "the backup began",
+    )
     definition: Definition | None = Field(
         default=None, description="definition of the database when it was last read over Bolt before the backup"
     )

@@ -99,6 +99,10 @@ class Topology(StoredValue):
     """Database -> its definition, if known."""
     missing: tuple[DatabaseName, ...] = ()
     """Databases that were listed before and are not listed now, until they are listed again or forgotten."""
+    replaced: dict[DatabaseName, datetime] = Field(default_factory=dict)
+    """Database that was replaced or created again -> when that was seen, until its new history has a FULL."""
+    former: dict[DatabaseName, Identity] = Field(default_factory=dict)
+    """The last known databaseID of each database that is missing, or that no row has now: it may come back replaced."""
 
     def to_json(self) -> bytes:
         """Return the stored form of the topology: one line of JSON without null values, to keep it small."""
@@ -129,11 +133,35 @@ class Topology(StoredValue):
             return self
         names = {copy.database for copy in self.copies}
         gone = ({copy.database for copy in last.copies} - last.excluded().keys() | set(last.missing)) - names
-        return self.model_copy(update={"missing": tuple(sorted(gone))})
+        now, before = self.identities(), {**last.former, **last.identities()}
+        replaced = {
+            name: last.replaced.get(name, self.seen)
+            for name in names
+            if name in last.replaced or (name in now and before.get(name, now[name]) != now[name])
+        }
+        former = {name: one for name, one in before.items() if name not in now and (name in names or name in gone)}
+        return self.model_copy(update={"missing": tuple(sorted(gone)), "replaced": replaced, "former": former})
+
+    def identities(self) -> dict[DatabaseName, Identity]:
+        """Return the databaseID of each listed database for which a row has one."""
+        return {copy.database: copy.database_id for copy in self.copies if copy.database_id is not None}
+
+    def with_full(self, database: DatabaseName, database_id: str | None) -> Self:
+        """Return this topology after a FULL of a database was recorded, with the databaseID at that time."""
+        if database not in self.replaced or database_id != self.identities().get(database):
+            return self
+        return self.model_copy(
+            update={"replaced": {name: seen for name, seen in self.replaced.items() if name != database}}
+        )
 
     def forgetting(self, database: DatabaseName) -> Self:
         """Return this topology without `database` in `missing`."""
-        return self.model_copy(update={"missing": tuple(name for name in self.missing if name != database)})
+        return self.model_copy(
+            update={
+                "missing": tuple(name for name in self.missing if name != database),
+                "former": {name: one for name, one in self.former.items() if name != database},
+            }
+        )
 
 
 class Refusals:

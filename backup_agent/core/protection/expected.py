@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, SetName, database_name, lowered
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DEFAULT_SET, DatabaseName, SetName, database_name, lowered
 from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.neo4j.selection import is_glob, matches
 from backup_agent.core.requests.schedules import Timetable, expected_interval
@@ -191,6 +191,8 @@ def _excluded(
 ) -> str | None:
     """Return why no backups of a database are expected in a set, or None if they are, or if no schedule matches."""
     set_name, database = pair
+    if set_name == BEFORE_RESTORE:
+        return "was backed up into this set before a restore replaced it"
     if database in kinds:
         return kinds[database].why
     if is_rehearsal(database, rules):

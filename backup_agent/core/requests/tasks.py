@@ -31,6 +31,8 @@ class BackupTask(Task):
     definition: Definition | None = None
     last_committed_tx: int | None = None
     """The last transaction that all online copies had at the last discovery."""
+    clock_offset: float | None = None
+    """Seconds by which the servers' clock was ahead of the agent's at the last discovery."""
     discovery: Literal["bolt", "last_topology", "static"] = "bolt"
     sources: tuple[str, ...]
     server_versions: tuple[str, ...] = ()

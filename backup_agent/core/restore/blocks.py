@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DatabaseName
 from backup_agent.core.escaping import cypher_name, cypher_string, shell_word
 from backup_agent.core.restore import statements
 from backup_agent.core.restore.machines import LOGIN
@@ -10,9 +10,6 @@ from backup_agent.core.restore.moments import in_utc
 from backup_agent.core.restore.scene import UNKNOWN_SERVER, Block, Scene, cypher_block, opened_shell, transport
 from backup_agent.core.restore.system_runbook import system_runbook
 from backup_agent.core.restore.ways import SEED_UNTIL, Way
-
-BEFORE_RESTORE = "before-restore"
-"""The set with the state of a database before it was replaced."""
 
 _HEAP = "HEAP_SIZE=512m"
 """Heap of neo4j-admin beside a running Neo4j. Its own default is that of the server, for which there is no room."""

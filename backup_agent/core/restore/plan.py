@@ -8,11 +8,11 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
-from backup_agent.core.artifacts.names import DatabaseName, database_name, lowered
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DatabaseName, database_name, lowered
 from backup_agent.core.capabilities import Version
 from backup_agent.core.escaping import first_few, quoted
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.restore.blocks import BEFORE_RESTORE, blocks_of
+from backup_agent.core.restore.blocks import blocks_of
 from backup_agent.core.restore.facts import Known, Source, Wanted
 from backup_agent.core.restore.moments import in_utc
 from backup_agent.core.restore.scene import Block, Scene
@@ -203,7 +203,10 @@ def _afterwards(scene: Scene) -> Iterator[str]:
     if scene.definition.options.get("txLogEnrichment"):
         yield "change data capture: consumers resume from a new change id (CALL db.cdc.current)"
     if scene.own_name:
-        yield f"take a FULL of {name}: it begins a new history, which no differential continues"
+        yield (
+            f"see that the agent takes a FULL of {name} when all copies are online: it begins a new history, which no "
+            "differential continues"
+        )
         return
     yield f"schedules for all databases now back up {name} too: exclude it with '!{name}' in `databases`, if you like"
     yield f"to let clients use it, name {name} in their configuration, or point an alias to it"
@@ -220,14 +223,24 @@ def _notes(scene: Scene) -> Iterator[str]:
         )
     if source.until is not None:
         yield (
-            "the moment is compared with the clocks of the servers, which may differ from yours: after the restore, "
-            "look at the last transactions"
+            f"the moment is compared with the clocks of the servers, {_clocks(source)}: after the restore, look at the "
+            "last transactions"
         )
     if (version.major, version.minor) > (NEWEST.major, NEWEST.minor):
         yield f"{version} is newer than the manual that these lines follow ({NEWEST}): read its own manual"
     if scene.way is not Way.SYSTEM:
         yield from _notes_on_definition(scene)
         yield from _notes_on_servers(scene)
+
+
+def _clocks(source: Source) -> str:
+    """Return what is known of the servers' clocks, as the end of a sentence."""
+    if (offset := source.last.clock_offset) is None:
+        return "which may differ from yours"
+    if abs(offset) < 1:
+        return "which agreed with that of the agent when the last artifact was taken"
+    side = "ahead of" if offset > 0 else "behind"
+    return f"which were {abs(offset):.0f} s {side} that of the agent when the last artifact was taken"
 
 
 def _notes_on_definition(scene: Scene) -> Iterator[str]:

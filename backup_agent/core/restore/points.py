@@ -66,17 +66,18 @@ class Points:
         entries: Iterable[Entry],
         damaged: Collection[str] = (),
         *,
-        slack: timedelta = LEAST_SLACK,
         started: Callable[[Entry], datetime] = lambda entry: entry.taken,
         last_tx: Callable[[Entry], int | None] = lambda _entry: None,
+        offset: Callable[[Entry], timedelta] = lambda _entry: timedelta(0),
     ) -> None:
-        """`damaged` are the keys of artifacts that cannot be restored. `slack` is the largest known clock difference.
+        """`damaged` are the keys of artifacts that cannot be restored.
 
-        `started` and `last_tx` return two fields of an artifact's record: when neo4j-admin was started, and the last
-        transaction that the artifact certainly contains. They are called for as few artifacts as possible.
+        `started`, `last_tx` and `offset` return fields of an artifact's record: when neo4j-admin was started, the last
+        transaction that the artifact certainly contains, and by how much the servers' clock was ahead of the agent's.
+        They are called for as few artifacts as possible.
         """
         self._ancestry = Ancestry(entries, damaged)
-        self._slack = max(slack, LEAST_SLACK)
+        self._offset = offset
         self._started = started
         self._last_tx = last_tx
         self._restorable = [entry for entry in self._ancestry.entries if entry.key in self._ancestry.roots]
@@ -94,13 +95,15 @@ class Points:
         """Return the restore point for a moment: every transaction that was committed before it, and no other."""
 
         def reaches(entry: Entry) -> bool:
-            wanted = moment + self._slack
-            return entry.taken > wanted and self._started(entry) > wanted
+            return entry.taken > moment + LEAST_SLACK and self._started(entry) > moment + self._slack(entry)
 
-        found = self._find(reaches, starts=lambda full: full.finished + self._slack < moment)
+        def ends_before(entry: Entry) -> bool:
+            return entry.finished + LEAST_SLACK < moment and entry.finished + self._slack(entry) < moment
+
+        found = self._find(reaches, starts=ends_before)
         if found is None or (found.later_full and found.entry.taken < moment):
             return self._none(lambda entry: entry.taken <= moment)
-        cut = not found.last.full and found.last.finished + self._slack >= moment
+        cut = not found.last.full and not ends_before(found.last)
         lacking = None if found.complete else self._started(found.entry)
         return RestorePoint(found.way, until=moment if cut else None, lacking_since=lacking)
 
@@ -125,6 +128,10 @@ class Points:
             before_tx=None if found.last.full else transaction,
             lacking_since=None if found.complete else self._started(found.entry),
         )
+
+    def _slack(self, entry: Entry) -> timedelta:
+        """Return how much the clocks may have differed when an artifact was taken."""
+        return max(abs(self._offset(entry)), LEAST_SLACK)
 
     def _find(self, reaches: Callable[[Entry], bool], starts: Callable[[Entry], bool]) -> "_Way | None":
         """Return the first way whose last differential reaches far enough and whose full can be its start.

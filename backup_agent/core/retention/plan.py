@@ -22,7 +22,7 @@ from pydantic import Field
 from backup_agent.core.artifacts.chains import Ancestry, as_entry
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of
-from backup_agent.core.artifacts.names import DatabaseName, SetName
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record, Value
 from backup_agent.core.durations import Duration, PositiveDuration, written_duration
 
@@ -52,6 +52,7 @@ class Rule(StrEnum):
     CLAIMED = "claimed"
     REFUSED = "refused"
     ADHOC = "adhoc"
+    SAFETY = "safety"
     NO_POLICY = "no_policy"
 
 
@@ -68,6 +69,7 @@ RULE_TEXTS: Mapping[Rule, str] = {
     Rule.BROKEN: "broken, kept for healing by:",
     Rule.REFUSED: "its deletion is refused:",
     Rule.ADHOC: "ad hoc set, kept",
+    Rule.SAFETY: "taken before a restore, kept",
     Rule.NO_POLICY: "no retention rule is set",
 }
 """Texts for the rules whose name is not clear enough."""
@@ -91,6 +93,7 @@ class Fate(StrEnum):
     INCOMPLETE = "incomplete"
     FORGOTTEN = "forgotten"
     EXPIRED = "expired"
+    SAFETY = "safety"
 
 
 FATE_TEXTS: Mapping[Fate, str] = {
@@ -99,6 +102,7 @@ FATE_TEXTS: Mapping[Fate, str] = {
     Fate.INCOMPLETE: "its chain is incomplete, and no rule would keep it if it were whole",
     Fate.FORGOTTEN: "its database was forgotten",
     Fate.EXPIRED: "its ad hoc set has not been used for limits.keep_adhoc",
+    Fate.SAFETY: "it was taken before a restore, restore.keep_safety ago",
 }
 
 
@@ -298,6 +302,7 @@ def expired_sets(
     keep_adhoc: timedelta,
     now: datetime,
     *,
+    keep_safety: timedelta,
     used: Mapping[str, datetime],
     held: Mapping[str, datetime | None] | None = None,
     damaged: Collection[str] = (),
@@ -306,6 +311,8 @@ def expired_sets(
     claimed: Collection[str] = (),
 ) -> Plan:
     """Decide which ad hoc sets are deleted: each as a whole, `keep_adhoc` after its last use.
+
+    In the set `before-restore`, each artifact is deleted `keep_safety` after it was taken.
 
     `records` must include the declared sets: the newest chain of a database is kept in its ad hoc set if no declared
     set has a restorable point of that database. `used` maps a set to the time of its last request. The plan covers the
@@ -327,14 +334,16 @@ def expired_sets(
     keep: dict[str, tuple[KeepReason, ...]] = {}
     delete: list[PlannedDeletion] = []
     for group, points in adhoc.items():
-        until = expiry[group[0]]
+        safety = group[0] == BEFORE_RESTORE
         reasons = [(entry.key, KeepReason(Rule.NEWEST)) for entry in points.entries if entry.key in floor]
-        if now < until:
-            reason = KeepReason(Rule.ADHOC, f"until {until.isoformat(timespec='seconds')}")
-            reasons += [(entry.key, reason) for entry in points.entries]
+        for entry in points.entries:
+            until = entry.finished + keep_safety if safety else expiry[group[0]]
+            if now < until:
+                detail = f"until {until.isoformat(timespec='seconds')}"
+                reasons.append((entry.key, KeepReason(Rule.SAFETY if safety else Rule.ADHOC, detail)))
         kept = _keep(points, reasons, protections.get(group, ()))
         keep |= kept
-        delete += _deletions(points, kept, Fate.EXPIRED)
+        delete += _deletions(points, kept, Fate.SAFETY if safety else Fate.EXPIRED)
     broken = {key: fate for points in adhoc.values() for key, fate in points.broken.items()}
     return Plan(keep, tuple(delete), (), broken, tuple(key for points in adhoc.values() for key in points.future))
 

@@ -175,8 +175,8 @@ class Spool:
         self.answers.note_newest(path.name, intake, earlier)
         return TakenFile(earlier, new=False)
 
-    def submit(self, request: Request, schedule: str, now: datetime) -> TakenFile:
-        """Accept a schedule's request. Its id contains the due time, so a request that is submitted twice runs once.
+    def submit(self, request: Request, schedule: str | None, now: datetime) -> TakenFile:
+        """Accept a request of a schedule, or of the agent itself. A request whose id was submitted before runs once.
 
         Raise PermanentError if the request was submitted before and its entry cannot be read.
         """

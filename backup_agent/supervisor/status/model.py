@@ -138,6 +138,10 @@ class Status(Value):
         default={}, description="<set>/<database> -> the last attempt since start, or the last one if it failed"
     )
     missing_databases: tuple[DatabaseName, ...] = ()
+    without_full: dict[DatabaseName, datetime] = Field(
+        default={},
+        description="replaced databases that have no FULL of their new history -> when each was first seen replaced",
+    )
     excluded_databases: dict[DatabaseName, ExcludedDatabase] | None = Field(
         default=None,
         description="databases that are not backed up because of their kind; absent if no topology is known",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import structlog
 
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, VOLUME
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.neo4j.topology import Addressing
 from backup_agent.core.reasons import Failure, Reason
@@ -115,7 +115,10 @@ class BackupDispatch:
             now=utc_now(),
             max_age=settings.neo4j.max_topology_age,
         )
-        if answer.set not in self.settings.declared_sets:
+        if answer.set == BEFORE_RESTORE:
+            kept = settings.restore.model_dump(mode="json")["keep_safety"]
+            answer = answer.model_copy(update={"set_note": f"on the volume only; removed {kept} after it was taken"})
+        elif answer.set not in self.settings.declared_sets:
             kept = settings.limits.model_dump(mode="json")["keep_adhoc"]
             note = f"ad hoc set, on the volume only; removed {kept} after its last use"
             answer = answer.model_copy(update={"set_note": note})
@@ -143,6 +146,7 @@ class BackupDispatch:
             promote=schedule.promote if schedule else "now",
             database_id=result.database_id,
             definition=last.definitions.get(job.database) if last else None,
+            clock_offset=self.discovery.clock_offset if current else None,
             last_committed_tx=current.last_committed_tx(job.database) if current else None,
             discovery=result.discovery or "static",
             sources=tuple(source.address for source in self.discovery.sources(job.database, self._addressing())),
@@ -206,6 +210,8 @@ class BackupDispatch:
             self.destinations.recorded(result.awaited)
         if result.outcome in (Outcome.RECORDED, Outcome.SUCCEEDED, Outcome.SUCCEEDED_WITH_WARNINGS):
             self.maintenance_queue.succeeded(self.maintenance.pruned_places & {VOLUME}, time.monotonic())
+            if result.type == BackupType.FULL and job.set in self.settings.declared_sets:
+                self.discovery.recorded_full(job.database, result.database_id)
         elif result.reason is Reason.DISK_FULL:
             self.maintenance_queue.hurry(VOLUME, time.monotonic())
         elif result.outcome is Outcome.FAILED:

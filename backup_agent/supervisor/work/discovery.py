@@ -66,6 +66,10 @@ class Discovery:
         """Return whether the last query is recent enough to select databases."""
         return self._at is not None and monotonic - self._at < FRESH_SECONDS
 
+    def older(self, monotonic: float, seconds: float) -> bool:
+        """Return whether the last query began longer ago than that, or has not been made."""
+        return self._at is None or monotonic - self._at > seconds
+
     def serves(self, monotonic: float) -> bool:
         """Return whether the last query is recent enough to start backups of selected databases."""
         answered = self.current is not None and not self._outlived
@@ -145,6 +149,12 @@ class Discovery:
             self.last = kept
             self.current = self.current.forgetting(database) if self.current else None
         self.missing = tuple(name for name in self.missing if name != database)
+
+    def recorded_full(self, database: DatabaseName, database_id: str | None) -> None:
+        """Note that a FULL of a database was recorded: if the database was replaced, its new history has begun."""
+        if self.last is not None and (kept := self.last.with_full(database, database_id)) is not self.last:
+            self.current = kept if self.current is self.last else self.current
+            self.last = self._remember(kept)
 
     def lists(self, database: DatabaseName) -> bool:
         """Return whether the last topology lists a database."""

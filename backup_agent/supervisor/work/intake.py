@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, SetName
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DEFAULT_SET, SetName
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action, Request
@@ -117,6 +118,12 @@ class Intake:
         for answer in deferred if self.volume_summaries.known else ():
             self.actions.take(answer, utc_now())
 
+    def ask(self, request: Request) -> None:
+        """Accept a request of the agent's own. Its id says what it is for, so that it is made once."""
+        taken = self.spool.submit(request, None, utc_now())
+        if taken.new:
+            self._accept(taken)
+
     def submit(self, request: Request, schedule: str) -> None:
         """Accept the request of a schedule that is due."""
         try:
@@ -136,13 +143,16 @@ class Intake:
             if not getattr(settings.requests.allow, key)
         ]
         if request.action is Action.BACKUP:
-            fault = self._refuse_set(request.set_name(str(settings.storage.root)))
+            fault = self._refuse_set(request.set_name(str(settings.storage.root)), request.type)
             faults += [fault] if fault is not None else []
         return tuple(faults)
 
-    def _refuse_set(self, set_name: SetName) -> str | None:
+    def _refuse_set(self, set_name: SetName, backup_type: BackupType) -> str | None:
         """Return why a backup into a set is refused, or None. A new ad hoc set is refused if there are too many."""
+        if set_name == BEFORE_RESTORE:
+            return None if backup_type is BackupType.FULL else f"type: the set {BEFORE_RESTORE} takes only FULL"
         adhoc = (self.volume_summaries.sets | self.requests.sets) - self.reloader.settings.declared_sets
+        adhoc -= {BEFORE_RESTORE}
         if set_name in self.reloader.settings.declared_sets or set_name in adhoc or len(adhoc) < MOST_ADHOC:
             return None
         return (

@@ -1,0 +1,180 @@
+"""The pods of the rendered example, run by podman, with a simulated cluster and a folder with `kubectl` in it."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple, Self
+
+import yaml
+
+from backup_agent.standins import cluster as simulated
+from backup_agent.standins.bolt import BoltServer
+from tests.components.containers import ROOT, Podman
+from tests.container.conftest import VERSION
+from tests.container.kubectl import Cluster, Workload
+from tests.container.pod import unpack_store
+from tests.k8s.specs import EXAMPLE, parsed, rendered
+from tests.polling import until
+
+SERVER, AGENT = "demo-server", "demo-backup"
+SERVER_POD, AGENT_POD = f"{SERVER}-0-neo4j", f"{AGENT}-0-backup"
+PASSWORD = "it's a $(secret)"
+DATABASE = "orders"
+
+_HOST = "demo-{}.demo-headless.default.svc.cluster.local"
+
+_ADMIN = """#!/bin/sh
+exec /opt/backup-agent/bin/python -B -c "import sys; sys.path.insert(0, '/stand-in'); \\
+from backup_agent.standins.neo4j_admin.__main__ import main; main(sys.argv[1:], '/stand-in/cluster')" "$@"
+"""
+
+
+class Call(NamedTuple):
+    """A call of a program that was recorded."""
+
+    argv: tuple[str, ...]
+    stdin: str
+
+
+class PodsBolt(BoltServer):
+    """The Bolt server of a simulated cluster, whose servers advertise the names of the rendered pods."""
+
+    def shown_addresses(self) -> Mapping[str, str]:
+        return {server.name: f"{_HOST.format(server.name)}:7687" for server in self.current().servers}
+
+
+class World:
+    """The rendered pods, and a shell in which `kubectl` reaches them. Use as a context manager."""
+
+    def __init__(self, podman: Podman, image: str, folder: Path, *, servers: int) -> None:
+        self.podman = podman
+        self.folder = folder
+        self.root = folder / "shell"
+        self.root.mkdir(parents=True)
+        stand_in = folder / "stand-in"
+        stand_in.mkdir()
+        (stand_in / "neo4j-admin").write_text(_ADMIN)
+        (stand_in / "neo4j-admin").chmod(0o755)
+        (stand_in / "cluster").mkdir()
+        shutil.copytree(ROOT / "backup_agent", stand_in / "backup_agent", ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / "recorders").mkdir()
+        self.cluster_folder = stand_in / "cluster"
+        self.save(_simulated(servers))
+        self._bolt = PodsBolt(self.cluster_folder)
+        self.objects = _rendered(servers)
+        recorders = {"/recorders": str(folder / "recorders")}
+        self._workloads = {
+            SERVER: Workload(server_image(podman, VERSION), folders=recorders),
+            AGENT: Workload(image, folders={**recorders, "/stand-in": str(stand_in)}),
+        }
+        self.kubectl = Cluster(
+            str(folder),
+            [*podman.argv],
+            podman.environment,
+            self._workloads,
+            {"demo-auth": {"username": "neo4j", "password": PASSWORD}},
+        )
+
+    def __enter__(self) -> Self:
+        self._bolt.start()
+        neo4j = {
+            "NEO4J__URI": self._bolt.uri("server-0"),
+            "NEO4J__ADMIN": "/stand-in/neo4j-admin",
+            "NEO4J__BACKUP_ADDRESSES": {
+                f"{_HOST.format(one.name)}:7687": one.backup for one in simulated.load(self.cluster_folder).servers
+            },
+        }
+        self._workloads[AGENT].environment = {f"BACKUP_AGENT_{key}": _text(value) for key, value in neo4j.items()}
+        self.kubectl.install(self.root / "kubectl")
+        self.kubectl.apply(list(self.objects.values()), playing=1)
+        until(lambda: self.agent("status").returncode == 0, "agent that answers", 90, pause=0.2)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.podman.clear()
+        self._bolt.stop()
+
+    def sh(self, lines: str, *, recorded: bool = False) -> subprocess.CompletedProcess[str]:
+        """Enter lines in a shell on a machine that has kubectl, in a folder that cannot be written to, until one fails.
+
+        With `recorded`, the recorders of the test take the place of the programs in the containers.
+        """
+        environment = {"PATH": f"{self.root}:{os.environ['PATH']}", **({"RECORDERS": "1"} if recorded else {})}
+        return subprocess.run(
+            ["bash", "-eo", "pipefail"],
+            input=lines,
+            env=environment,
+            cwd="/proc",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    def agent(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the agent in its pod."""
+        return self.podman.exec(AGENT_POD, "backup-agent", *words)
+
+    def inside(self, pod: str, script: str) -> str:
+        """Run a script in the container of a pod and return its output."""
+        done = self.podman.exec(pod, "sh", "-c", script)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def runs(self, pod: str) -> bool:
+        """Return whether Neo4j "runs" in a server's container."""
+        return self.podman.exec(pod, "test", "-e", "/var/lib/neo4j/run/neo4j.pid").returncode == 0
+
+    def calls(self, pod: str) -> list[Call]:
+        """Return the recorded calls of programs in the container of a pod, and forget them."""
+        script = "cd /tmp/calls 2>/dev/null || exit 0; for one in *; do cat $one; printf '\\1'; done; rm -r /tmp/calls"
+        found = [text.split("\0") for text in self.inside(pod, script).split("\1") if text]
+        return [Call(tuple(words), stdin) for *words, stdin in found]
+
+    def back_up(self, *words: str) -> dict[str, Any]:
+        """Let the agent take a backup and return its answer."""
+        done = self.agent("request", *words, "--wait", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def commit(self, database: str) -> None:
+        """Let the simulated cluster commit transactions, so that a differential is not empty."""
+        self.save(simulated.load(self.cluster_folder).with_transactions(database, 5))
+
+    def save(self, cluster: simulated.Cluster) -> None:
+        """Change the simulated cluster."""
+        simulated.save(cluster, self.cluster_folder)
+        (self.cluster_folder / simulated.FILE).chmod(0o644)  # the agent's user reads it
+
+
+def server_image(podman: Podman, version: str) -> str:
+    """Build the image of the servers' containers (tests/container/server)."""
+    tag = f"localhost/server-stand-in:{version}"
+    with TemporaryDirectory(prefix="server-") as name:
+        context = Path(name)
+        shutil.copytree(Path(__file__).with_name("server"), context, dirs_exist_ok=True)
+        for database, template in {"system": "system", "neo4j": "standard"}.items():
+            unpack_store(version, template, context / "stores", database)
+        return podman.build(tag, context / "Containerfile", context, {"BASE": podman.neo4j(version)})
+
+
+def _simulated(servers: int) -> simulated.Cluster:
+    made = simulated.three_servers(VERSION, databases=(DATABASE,)) if servers > 1 else simulated.one_server(VERSION)
+    for one in made.servers:
+        made = made.with_server(one.name, backup=f"{_HOST.format(one.name)}:6362")
+    return made.with_alias("sales", DATABASE)
+
+
+def _rendered(servers: int) -> dict[str, Any]:
+    spec = yaml.safe_load((EXAMPLE / "spec.yaml").read_text())
+    spec["topology"]["servers"] = servers
+    return rendered(parsed(yaml.safe_dump(spec)))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

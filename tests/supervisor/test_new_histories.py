@@ -1,0 +1,65 @@
+"""A FULL is queued for a database that was replaced, with the real parts of the agent but without its children."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DatabaseName
+from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.artifacts.summary import summarise
+from backup_agent.core.reasons import Failure, Reason
+from tests.builders import a_copy, a_topology, an_entry
+from tests.supervisor.agent_parts import AgentParts
+
+NOW = datetime(2026, 11, 23, 5, tzinfo=UTC)
+ORDERS = DatabaseName("orders")
+
+
+@pytest.fixture(name="world")
+def _world(tmp_path: Path) -> AgentParts:
+    world = AgentParts(tmp_path)
+    world.parts.volume_summaries.surveyed([summarise([an_entry("F1[1-9]")], {})], (), 0.0)
+    world.parts.new_histories.discover = lambda: None
+    return world
+
+
+def see(world: AgentParts, identity: str, status: str = "online") -> None:
+    """Let the cluster answer, and let the agent do what follows."""
+    discovery = world.parts.discovery
+    copies = (a_copy(0, database_id=identity), a_copy(1, database_id=identity, status=status))
+    discovery.current = discovery.last = a_topology(*copies, seen=NOW).following(discovery.last)
+    world.parts.new_histories.advance(NOW, 0.0)
+
+
+def test_a_full_is_queued_once_when_all_copies_of_the_replaced_database_are_online(world: AgentParts) -> None:
+    see(world, "A")
+    see(world, "B", "initial")
+    assert len(world.parts.requests) == 0
+    for _ in range(2):
+        see(world, "B")
+    [answer] = world.parts.spool.ledger.open()
+
+    assert answer.asked.type is BackupType.FULL
+    assert answer.asked.databases == ["orders"]
+    assert world.status(NOW).without_full == {ORDERS: NOW}
+    world.parts.discovery.recorded_full(ORDERS, "B")
+    assert world.status(NOW).without_full == {}
+
+
+def test_the_cluster_is_queried_each_minute_while_a_replacement_is_expected(world: AgentParts) -> None:
+    asked: list[str] = []
+    histories = world.parts.new_histories
+    histories.discover = lambda: asked.append("now")
+    histories.advance(NOW, 1000.0)
+    assert asked == []
+    safety = an_entry("F1[1-9]", set_name=BEFORE_RESTORE)
+    world.parts.volume_summaries.take(summarise([safety], {}))
+    now = safety.finished + timedelta(minutes=1)
+    histories.advance(now, 1000.0)
+    world.parts.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, "down"), 1000.0)
+    histories.advance(now, 1059.0)
+    assert len(asked) == 1
+    histories.advance(now, 1061.0)
+
+    assert len(asked) == 2
