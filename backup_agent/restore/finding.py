@@ -168,7 +168,7 @@ def _whole_artifact(place: Place, asked: Asked, cut: Cut) -> FoundHeader | None:
 
 
 @dataclass(frozen=True)
-class _Seen:
+class _DatabaseThere:
     """What a place has of a database."""
 
     folder: Contents
@@ -181,13 +181,13 @@ class _Seen:
     damaged: frozenset[str]
 
 
-def _look(place: Place, asked: Asked, cut: Cut) -> _Seen:
+def _look(place: Place, asked: Asked, cut: Cut) -> _DatabaseThere:
     folder, key = _folder_of(place, asked, cut)
     usable = list(folder.entries.values())
     if key in folder.unrecognised or not usable:
         usable += [one.entry for one in folder.unrecognised.values() if one.entry is not None]
     damaged = {*folder.unsound, *(one.artifact for one in folder.unrecognised.values() if one.fault)}
-    return _Seen(folder, key, usable, _history(place, usable, key, cut), frozenset(damaged))
+    return _DatabaseThere(folder, key, usable, _history(place, usable, key, cut), frozenset(damaged))
 
 
 def _point_at(place: Place, asked: Asked, cut: Cut) -> FoundPoint:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, SetName
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DEFAULT_SET, DatabaseName, SetName
 from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.protection.expected import BackupSchedule, Objective, Pair, Rules, selects
 from backup_agent.core.protection.judging import (
@@ -191,6 +191,14 @@ def test_a_set_that_only_requests_use_is_not_expected_to_be_young() -> None:
 
     assert found[release[0]].state is Protection.EXCLUDED
     assert found[release[0]].why == "is not expected in the set before-release: schedules back it up into default"
+
+
+def test_nothing_is_expected_of_the_backups_before_a_restore() -> None:
+    safety = (BEFORE_RESTORE, ORDERS)
+    facts = replace(known(last=CREATED), last_success={DEFAULT: CREATED, safety: CREATED})
+    found = {one.set: one for one in judge(facts, Rules(()), CREATED + HOUR)}
+
+    assert (found[DEFAULT_SET].state, found[BEFORE_RESTORE].state) == (Protection.UNPROTECTED, Protection.EXCLUDED)
 
 
 def test_without_a_topology_the_databases_that_schedules_name_have_a_row() -> None:
