@@ -185,6 +185,26 @@ def create(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def append_line(path: Path, line: bytes, *, sync: bool = False) -> None:
+    """Append a line, durably if `sync`. If the last line is incomplete, end it first.
+
+    Raise OSError if not all of it was written.
+    """
+    descriptor = open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    try:
+        end = os.fstat(descriptor).st_size
+        if end and os.pread(descriptor, 1, end - 1) != b"\n":
+            line = b"\n" + line
+        if os.write(descriptor, line) < len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if sync and not end:
+        sync_folder(path.parent)
+
+
 def create_secret(path: Path, content: bytes) -> None:
     """Write a new file, durably, that only its owner may read. Raise FileExistsError or another OSError."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _SECRET)

@@ -6,7 +6,6 @@ either is lost, artifacts are read again. `asked/<request>` has the outcomes for
 that file cannot be written, the request fails, because otherwise it would never end.
 """
 
-import errno
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -89,7 +88,8 @@ class RequestReadings:
     def note(self, line: ReadingLine) -> None:
         """Note the outcome of an artifact. Raise OSError if the note cannot be written."""
         shown = line if line.error is None else line.model_copy(update={"error": line.error[:_LONGEST_ERROR]})
-        _append_line(self._path, shown.to_json())
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        durable.append_line(self._path, shown.to_json())
         self.lines[line.key] = line
 
     def keys(self, became: ReadOutcome) -> tuple[str, ...]:
@@ -156,22 +156,9 @@ class RereadLog:
 
     def _append(self, line: bytes) -> None:
         with suppress(OSError):
-            _append_line(self._log, line)
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            durable.append_line(self._log, line)
             self._lines += 1
-
-
-def _append_line(path: Path, line: bytes) -> None:
-    """Append a line. If the last line is truncated, end it first. Raise OSError if not all of it was written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = durable.open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
-    try:
-        end = os.fstat(descriptor).st_size
-        if end and os.pread(descriptor, 1, end - 1) != b"\n":
-            line = b"\n" + line
-        if os.write(descriptor, line) < len(line):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    finally:
-        os.close(descriptor)
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

@@ -399,6 +399,14 @@ class Answer(StoredValue):
                 yield database_name(name)
 
     @property
+    def attempted(self) -> bool:
+        """Whether the databases have been chosen, and no attempt is needed or under way.
+
+        The last databases are looked at first, since those of a request are backed up in order.
+        """
+        return self.selected and not any(result.open for result in reversed(self.databases.values()))
+
+    @property
     def awaited(self) -> tuple[DatabaseName, ...]:
         """The databases whose artifact is recorded and whose copies are awaited."""
         return tuple(database_name(name) for name, result in self.databases.items() if result.awaited)
@@ -406,12 +414,9 @@ class Answer(StoredValue):
     @property
     def only_copies(self) -> bool:
         """Whether all backups of the request have ended, and it waits only for copies."""
-        waits = False
-        for result in self.databases.values():
-            if result.open:
-                return False
-            waits = waits or result.outcome is Outcome.RECORDED
-        return waits and self.selected
+        if not self.attempted:
+            return False
+        return any(result.outcome is Outcome.RECORDED for result in self.databases.values())
 
     def waiting_for_copies(self) -> "Answer":
         """Return the answer of a request that waits only for copies, with its progress: copies that have ended."""

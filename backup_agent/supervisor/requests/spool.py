@@ -2,7 +2,7 @@
 
     <requests>/x.request             dropped by a user, read in place until it is complete or has not changed for a time
     <requests>/.spool/incoming/<intake>/x.request   taken; its content is read again and judged
-                      open/<id>.json      accepted, without a final answer
+                      open/<id>.json      accepted, without a final answer; .changes-* beside it: changes of a long one
                       done/<id>.json      with a final answer
                       rejected/<intake>.json   a rejected file with its content, owner and mode
                       reserve/            space for answers on a full volume
@@ -77,6 +77,7 @@ class Spool:
         for place in (self.folder, self.answers.by_id, *self.ledger.folders):
             durable.remove_temporaries(place)
         self.answers.clear_legacy_status()
+        self.ledger.begin_anew()
         self.expiry.begin_anew()
 
     def exists(self) -> bool:

@@ -237,7 +237,7 @@ class BackupQueue:
     def _save(self, answer: Answer, now: datetime) -> None:
         if answer.only_copies:
             self._requests.keep(answer.waiting_for_copies())
-        elif answer.selected and not answer.open:
+        elif answer.attempted:
             self._conclude(answer.concluded(now) if answer.databases else _without_databases(answer, now))
         else:
             self._requests.keep(answer)
