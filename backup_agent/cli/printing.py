@@ -5,6 +5,7 @@ or forge a line. tests/test_house.py checks that no command prints in any other 
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,12 @@ UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 _PIECE = 1 << 16
 """Characters that are escaped at once. An escape takes up to a hundred bytes of memory."""
+
+_CLEAR_SCREEN = "\x1b[H\x1b[2J"
+"""Move to the first line and erase the screen (ECMA-48, CUP and ED)."""
+
+LEAST_COLUMN = 8
+"""Number of characters to which a column is narrowed at most."""
 
 _CLEAR_LINE = "\r\x1b[K"
 """Move to the first column and erase the line (ECMA-48, EL)."""
@@ -84,12 +91,48 @@ def confirm(question: str) -> bool:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:
     """Print rows under a header row. Each cell except the last of a row is cut to `longest` characters."""
+    for text in table_lines(header, rows, longest=longest):
+        click.echo(text)
+
+
+def table_lines(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None, width: int | None = None
+) -> list[str]:
+    """Return the lines of a table. If the table is wider than `width`, the widest columns are cut until it fits."""
     shown = [[printable(cell) for cell in row] for row in (header, *rows)]
     if longest is not None:
         shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
     widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
-    for row in shown:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if width is not None:
+        widths = fitting(widths, width)
+    return [
+        "  ".join(shortened(cell, wide).ljust(wide) for cell, wide in zip(row, widths, strict=True)).rstrip()
+        for row in shown
+    ]
+
+
+def fitting(widths: Sequence[int], total: int) -> list[int]:
+    """Return widths of columns that fit into `total` with two blanks between them. The widest columns are narrowed.
+
+    >>> fitting([30, 10, 5], 40)
+    [21, 10, 5]
+    """
+    found = list(widths)
+    while sum(found) + 2 * (len(found) - 1) > total and max(found) > LEAST_COLUMN:
+        found[found.index(max(found))] -= 1
+    return found
+
+
+def width() -> int | None:
+    """Return the number of columns of the terminal, or None if stdout is not a terminal."""
+    return shutil.get_terminal_size().columns if is_terminal() else None
+
+
+def screen(texts: Iterable[str]) -> None:
+    """Print lines in place of what the terminal shows; below it if stdout is not a terminal."""
+    if is_terminal():
+        click.echo(_CLEAR_SCREEN, nl=False)
+    lines(texts)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:

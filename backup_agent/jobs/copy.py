@@ -39,6 +39,7 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key, split_key
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
+from backup_agent.core.artifacts.summary import finished_first
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.requests.events import CopiesOwed, CopyBegun, CopyFailed, CopyReport, CopyStored, Warned
 from backup_agent.core.requests.tasks import CopyTask
@@ -132,8 +133,16 @@ class Copying:
             self._writer.tell(CopyFailed(key=key, failure=failure))
 
     def _tell_owed(self, entries: tuple[Entry, ...]) -> None:
-        one, owed = entries[0], len(self._notes.owed(entries))
-        self._writer.tell(CopiesOwed(set=one.set, database=one.database, destination=self._place.name, owed=owed))
+        one, missing = entries[0], self._notes.owed(entries)
+        self._writer.tell(
+            CopiesOwed(
+                set=one.set,
+                database=one.database,
+                destination=self._place.name,
+                owed=len(missing),
+                oldest=finished_first(missing),
+            )
+        )
 
     def _lines(self) -> Iterator["_Line"]:
         """Yield the databases with missing copies, those first for whose copies requests wait.

@@ -38,10 +38,10 @@ def tell_summary_of(
     `copied_to` are the destinations that get copies of the set. If the copy notes of a destination cannot be read,
     report `CopiesNotCounted`: an unknown number of missing copies is not zero.
     """
-    owed: dict[PlaceName, int] = {}
+    owed: dict[PlaceName, tuple[Entry, ...]] = {}
     for place in copied_to:
         try:
-            owed[place.name] = len(place.record_notes.owed(entries))
+            owed[place.name] = place.record_notes.owed(entries)
         except OSError as error:
             writer.tell(CopiesNotCounted(destination=place.name, error=str(error)))
     writer.tell(SummaryTold(summary=summarise(entries, owed, unsound=unsound)))

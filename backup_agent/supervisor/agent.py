@@ -17,6 +17,7 @@ import structlog
 from backup_agent import __version__, durable, ending, logs, processes
 from backup_agent.catalog import root_lock
 from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.protection.health import HealthState
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.schedules import next_runs
 from backup_agent.settings.model import Settings
@@ -29,7 +30,7 @@ from backup_agent.supervisor.heap import give_back
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.requests.watch import Bell
 from backup_agent.supervisor.schedules.timer import Timer
-from backup_agent.supervisor.status import http
+from backup_agent.supervisor.status import http, log_lines
 from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.status.model import Status
 from backup_agent.supervisor.trusted_clock import utc_now
@@ -37,6 +38,9 @@ from backup_agent.supervisor.work.intake import SCAN_SECONDS
 
 STEP_SECONDS = 60.0
 """/livez fails if a step of the loop takes longer than this."""
+
+LOOK_SECONDS = 60.0
+"""How often the agent looks at its health by itself."""
 
 TIDY_SECONDS = 30.0
 """Longest time, while runs follow each other, until freed memory is returned to the system."""
@@ -87,6 +91,8 @@ class Agent:
         self._untidy = False
         self._tidied = -math.inf
         self._next_scan = 0.0
+        self._next_look = 0.0
+        self._health = HealthState.OK
         self._turned = time.monotonic()
         self._metrics = Metrics(self.status)
         self._parts = Parts(reloader, self._inbox.put, self._metrics)
@@ -247,7 +253,7 @@ class Agent:
             case Signalled():
                 self._begin_end()
             case StatusAsked():
-                message.reply.put(snapshot.status(self._parts, self._facts, utc_now(), time.monotonic()))
+                message.reply.put(self._status())
 
     def _begin_end(self) -> None:
         """Take no more requests, and let the runs finish within shutdown_grace. A second signal ends them at once."""
@@ -306,6 +312,20 @@ class Agent:
             reserve.make()
         self._expire()
         self._parts.expected_backups.check(utc_now(), monotonic)
+        self._look_at_health(monotonic)
+
+    def _status(self) -> Status:
+        return snapshot.status(self._parts, self._facts, utc_now(), time.monotonic())
+
+    def _look_at_health(self, monotonic: float) -> None:
+        """Log a change of health. Look once a minute, so that a problem is dated although no client asks for it."""
+        if monotonic < self._next_look:
+            return
+        self._next_look = monotonic + LOOK_SECONDS
+        health = self._status().health
+        if health is not None and health.state is not self._health:
+            log_lines.health_changed(health, self._health).log()
+            self._health = health.state
 
     def _expire(self) -> None:
         """Remove answers and attempts that have expired, if the clock can be trusted."""

@@ -12,6 +12,7 @@ from backup_agent.supervisor.requests.reserve import Reserve
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.schedules.calendar import Calendar
 from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.status.health import ProblemMemory
 from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.trusted_clock import TrustedClock
 from backup_agent.supervisor.work.actions import Actions
@@ -62,6 +63,7 @@ class Parts:
         self.expected_backups = ExpectedBackups(
             own / "expected.json", reloader, self.discovery, self.volume_summaries, self.orders, self.counters
         )
+        self.problems = ProblemMemory()
         self.maintenance = Maintenance(
             reloader,
             self.runs,

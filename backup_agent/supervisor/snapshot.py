@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from backup_agent import __version__
+from backup_agent import __version__, durable
+from backup_agent.catalog.owner_file import KEY as OWNER
 from backup_agent.catalog.place import destinations as place_destinations
 from backup_agent.catalog.space import VolumeSpace, space
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, lowered
 from backup_agent.core.artifacts.summary import DatabaseSummary
-from backup_agent.core.protection.expected import is_rehearsal
+from backup_agent.core.ownership.owner import Owner
+from backup_agent.core.protection.expected import Pair, Rules, is_rehearsal
+from backup_agent.core.protection.health import CopyRule
 from backup_agent.core.requests.queue import Job
 from backup_agent.core.requests.schedules import expected_interval, next_runs
 from backup_agent.settings.model import Settings
@@ -19,6 +22,7 @@ from backup_agent.stores.features import StoreCard
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
+from backup_agent.supervisor.status.health import health
 from backup_agent.supervisor.status.model import (
     DestinationStatus,
     ExcludedDatabase,
@@ -61,7 +65,8 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
     rules = parts.settings.rules()
     waiting = parts.survey.unready(monotonic)
     unready = ([waiting] if waiting is not None else []) + (["the agent is ending"] if loop.ending else [])
-    return Status(
+    found = Status(
+        owner=owner_id(parts.settings.storage.root),
         cluster=parts.settings.cluster,
         version=__version__,
         started=loop.started,
@@ -104,6 +109,22 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         settings_waiting=loop.settings_waiting,
         settings_loaded=loop.settings_loaded,
     )
+    return found.model_copy(update={"health": health(found, copy_rules(rules, found), parts.problems)})
+
+
+def owner_id(root: Path) -> str | None:
+    """Return the id of the agent that owns the volume; None before its first use, or if it cannot be read."""
+    try:
+        return Owner.from_json(durable.read(root / OWNER)).id
+    except (OSError, ValueError):
+        return None
+
+
+def copy_rules(rules: Rules, status: Status) -> dict[Pair, CopyRule]:
+    """Return the rule for missing copies of each database that has an objective."""
+    pairs = [(one.set, lowered(one.database)) for one in status.databases or ()]
+    objectives = ((pair, rules.objective(pair)) for pair in pairs)
+    return {pair: CopyRule(one.copies, one.grace) for pair, one in objectives if one is not None}
 
 
 def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:

@@ -1,5 +1,10 @@
 """`status`: the status that the agent serves over HTTP, and the error if it does not answer."""
 
+import fcntl
+import os
+import signal
+import struct
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -9,8 +14,11 @@ import pytest
 
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.protection.attempt import Attempt
+from backup_agent.core.protection.health import find_problems
+from backup_agent.core.protection.judging import DatabaseProtection
 from backup_agent.core.reasons import Reason
 from backup_agent.stores.features import Feature, FeatureFinding
+from backup_agent.supervisor.status.health import ProblemMemory, facts_of, health
 from backup_agent.supervisor.status.http import HttpServer, Page, status_pages
 from backup_agent.supervisor.status.model import (
     DestinationStatus,
@@ -22,7 +30,7 @@ from backup_agent.supervisor.status.model import (
     Status,
 )
 from tests.builders import TAKEN
-from tests.cli.conftest import Place
+from tests.cli.conftest import Place, on_a_terminal, read
 
 NOW = TAKEN + timedelta(hours=8)
 
@@ -54,10 +62,23 @@ ORDERS = DatabaseSummary(
 )
 
 
+def protected(*databases: str, **changes: Any) -> tuple[DatabaseProtection, ...]:
+    """Return databases that are backed up each hour."""
+    facts: dict[str, Any] = {"set": "default", "state": "protected", "rpo_seconds": 3600.0, "last_success": TAKEN}
+    return tuple(DatabaseProtection.model_validate({**facts, "database": name, **changes}) for name in databases)
+
+
+def with_health(status: Status) -> Status:
+    """Return a Status with its health, as if all problems had lasted for an hour."""
+    memory = ProblemMemory()
+    memory.dated(find_problems(facts_of(status, {})), NOW - timedelta(hours=1))
+    return status.model_copy(update={"health": health(status, {}, memory)})
+
+
 @contextmanager
 def agent(place: Place, **changes: Any) -> Iterator[None]:
     """Serve a Status over HTTP as the agent does; the changes may be what no agent would tell."""
-    status = Status(**IDLE).model_copy(update=changes)
+    status = with_health(Status(**IDLE).model_copy(update=changes))
     server = HttpServer("http.page", "127.0.0.1", 0, status_pages(lambda: status))
     place.settings["http"] = {"page": f"127.0.0.1:{server.port}"}
     server.start()
@@ -82,8 +103,8 @@ def test_damage_is_shown_by_place(place: Place) -> None:
     with agent(place, places={"local": PlaceStatus(damaged=()), "offsite": offsite}):
         said = place.run("status").out
 
-    assert "DAMAGED at offsite (6): default/orders/0.backup, " in said
-    assert "default/orders/4.backup, …\n" in said
+    assert said.startswith("DEGRADED: damaged artifacts at offsite\n- damaged: 6 artifacts at offsite damaged: ")
+    assert "default/orders/4.backup, … (1h)\n" in said
     assert "at local" not in said
 
 
@@ -101,6 +122,8 @@ def test_the_status_of_an_agent_that_has_just_started(place: Place) -> None:
     assert (
         result.out
         == """\
+OK
+
 cluster demo: agent 0.1.0, up 8h, ready
 Bolt: not asked yet
 retention: nothing but ad hoc sets is deleted: no `retention` is set
@@ -141,17 +164,16 @@ def test_the_status_is_json_for_programs(place: Place) -> None:
 
 
 def test_a_pause_is_shown_with_requester_and_reason(place: Place) -> None:
-    with agent(place, paused=Pause(since=NOW - timedelta(hours=2), requested_by="ann", reason="the store moves")):
-        assert "PAUSED by ann 2h ago (the store moves): no work is started until `resume`\n" in place.run("status").out
-    with agent(place, paused=Pause(since=NOW - timedelta(hours=2))):
-        assert "PAUSED 2h ago: no work is started until `resume`\n" in place.run("status").out
-    with agent(place, paused=Pause(since=NOW - timedelta(hours=2), until=NOW + timedelta(hours=1))):
-        assert "until 2026-11-23T11:00:00Z or `resume`\n" in place.run("status").out
+    since = NOW - timedelta(hours=2)
+    with agent(place, paused=Pause(since=since, requested_by="ann", reason="the store moves")):
+        said = place.run("status").out
+    with agent(place, paused=Pause(since=since, until=NOW + timedelta(hours=1))):
+        ends = place.run("status").out
 
-
-def test_a_pause_older_than_a_day_is_shown_as_a_problem(place: Place) -> None:
-    with agent(place, paused=Pause(since=NOW - timedelta(hours=25), overlong=True)):
-        assert "PROBLEM: the pause is older than a day" in place.run("status").out
+    assert said.startswith(
+        "DEGRADED: paused\n- paused: requested by ann (the store moves); no work is started until `resume` (2h)\n"
+    )
+    assert "no work is started until 2026-11-23T11:00Z or `resume`" in ends
 
 
 def test_blocked_retention_is_shown(place: Place) -> None:
@@ -159,7 +181,7 @@ def test_blocked_retention_is_shown(place: Place) -> None:
     with agent(place, places={"local": refused, "offsite": PlaceStatus()}, forgotten=("orders",)):
         out = place.run("status").out
 
-    assert "RETENTION BLOCKED at local (clock): the clock was set\n" in out
+    assert "retention blocked: nothing is deleted at local: clock: the clock was set (1h)\n" in out
     assert "offsite" not in out
     assert "forgotten, so retention deletes every backup of them: orders\n" in out
 
@@ -180,14 +202,20 @@ def test_the_full_status(place: Place) -> None:
             RunStatus(run="s", kind="cluster", seconds=0.4),
         ),
         databases=(ORDERS,),
+        protection=(
+            *protected("orders", last_success=NOW),
+            *protected("customers", state="unprotected", why="has no restore point", since=TAKEN, last_success=None),
+            *protected("web", state="excluded", why="is a composite database", rpo_seconds=None, last_success=None),
+            *protected("scratch", state="excluded", why='is excluded by "!" in databases', rpo_seconds=None),
+        ),
         attempts={
-            "default/orders": Attempt(at=NOW, failed_at=NOW - timedelta(minutes=2), reason=Reason.DISK_FULL),
-            "default/customers": Attempt(at=NOW, failed_at=NOW - timedelta(minutes=1), reason=Reason.TIMEOUT),
-            "default/system": Attempt(at=NOW),
+            "default/orders": Attempt(
+                at=NOW - timedelta(minutes=9), failed_at=NOW - timedelta(minutes=9), error="none"
+            ),
+            "default/customers": Attempt(at=TAKEN, failed_at=TAKEN, reason=Reason.TIMEOUT, error="too slow"),
+            "test/orders": Attempt(at=NOW, failed_at=NOW, reason=Reason.DISK_FULL),
         },
-        missing_databases=("gone",),
-        without_full={"orders": NOW - timedelta(minutes=7)},
-        excluded_databases={"web": ExcludedDatabase(kind="sharded", why="is a sharded database: so it is")},
+        excluded_databases={"web": ExcludedDatabase(kind="composite", why="is a composite database")},
         destinations={
             "offsite": DestinationStatus(
                 up=False,
@@ -224,22 +252,27 @@ def test_the_full_status(place: Place) -> None:
     assert (
         out
         == """\
+FAILING: 1 of 2 databases unprotected, settings refused
+- unprotected: customers has no restore point; its last backup failed: timeout: too slow (8h)
+- settings: settings refused: cluster: required (1h)
+
 cluster demo: agent 0.1.0, up 8h, ready
 Bolt: answers
-SETTINGS REFUSED, the last good ones are in force: cluster: required
 settings changed, in force after a restart: http.listen
 volume: 5.0 GiB free of 10.0 GiB, full on 2026-12-23 at this rate
 retention: nothing but ad hoc sets is deleted: no `retention` is set
 queue: 2 requests, the oldest for 5s
 running: backup default/orders copy, for 3 s, 2.0 KiB
 running: cluster, for 0 s
-MISSING: SHOW DATABASES no longer lists gone
-PROBLEM: orders was replaced or created again, first seen 7m ago, and has no FULL since. One is taken when all copies are online
-not backed up: web is a sharded database: so it is
+excluded: web is a composite database
+excluded: scratch is excluded by "!" in databases
 
-SET/DATABASE       LAST SUCCESS  CHAIN    ARTIFACTS  SIZE     COPIES MISSING  LAST FAILURE
-default/orders     1h ago        2 links  2          3.0 MiB  offsite 2       disk_full, 2m ago
-default/customers  never         -        0          -        -               timeout, 1m ago
+SET/DATABASE       STATE        LAST SUCCESS  RPO  LINKS  SIZE     COPIES MISSING
+default/customers  unprotected  never         1h   -      -        -
+test/orders        failed       never         -    -      -        -
+default/orders     protected    1h ago        1h   2      3.0 MiB  offsite 2
+default/scratch    excluded     never         -    -      -        -
+default/web        excluded     never         -    -      -        -
 
 SCHEDULE  CRON        TIMEZONE  TYPE  NEXT RUN
 nightly   0 2 * * *   UTC       FULL  2026-11-24T02:00:00Z, in 16h
@@ -260,8 +293,7 @@ def test_after_the_status_of_an_agent_that_refuses_its_settings_their_faults_are
         result = place.run("status")
 
     assert result.code == 2
-    assert result.out.startswith("cluster demo: agent 0.1.0, up 8h, ready\n")
-    assert "SETTINGS REFUSED" in result.out
+    assert result.out.startswith("DEGRADED: settings refused\n- settings: settings refused: 1 fault (1h)\n")
     assert "\n  colour: unknown key" in result.err
 
 
@@ -312,7 +344,7 @@ def test_text_from_outside_cannot_hide_or_forge_a_line(place: Place) -> None:
     lines = plain.out.splitlines()
 
     assert all(line.isprintable() for line in (*lines, *told.out.splitlines()))
-    assert len([line for line in lines if line.startswith("PAUSED by ann\\x1b[1A")]) == 1
+    assert len([line for line in lines if line.startswith("- paused: requested by ann\\x1b[1A")]) == 1
     assert not [line for line in lines if line.startswith("nothing here")]
     assert told.json["paused"]["reason"] == ESCAPES
 
@@ -341,6 +373,124 @@ def test_the_age_of_an_old_topology_is_shown(place: Place) -> None:
     with agent(place, bolt_up=True, topology_seen=NOW):
         fresh = place.run("status").out
 
-    assert f"Bolt: {silent}; the known databases and servers are 3h old (2026-11-23T07:00:00Z)\n" in old
-    assert f"Bolt: {silent}; no topology is known\n" in unknown
+    assert f"\nBolt: {silent}; the known databases and servers are 3h old (2026-11-23T07:00:00Z)\n" in old
+    assert f"\nBolt: {silent}; no topology is known\n" in unknown
     assert "Bolt: answers\n" in fresh
+
+
+MANY = [f"tenant-{number:03}" for number in range(199)]
+ONE_BROKEN = {
+    "protection": protected(*MANY, "orders"),
+    "attempts": {"default/orders": Attempt(at=TAKEN, failed_at=TAKEN, reason=Reason.TIMEOUT, error="no answer " * 20)},
+}
+
+
+def test_of_200_databases_the_one_that_failed_comes_first_and_the_others_are_counted(place: Place) -> None:
+    with agent(place, **ONE_BROKEN):
+        said = place.run("status").out.splitlines()
+
+    assert said[0] == "DEGRADED: 1 of 200 databases failed"
+    assert said[1].startswith("- failed: the last backup of orders failed: timeout: no answer")
+    first = next(number for number, line in enumerate(said) if line.startswith("SET/DATABASE"))
+    assert said[first + 1].startswith("default/orders")
+    assert said[first + 1].split()[1] == "failed"
+    assert said[-1] == "and 185 protected: `backup-agent status --database '*'` shows them"
+    assert len(said) < 30
+
+
+def test_on_a_terminal_no_line_is_wider_than_it(place: Place) -> None:
+    with agent(place, **ONE_BROKEN), on_a_terminal("--config", str(place.config), "status") as (_, terminal):
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        said = read(terminal).splitlines()
+
+    assert said[0] == "DEGRADED: 1 of 200 databases failed"
+    assert max(map(len, said)) <= 80
+
+
+def test_the_databases_that_match_are_all_shown_with_their_problems(place: Place) -> None:
+    with agent(place, **ONE_BROKEN):
+        tenants = place.run("status", "--database", "TENANT-1*").out.splitlines()
+        orders = place.run("status", "--database", "default/orders").out.splitlines()
+        nothing = place.run("status", "--database", "order")
+
+    assert len([line for line in tenants if line.startswith("default/tenant-1")]) == 99
+    assert not [line for line in tenants if line.startswith("- ")]
+    assert [line.split()[0] for line in orders if line] == ["DEGRADED:", "-", "SET/DATABASE", "default/orders"]
+    assert nothing.out.endswith("\n\nno database matches order\n")
+
+
+def test_problems_alone(place: Place) -> None:
+    late = protected(*MANY, state="late", why="is late", since=TAKEN)
+    with agent(place, protection=late):
+        few, all_of_them = place.run("status").out.splitlines(), place.run("status", "--problems").out.splitlines()
+    with agent(place):
+        none = place.run("status", "--problems").out
+
+    assert few[0] == "FAILING: 199 of 199 databases late"
+    assert few[11] == "- and 189 more: `backup-agent status --problems` shows all"
+    assert (len(all_of_them), all_of_them[199]) == (200, "- late: tenant-198 is late (8h)")
+    assert none == "OK\nno problems\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "line"),
+    [
+        ({}, 0, "OK"),
+        ({"settings_valid": False, "settings_fault": "1 fault"}, 3, "DEGRADED: settings refused"),
+        ({"ready": False, "not_ready_because": ("the agent is ending",)}, 5, "FAILING: not ready"),
+    ],
+    ids=["ok", "degraded", "failing"],
+)
+def test_a_check_prints_one_line_and_its_exit_code_is_the_health(
+    place: Place, changes: dict[str, Any], code: int, line: str
+) -> None:
+    with agent(place, **changes):
+        result = place.run("status", "--check")
+
+    assert (result.code, result.out, result.err) == (code, f"{line}\n", "")
+
+
+def test_a_health_that_is_not_known_yet_is_not_ok(place: Place) -> None:
+    with agent(place, surveyed=False, ready=True):
+        result = place.run("status", "--check")
+
+    assert (result.code, result.out) == (3, "UNKNOWN: the health is not known yet\n")
+
+
+def test_no_answer_to_a_check_is_an_error(place: Place) -> None:
+    assert place.run("status", "--check").code == 1
+
+
+@pytest.mark.parametrize("other", [("--problems",), ("--watch",), ("--database", "x")])
+def test_a_check_takes_no_other_option(place: Place, other: tuple[str, ...]) -> None:
+    assert place.run("status", "--check", *other).code == 2
+
+
+def test_a_watched_status_is_shown_again_until_it_is_interrupted(place: Place) -> None:
+    with agent(place), on_a_terminal("--config", str(place.config), "status", "--watch") as (process, terminal):
+        shown = read(terminal, "queue: 0 requests")
+        os.kill(process, signal.SIGINT)
+        _, ended = os.waitpid(process, 0)
+
+    assert shown.startswith("\x1b[H\x1b[2JOK\r\n")
+    assert os.waitstatus_to_exitcode(ended) == 130
+
+
+def test_another_agent_on_the_port_is_an_error(place: Place) -> None:
+    owner_file = place.root / "owner.json"
+    with agent(place, cluster="other"):
+        other_cluster = place.run("status")
+    owner_file.write_text('{"schema": 1, "id": "0123", "cluster": "demo"}')
+    with agent(place, owner="4567"):
+        other_owner = place.run("status", "--check")
+    with agent(place, owner="0123"):
+        ours = place.run("status")
+
+    assert (other_cluster.code, other_cluster.out) == (1, "")
+    assert "another agent answers (cluster other), not that of the settings file (cluster demo)" in other_cluster.err
+    assert (other_owner.code, other_owner.out) == (1, "")
+    assert (
+        "another agent answers (cluster demo, owner 4567), not that of the settings file (cluster demo, owner 0123)"
+        in other_owner.err
+    )
+    assert ours.code == 0

@@ -15,13 +15,13 @@ FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)
 def test_a_summary_has_sizes_and_times(*, as_entries: bool) -> None:
     members = [Entry.of(record) if as_entries else record for record in (LATER, FULL, DIFF)]
 
-    found = summarise(members, {OFFSITE: 2})
+    found = summarise(members, {OFFSITE: (LATER, DIFF)})
 
     assert (found.set, found.database, found.artifacts) == ("default", "orders", 3)
     assert (found.size, found.newest, found.newest_size) == (3 * FULL.size, LATER.key, LATER.size)
     assert (found.first, found.last_success) == (FULL.finished, {"DIFF": LATER.finished, "FULL": FULL.finished})
     assert (found.chain_links, found.chain_size) == (3, {"FULL": FULL.size, "DIFF": 2 * DIFF.size})
-    assert found.owed == {"offsite": 2}
+    assert (found.owed, found.owed_since) == ({"offsite": 2}, {"offsite": DIFF.finished})
 
 
 def test_without_a_full_there_is_no_chain_and_no_success() -> None:

@@ -1,4 +1,4 @@
-"""The address of the status page: as the whole settings say, from the file and the environment."""
+"""Where the agent answers, and how it is recognised: as the whole settings say, from the file and the environment."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import yaml
 
 from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.load import load
-from backup_agent.settings.page import page_address
+from backup_agent.settings.page import agent_address
 from tests.builders import settings_tree
 
 
@@ -24,6 +24,7 @@ def written(folder: Path, tree: dict[str, Any]) -> Path:
         pytest.param(None, {}, id="default"),
         pytest.param({"listen": "0.0.0.0:1"}, {}, id="default of a section"),
         pytest.param({"page": "127.0.0.2:99"}, {}, id="file"),
+        pytest.param(None, {"BACKUP_AGENT_STORAGE__ROOT": "/elsewhere", "BACKUP_AGENT_CLUSTER": "other"}, id="root"),
         pytest.param({"page": "[::1]:99"}, {}, id="IPv6"),
         pytest.param({"page": "localhost:0"}, {}, id="any port"),
         pytest.param({"page": "127.0.0.2:99"}, {"BACKUP_AGENT_HTTP__PAGE": "127.0.0.3:98"}, id="environment"),
@@ -35,7 +36,10 @@ def test_it_is_the_address_that_the_whole_settings_have(
 ) -> None:
     path = written(tmp_path, settings_tree(**({} if http is None else {"http": http})))
 
-    assert page_address(path, environ) == load(path, environ).settings.http.page_address
+    found, settings = agent_address(path, environ), load(path, environ).settings
+    assert found is not None
+    assert (found.host, found.port) == settings.http.page_address
+    assert (found.cluster, found.root) == (settings.cluster, settings.storage.root)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +55,7 @@ def test_it_is_the_address_that_the_whole_settings_have(
 def test_there_is_none_if_the_settings_are_faulty_there(tmp_path: Path, http: object) -> None:
     path = written(tmp_path, settings_tree(http=http))
 
-    assert page_address(path, {}) is None
+    assert agent_address(path, {}) is None
     with pytest.raises(SettingsError, match="http"):
         load(path, {})
 
@@ -62,6 +66,6 @@ def test_a_file_that_cannot_be_read_is_the_same_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as whole:
         load(path, {})
     with pytest.raises(SettingsError) as partly:
-        page_address(path, {})
+        agent_address(path, {})
 
     assert str(partly.value) == str(whole.value)

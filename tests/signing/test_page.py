@@ -28,7 +28,7 @@ def test_the_settings_on_the_page_are_valid(text: str) -> None:
 @pytest.mark.parametrize(
     ("quoted", "module"),
     [
-        ("NOT SIGNED", "cli/status.py"),
+        ("records not signed", "core/protection/health.py"),
         ("records are not signed", "supervisor/work/child_events.py"),
         ("signing_fault", "supervisor/status/metrics.py"),
         ("catalog accept --signed", "cli/catalog.py"),

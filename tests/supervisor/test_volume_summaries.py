@@ -34,7 +34,7 @@ def tried(holdings: VolumeSummaries) -> list[str]:
 
 def counts(holdings: VolumeSummaries, place: PlaceName, owed: int) -> None:
     """Let a pass that begins now count the missing copies of a database."""
-    holdings.owes(DEFAULT_SET, ORDERS, {place: owed}, time.monotonic())
+    holdings.owes(DEFAULT_SET, ORDERS, {place: owed}, {}, time.monotonic())
 
 
 @pytest.fixture(name="holdings")
@@ -98,7 +98,7 @@ def test_a_destination_without_missing_copies_is_not_tried(holdings: VolumeSumma
 def test_a_pass_that_counted_before_a_backup_ended_does_not_hide_its_missing_copy(holdings: VolumeSummaries) -> None:
     began = time.monotonic()
     holdings.take(DatabaseSummary.model_validate({**SURVEYED, "owed": {"offsite": 3}}))
-    holdings.owes(DEFAULT_SET, ORDERS, {OFFSITE: 0}, began)
+    holdings.owes(DEFAULT_SET, ORDERS, {OFFSITE: 0}, {}, began)
 
     assert holdings.owed(OFFSITE) == 3
     counts(holdings, OFFSITE, 0)

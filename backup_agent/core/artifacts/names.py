@@ -172,6 +172,16 @@ def misnamed(name: str, database: DatabaseName, taken: datetime) -> str | None:
     return None
 
 
+def time_of_artifact(name: str) -> datetime | None:
+    """Return the time in the file name of an artifact, read as UTC, or None if the name has no time.
+
+    >>> time_of_artifact("orders-2026-11-23T02-00-00.backup")
+    datetime.datetime(2026, 11, 23, 2, 0, tzinfo=datetime.timezone.utc)
+    """
+    named = ARTIFACT.fullmatch(name)
+    return _moment(named["stamp"]) if named else None
+
+
 def _moment(stamp: str) -> datetime | None:
     """Return the time of a stamp, read as UTC, or None if there is no such date."""
     day, _, time = stamp.partition("T")

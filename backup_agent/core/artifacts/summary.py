@@ -31,14 +31,21 @@ class DatabaseSummary(Value):
     chain_links: int = Field(description="number of artifacts of the live chain; 0 if there is none")
     chain_size: dict[str, int] = Field(description="FULL or DIFF -> bytes of that type in the live chain")
     owed: dict[PlaceName, int] = Field(default={}, description="destination -> number of copies missing there")
+    owed_since: dict[PlaceName, datetime] = Field(
+        default={}, description="destination -> when the oldest artifact whose copy is missing there was finished"
+    )
 
 
 def summarise(
-    members: Sequence[Record | Entry], owed: Mapping[PlaceName, int], *, unsound: Collection[str] = ()
+    members: Sequence[Record | Entry],
+    owed: Mapping[PlaceName, Collection[Record | Entry]],
+    *,
+    unsound: Collection[str] = (),
 ) -> DatabaseSummary:
     """Summarise the artifacts of one set and database. `members` must not be empty.
 
-    `unsound` are the keys of artifacts that are damaged or missing, and so belong to no chain.
+    `owed` has the artifacts whose copies are missing at each destination. `unsound` are the keys of artifacts that are
+    damaged or missing, and so belong to no chain.
     """
     entries = [as_entry(member) for member in members]
     newest = max(entries, key=_age)
@@ -64,8 +71,14 @@ def summarise(
             BackupType.FULL.value: sum(entry.size for entry in links if entry.full),
             BackupType.DIFF.value: sum(entry.size for entry in links if not entry.full),
         },
-        owed=dict(owed),
+        owed={place: len(missing) for place, missing in owed.items()},
+        owed_since={place: oldest for place, missing in owed.items() if (oldest := finished_first(missing))},
     )
+
+
+def finished_first(members: Collection[Record | Entry]) -> datetime | None:
+    """Return when the first of some artifacts was finished, or None if there are none."""
+    return min((as_entry(member).finished for member in members), default=None)
 
 
 def _age(entry: Entry) -> tuple[datetime, str]:

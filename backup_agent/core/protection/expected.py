@@ -76,6 +76,12 @@ class Rules:
     rehearsals: tuple[str, ...] = ()
     """Globs for the names under which databases are restored beside the existing ones."""
 
+    def objective(self, pair: Pair) -> Objective | None:
+        """Return the objective of a database in a set, or None."""
+        set_name, database = pair
+        matching = (one for one in self.objectives if one.set == set_name and selects(one.databases, database))
+        return next(matching, None)
+
 
 @dataclass(frozen=True)
 class Expectation:
@@ -145,9 +151,7 @@ def expectation(pair: Pair, kinds: Mapping[DatabaseName, ExcludedKind], rules: R
     set_name, database = pair
     covering = [one for one in rules.schedules if one.set == set_name and one.covers(database)]
     running = tuple(one.timetable for one in covering if not one.timetable.suspend)
-    objective = next(
-        (one for one in rules.objectives if one.set == set_name and selects(one.databases, database)), None
-    )
+    objective = rules.objective(pair)
     excluded = _excluded(pair, kinds, rules, covering, objective)
     if excluded is not None:
         return Expectation(objective=objective, excluded=excluded)

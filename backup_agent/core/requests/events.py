@@ -117,6 +117,8 @@ class CopiesOwed(ChildEvent):
     database: DatabaseName
     destination: PlaceName
     owed: int
+    oldest: datetime | None = None
+    """When the oldest artifact whose copy is missing was finished."""
 
 
 class CopiesNotCounted(ChildEvent):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
+from backup_agent.core.protection.health import Health, HealthState
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import CopyStored
 
@@ -140,6 +141,13 @@ def retention_ended(place: PlaceName, answer: Answer | None, result: PlaceResult
         "seconds": round(seconds, 3),
     }
     return LogLine(LEVELS.get(result.outcome, logging.INFO), event, _known(fields))
+
+
+def health_changed(health: Health, before: HealthState) -> LogLine:
+    """Return the line for a change of health."""
+    levels = {HealthState.DEGRADED: logging.WARNING, HealthState.FAILING: logging.ERROR}
+    fields = {"health": health.text, "before": before.value}
+    return LogLine(levels.get(health.state, logging.INFO), "health changed", fields)
 
 
 def _known(fields: Mapping[str, object]) -> dict[str, object]:

@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from backup_agent.core.artifacts.keys import split_database_key
 from backup_agent.core.neo4j.kinds import ExcludedKind
+from backup_agent.core.protection.health import HealthState
 from backup_agent.settings.unprotected import KINDS
 from backup_agent.supervisor.status.model import Status
 
@@ -133,6 +134,11 @@ def _agent(status: Status) -> Iterator[Metric]:
     info = InfoMetricFamily(f"{PREFIX}_build", "The agent's version and cluster.")
     info.add_metric((), {"version": status.version, "cluster": status.cluster})
     yield info
+    yield _value(
+        "health",
+        "The health: 0 OK, 1 DEGRADED, 2 FAILING.",
+        None if status.health is None else list(HealthState).index(status.health.state),
+    )
     oldest = status.queue_oldest
     yield _value("ready", "1 while the agent takes requests.", float(status.ready))
     yield _value("paused", "1 while the agent is paused.", float(status.paused is not None))

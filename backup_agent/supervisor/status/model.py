@@ -8,6 +8,7 @@ from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.protection.attempt import Attempt
+from backup_agent.core.protection.health import Health
 from backup_agent.core.protection.judging import DatabaseProtection
 from backup_agent.core.reasons import Reason
 from backup_agent.stores.features import FeatureFinding
@@ -122,6 +123,12 @@ class Status(Value):
         description="whether a new request is noticed at once; otherwise the folder is listed every 5 seconds",
     )
     requests_watch_fault: str | None = Field(default=None, description="why the requests folder is not watched")
+    owner: str | None = Field(
+        default=None, description="id of the agent, from the owner.json of its volume; absent before its first use"
+    )
+    health: Health | None = Field(
+        default=None, description="the health and its problems; absent until the volume was surveyed"
+    )
     queue_depth: int = Field(description="requests that wait or run")
     queue_oldest: datetime | None = Field(
         default=None, description="when the oldest request of any kind that has not started was received"

@@ -255,7 +255,7 @@ class Maintenance:
         match event:
             case events.SummaryTold() if run.destination is not None:
                 told = event.summary
-                self.volume_summaries.owes(told.set, told.database, told.owed, run.started)
+                self.volume_summaries.owes(told.set, told.database, told.owed, told.owed_since, run.started)
             case events.SummaryTold():
                 self.volume_summaries.take(event.summary)
             case events.NothingRecorded():
@@ -266,7 +266,9 @@ class Maintenance:
                 self.volume_summaries.doubt()
                 log.warning("summary not told", set=event.set, database=event.database, error=event.error)
             case events.CopiesOwed():
-                self.volume_summaries.owes(event.set, event.database, {event.destination: event.owed}, run.started)
+                oldest = {} if event.oldest is None else {event.destination: event.oldest}
+                owed = {event.destination: event.owed}
+                self.volume_summaries.owes(event.set, event.database, owed, oldest, run.started)
             case _:
                 assert_never(event)
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
 
 import structlog
 
@@ -60,7 +61,10 @@ class VolumeSummaries:
         stay = {name for name, destination in self.destinations.items() if destination is before.get(name)}
         self._summaries = {
             key: summary.model_copy(
-                update={"owed": {name: count for name, count in summary.owed.items() if name in stay}}
+                update={
+                    "owed": {name: count for name, count in summary.owed.items() if name in stay},
+                    "owed_since": {name: since for name, since in summary.owed_since.items() if name in stay},
+                }
             )
             for key, summary in self._summaries.items()
         }
@@ -96,9 +100,17 @@ class VolumeSummaries:
         self._summaries.pop((set_name, database), None)
         self._told.pop((set_name, database), None)
 
-    def owes(self, set_name: SetName, database: DatabaseName, owed: Mapping[PlaceName, int], began: float) -> None:
+    def owes(
+        self,
+        set_name: SetName,
+        database: DatabaseName,
+        owed: Mapping[PlaceName, int],
+        since: Mapping[PlaceName, datetime],
+        began: float,
+    ) -> None:
         """Note how many copies of a database are missing at destinations, as a run there counted that `began` then.
 
+        `since` is when the oldest artifact without a copy was finished, for each destination with missing copies.
         A backup of this database may have ended since the run counted. In this case a lower number than before is not
         used: another copy pass follows, and counts again.
         """
@@ -108,7 +120,9 @@ class VolumeSummaries:
         before = self._summaries[key]
         if self._told.get(key, began) > began:
             owed = {name: max(count, before.owed.get(name, 0)) for name, count in owed.items()}
-        self._summaries[key] = before.model_copy(update={"owed": {**before.owed, **owed}})
+        owed = {**before.owed, **owed}
+        since = {name: when for name, when in {**before.owed_since, **since}.items() if owed.get(name)}
+        self._summaries[key] = before.model_copy(update={"owed": owed, "owed_since": since})
 
     def counted(self, destination: PlaceName, started: float) -> None:
         """Note that a pass has counted the copies missing at a destination.
