@@ -95,3 +95,22 @@ def metadata(spec: Spec, name: str, component: str, annotations: dict[str, str] 
     """Return the metadata of an object."""
     found: Object = {"name": name, "namespace": spec.namespace, "labels": labels(spec, component)}
     return {**found, "annotations": dict(annotations)} if annotations else found
+
+
+def replicas_of(stateful_set: Object | None) -> int:
+    """Return the number of pods of a StatefulSet, or 0 if it does not say one."""
+    found = part_of(stateful_set, "spec", "replicas")
+    return found if isinstance(found, int) else 0
+
+
+def fields_of(one: Object, *path: str) -> Object:
+    """Return the mapping at a path, or an empty one if there is none."""
+    found = part_of(one, *path)
+    return found if isinstance(found, dict) else {}
+
+
+def part_of(value: Any, *path: str) -> Any:  # noqa: ANN401  part of an object
+    """Return the part of an object at a path, or None if there is none."""
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return value

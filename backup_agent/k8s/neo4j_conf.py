@@ -88,6 +88,16 @@ MANAGED = frozenset(
 """Settings of any version that follow from the spec, in addition to the TLS policies."""
 
 
+PASSING = (
+    *ENDPOINTS.values(),
+    "dbms.cluster.discovery.resolver_type",
+    "dbms.cluster.discovery.version",
+    "dbms.cluster.minimum_initial_system_primaries_count",
+    "initial.",
+)
+"""Beginnings of the lines that require no restart: a running server learns its peers from the others."""
+
+
 def advertised(spec: ClusterSpec) -> dict[str, int | None]:
     """Return the settings for advertised addresses that this version knows, with their ports."""
     unknown = () if spec.at >= ADVERTISED_BACKUP else ("server.backup.advertised_address",)
@@ -134,8 +144,7 @@ def lasting(spec: ClusterSpec) -> str:
     The list of servers is omitted, since a running server learns it from its peers, and so are settings that apply only
     at the first start. Adding servers therefore restarts no server.
     """
-    passing = (*_discovery(spec), "initial.")
-    return "\n".join(line for line in text(spec).splitlines() if not line.startswith(passing))
+    return "\n".join(line for line in text(spec).splitlines() if not line.startswith(PASSING))
 
 
 def _discovery(spec: ClusterSpec) -> dict[str, str]:

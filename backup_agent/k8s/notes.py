@@ -28,7 +28,8 @@ objects are applied, or databases lose copies, and perhaps their majority. On th
   5. for each name: DROP SERVER 'name';
   6. apply these objects, and wait until the pods are gone
   7. kubectl delete pvc -n {namespace} {claims}
-     (a server that was dropped never comes back with its old files)"""
+     (a server that was dropped never comes back with its old files)
+  8. render once more with --running {wanted}: until then, each rendering prints these steps"""
 """The steps of the manual (clustering, managing servers)."""
 
 

@@ -62,6 +62,91 @@ def test_rendering_fewer_servers_than_before_prints_the_steps_to_take_first(
     assert "kubectl delete pvc -n default data-demo-server-3 data-demo-server-4" in said
 
 
+def test_the_steps_are_printed_again_until_the_servers_are_said_to_be_gone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "out")
+    code(["render", with_servers(tmp_path, 5), "--out", out])
+    fewer = with_servers(tmp_path, 3)
+    said = []
+    for more in ([], [], ["--running", "4"], [], ["--running", "3"], []):
+        capsys.readouterr()
+        code(["render", fewer, "--out", out, *more])
+        said.append([line for line in capsys.readouterr().err.splitlines() if "servers become 3" in line])
+
+    assert [len(lines) for lines in said] == [1, 1, 1, 1, 0, 0]
+    assert "4 servers become 3" in said[3][0]
+    assert not (tmp_path / "out" / "servers.running").exists()
+
+
+def test_servers_that_shall_stay_after_all_are_not_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    for servers in (5, 3, 5):
+        code(["render", with_servers(tmp_path, servers), "--out", str(out)])
+
+    assert not (out / "servers.running").exists()
+    assert "DEALLOCATE" in capsys.readouterr().err
+
+
+def rendered_before(folder: Path, *changes: str) -> tuple[str, str]:
+    """Render the smallest spec into a folder; return the folder, and the path of a changed spec."""
+    out, path = folder / "out", folder / "changed.yaml"
+    code(["render", SPEC, "--out", str(out)])
+    text = SMALLEST
+    for change in changes:
+        old, new = change.split(" => ")
+        assert old in text
+        text = text.replace(old, new)
+    path.write_text(text)
+    return str(out), str(path)
+
+
+def test_a_rendering_over_an_earlier_one_lists_the_restarts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, path = rendered_before(tmp_path, "server: { => server: {cpu: 2, ")
+    assert "RESTART" not in capsys.readouterr().err
+
+    assert code(["render", SPEC, "--out", out]) == 0
+    assert "RESTART: no pod\n" in capsys.readouterr().err
+    assert code(["render", path, "--out", out]) == 0
+    assert "RESTART: demo-server-2, demo-server-1, demo-server-0 restart, one after the" in capsys.readouterr().err
+
+
+def test_a_restart_can_be_made_a_failure_and_then_nothing_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, path = rendered_before(tmp_path, "server: { => server: {cpu: 2, ")
+    before = {one.name: one.read_bytes() for one in Path(out).iterdir()}
+    capsys.readouterr()
+
+    assert code(["render", path, "--out", out, "--fail-on-restart", "--json"]) == 3
+    assert {one.name: one.read_bytes() for one in Path(out).iterdir()} == before
+    found = json.loads(capsys.readouterr().out)
+    assert found["restarts"][0]["pods"] == ["demo-server-2", "demo-server-1", "demo-server-0"]
+    assert code(["render", SPEC, "--out", out, "--fail-on-restart"]) == 0
+
+
+def test_an_older_version_is_refused_unless_it_is_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, path = rendered_before(tmp_path, '"2026.09.0" => "2026.08.0"')
+    before = (Path(out) / "statefulset-demo-server.yaml").read_text()
+
+    assert code(["render", path, "--out", out]) == 4
+    assert "REFUSED: version 2026.09.0 becomes 2026.08.0" in capsys.readouterr().err
+    assert (Path(out) / "statefulset-demo-server.yaml").read_text() == before
+    assert code(["render", path, "--out", out, "--allow-older"]) == 0
+    assert "neo4j:2026.08.0-enterprise" in (Path(out) / "statefulset-demo-server.yaml").read_text()
+
+
+def test_no_object_of_another_cluster_is_said_to_be_left_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, path = rendered_before(tmp_path, "cluster: demo => cluster: shop")
+
+    assert code(["render", path, "--out", out]) == 0
+    said = capsys.readouterr().err
+    assert "this is a second cluster" in said
+    assert "kubectl delete" not in said
+
+
 def test_the_number_of_running_servers_can_be_given(capsys: pytest.CaptureFixture[str]) -> None:
     assert code(["render", SPEC, "--running", "4"]) == 0
 

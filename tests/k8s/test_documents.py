@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,3 +110,10 @@ def test_the_migration_page_keeps_the_safe_order() -> None:
 
     assert -1 not in found
     assert found == sorted(found)
+
+
+@pytest.mark.parametrize("module", sorted((ROOT / "backup_agent" / "k8s").glob("*.py")), ids=lambda path: path.stem)
+def test_pages_that_the_notes_name_exist(module: Path) -> None:
+    named = set(re.findall(r"docs/[a-z0-9/-]+\.md", module.read_text()))
+
+    assert [page for page in named if not (ROOT / page).is_file()] == []
