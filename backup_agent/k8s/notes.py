@@ -71,6 +71,7 @@ def notes(spec: Spec, running: int | None = None) -> list[str]:
         *_certificates(spec),
         *_kept(spec),
         *_one_server(spec),
+        *_offline(spec),
         *_memory(spec),
         *_versions(spec),
     ]
@@ -195,6 +196,14 @@ def _one_server(spec: ClusterSpec) -> list[str]:
     if spec.topology.servers > 1:
         return []
     return [f"one server, {server_hosts(spec)[0]}: no other server has a copy while it is down"]
+
+
+def _offline(spec: ClusterSpec) -> list[str]:
+    if not spec.server.offline_maintenance:
+        return []
+    return [
+        "server.offline_maintenance: Neo4j does not run. All databases are down until it is rendered without this key"
+    ]
 
 
 def _memory(spec: Spec) -> list[str]:

@@ -43,6 +43,11 @@ HOME = "/var/lib/neo4j"
 
 NODE, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
 
+UPDATES = {"automatic": "RollingUpdate", "supervised": "OnDelete"}
+
+OFFLINE = ["bash", "-c", "trap 'exit 0' TERM && cp /conf/neo4j.conf conf/ && while :; do sleep 1h & wait $!; done"]
+"""Command of a server's container without Neo4j: neo4j-admin finds the settings, and a signal ends the container."""
+
 DIGEST = "neo4j.com/config-digest"
 """Pod annotation: a digest of the settings that require a restart. If it changes, the pods restart one by one."""
 
@@ -77,7 +82,7 @@ def stateful_set(spec: ClusterSpec) -> Object:
             "serviceName": headless_name(spec),
             # All at once, since the first servers of a new cluster wait for each other. Updates still go one by one.
             "podManagementPolicy": "Parallel",
-            "updateStrategy": {"type": "RollingUpdate"},
+            "updateStrategy": {"type": UPDATES[spec.server.update]},
             # Bolt answers before every database is available: an update waits half a minute more.
             "minReadySeconds": 30,
             "persistentVolumeClaimRetentionPolicy": KEPT_CLAIMS,
@@ -193,10 +198,24 @@ def _service_port(name: str, port: int) -> Object:
     return {"name": name, "port": port, "protocol": "TCP", "targetPort": name}
 
 
-def _container(spec: ClusterSpec) -> Object:
+def _running(spec: ClusterSpec) -> Object:
+    """Return how the container is started and probed: without Neo4j there is nothing to probe."""
+    if spec.server.offline_maintenance:
+        return {"command": OFFLINE, "workingDir": HOME}
     # Bolt opens after the server has joined its cluster and its system database has started.
     bolt: Object = {"tcpSocket": {"port": "bolt"}}
     return {
+        # An hour: recovery after a crash may take long, and killing the server would restart the recovery.
+        "startupProbe": {**bolt, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 360},
+        "readinessProbe": {**bolt, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4},
+        # Ten minutes: a long garbage collection or checkpoint must not end a server.
+        "livenessProbe": {**bolt, "periodSeconds": 30, "timeoutSeconds": 10, "failureThreshold": 20},
+    }
+
+
+def _container(spec: ClusterSpec) -> Object:
+    return {
+        **_running(spec),
         "name": "neo4j",
         "image": image(spec),
         "imagePullPolicy": spec.image_pull_policy,
@@ -206,11 +225,6 @@ def _container(spec: ClusterSpec) -> Object:
         ],
         "resources": resources(spec.server.cpu, spec.server.cpu_limit, spec.server.memory, spec.server.memory),
         "securityContext": RESTRICTED_CONTAINER,
-        # An hour: recovery after a crash may take long, and killing the server would restart the recovery.
-        "startupProbe": {**bolt, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 360},
-        "readinessProbe": {**bolt, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4},
-        # Ten minutes: a long garbage collection or checkpoint must not end a server.
-        "livenessProbe": {**bolt, "periodSeconds": 30, "timeoutSeconds": 10, "failureThreshold": 20},
         "volumeMounts": _mounts(spec),
     }
 

@@ -309,6 +309,14 @@ class ServerSpec(Section):
         description="from 2026.04 on, let restores seed databases from the folder /data/seeds of a server; a change "
         "restarts the servers",
     )
+    update: Literal["automatic", "supervised"] = Field(
+        "automatic",
+        description="how a change restarts the servers: Kubernetes deletes the pods one after the other, or you do "
+        "(OnDelete; docs/runbooks/rolling-restart.md)",
+    )
+    offline_maintenance: bool = Field(
+        False, description="run the servers' pods without Neo4j, for neo4j-admin; the databases are down"
+    )
     service_account_annotations: Annotations = Field(
         {},
         description="annotations of the servers' service account",

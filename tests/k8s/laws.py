@@ -94,6 +94,8 @@ def port_names_resolve(objects: list[Object]) -> Iterator[str]:
         component = one["spec"]["selector"]["matchLabels"]["neo4j.com/component"]
         ports[component] = {port["name"]: port["containerPort"] for port in container["ports"]}
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if probe not in container:
+                continue  # server.offline_maintenance
             action = container[probe].get("httpGet") or container[probe]["tcpSocket"]
             if action["port"] not in ports[component]:
                 yield f"{component} {probe}: {action['port']}"

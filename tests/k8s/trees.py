@@ -57,6 +57,8 @@ trees = st.fixed_dictionaries(
                 "cpu_limit": st.sampled_from(["1000m", 2, "1.5"]),
                 "s3": s3,
                 "placement": placements,
+                "update": st.sampled_from(["automatic", "supervised"]),
+                "offline_maintenance": st.booleans(),
                 "config": st.dictionaries(
                     st.from_regex(r"db\.[a-z]{1,8}\.[a-z_]{1,8}", fullmatch=True),
                     st.one_of(st.integers(), st.booleans(), label_values),
