@@ -31,6 +31,7 @@ COMMANDS = {
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
     "restore": "Print the plan of a restore.",
+    "drill": "Restore an artifact in a scratch folder, check it and query it.",
     "fetch": "Fetch the artifacts of a restore point.",
     "catalog": "Compare records with files, and adopt artifacts of other tools.",
     "signing": "Make keys that sign records, and show which keys are trusted.",

@@ -1,4 +1,4 @@
-"""Asks a cluster over Bolt for its databases and servers. Only this module imports the Neo4j driver.
+"""Asks a cluster over Bolt for its databases and servers. Only this module and `scratch_bolt` import the Neo4j driver.
 
 The driver has no timeout for reading: a server that accepts a connection and then sends nothing blocks the driver for
 ever. So every conversation runs in its own thread, which is abandoned at the deadline; the calling process is

@@ -39,6 +39,9 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     UNRECOGNISED = "unrecognised"
     NOTHING_VERIFIED = "nothing_verified"
+    INCONSISTENT = "inconsistent"
+    UNEXPECTED_RESULT = "unexpected_result"
+    PLUGIN_MISSING = "plugin_missing"
     ARCHIVED = "archived"
     FOREIGN_ROOT = "foreign_root"
     CLOCK = "clock"
@@ -115,6 +118,9 @@ HINTS: dict[Reason, str] = {
         "there are artifacts, but none was verified: run `backup-agent verify --all`; "
         "`backup-agent catalog diff` shows what cannot be read"
     ),
+    Reason.INCONSISTENT: "run `neo4j-admin database check` on the live database: it may have the same fault",
+    Reason.UNEXPECTED_RESULT: "run the query on the live database; correct `expect` in drill.queries if it is wrong",
+    Reason.PLUGIN_MISSING: "a scratch server has no plugins: take the query out of drill.queries",
     Reason.ARCHIVED: "restore the object from its archive storage class, then send the request again",
     Reason.FOREIGN_ROOT: "another cluster's agent owns this place: configure another root or prefix for this agent",
     Reason.CLOCK: "correct the clock of the node",

@@ -16,11 +16,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Self
 
+from backup_agent import durable
 from backup_agent.core.neo4j.verdict import Completed, EndedBy
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 
@@ -91,6 +92,7 @@ def run(
     on_line: Callable[[str], None] = lambda _: None,
     measure: Callable[[], int] = lambda: 0,
     pass_fds: Sequence[int] = (),
+    stdin: Path | None = None,
     grace: float = _GRACE,
     clock: Callable[[], float] = time.monotonic,
 ) -> Completed:
@@ -99,7 +101,8 @@ def run(
     `on_line` gets the lines of both output streams, printable and shortened. `measure` is called about once a second
     and returns any number that changes while work is done, such as bytes written. `stall` returns the longest time that
     may pass without output and without a change of that number. On timeout, stall or cancel the group gets SIGTERM, and
-    `grace` seconds later SIGKILL. No process of the group is left in any case, even if a callable raises.
+    `grace` seconds later SIGKILL. No process of the group is left in any case, even if a callable raises. `stdin` is a
+    file for standard input.
 
     Raise PermanentError (admin_missing) if the program cannot be started, and TransientError if the system lacks memory
     or process ids for it.
@@ -107,7 +110,7 @@ def run(
     if cancel.is_set():
         return Completed(exit_code=None, ended_by=EndedBy.CANCELLED)
     began = clock()
-    with _start(argv, env, cwd, pass_fds) as process:
+    with _input(stdin) as standard_input, _start(argv, env, cwd, pass_fds, standard_input) as process:
         try:
             with _Output(process, Lines(), on_line) as output:
                 ended_by = _follow(process, output, _Watch(clock, timeout, stall, measure), cancel)
@@ -232,13 +235,28 @@ class _Watch:
         return EndedBy.STALLED if now - self._alive >= patience else None
 
 
-def _start(argv: Sequence[str], env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int]) -> subprocess.Popen[bytes]:
+@contextmanager
+def _input(path: Path | None) -> Iterator[int]:
+    """Open a file for standard input; without one, standard input is empty."""
+    if path is None:
+        yield subprocess.DEVNULL
+        return
+    descriptor = durable.open_regular(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _start(
+    argv: Sequence[str], env: Mapping[str, str], cwd: Path, pass_fds: Sequence[int], stdin: int
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             argv,
             env=dict(env),
             cwd=str(cwd),
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             bufsize=0,

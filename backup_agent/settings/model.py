@@ -18,6 +18,7 @@ from backup_agent.core.protection.expected import BackupSchedule, Objective, Rul
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.requests.schedules import Misfire, Timetable
 from backup_agent.settings.addresses import PAGE, split_address
+from backup_agent.settings.drill import Drill
 from backup_agent.settings.grammar import (
     AbsolutePath,
     Address,
@@ -422,6 +423,7 @@ class Settings(Section):
         ChainSection(), description="when a differential is refused and a full backup taken instead"
     )
     verify: Verify = Field(Verify(), description="reading artifacts again")
+    drill: Drill = Field(Drill(), description="drills: restoring artifacts in a scratch folder")
     signing: Signing = Field(Signing(), description="signatures of records and marks")
     schedules: dict[Label, Schedule] = Field(
         {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},

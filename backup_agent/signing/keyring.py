@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Collection
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import Record, Signature
+from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.reasons import PermanentError
 from backup_agent.settings.model import Settings
 from backup_agent.signing.key_file import fingerprint, load, public_key_of
@@ -19,10 +21,10 @@ if TYPE_CHECKING:
 
 ED25519 = "ed25519"
 
-KINDS: dict[type, str] = {Record: "record", Hold: "hold", Damage: "damage"}
+KINDS: dict[type, str] = {Record: "record", Hold: "hold", Damage: "damage", Evidence: "evidence"}
 """The kinds of documents that are signed, by their names in signatures."""
 
-Signed = Record | Hold | Damage
+Signed = Record | Hold | Damage | Evidence
 
 D = TypeVar("D", bound=Signed)
 
@@ -81,14 +83,19 @@ class Keyring:
         named = self._settings.key_file is not None
         self.fault = self._own if named and isinstance(self._own, str) else None
 
-    def signer(self, kind: type[Signed], key: str, content: bytes, *, revoked: bool = False) -> str | None:
+    def signer(
+        self, kind: type[Signed], key: str, content: bytes, *, revoked: bool = False, also: Collection[str] = ()
+    ) -> str | None:
         """Return the fingerprint of the trusted key that signed a document, or None.
 
         `content` is the document as it is stored, `key` the key of its artifact. With `revoked`, a signature by a
-        revoked key is accepted too.
+        revoked key is accepted too. `also` are the fingerprints of more keys that are trusted for this document.
         """
         signed = _signature(content)
-        if signed is None or not (self._trusts(signed.key) or (revoked and signed.key in self._settings.revoked)):
+        if signed is None:
+            return None
+        was_trusted = revoked and signed.key in self._settings.revoked
+        if not (self._trusts(signed.key) or signed.key in also or was_trusted):
             return None
         return signed.key if _verifies(signed, KINDS[kind], self._cluster, key, content) else None
 

@@ -114,7 +114,7 @@ def test_values_ignore_case() -> None:
         (["databases", "backup"], "2026.09.0", 2, "Unmatched arguments from index 0: 'databases', 'backup'"),
         (["database", "backups", "x"], "2026.09.0", 2, "from index 1: 'backups', 'x'\nDid you mean: database backup"),
         (["backup", "inspect", "x"], "5.24.0", 2, "from index 1: 'inspect', 'x'"),
-        (["database", "restore"], "2026.09.0", 1, "The stand-in has no 'database restore'"),
+        (["database", "load"], "2026.09.0", 1, "The stand-in has no 'database load'"),
     ],
 )
 def test_an_unknown_command_is_refused(argv: list[str], version: str, exit_code: int, message: str) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from backup_agent.core.artifacts.keys import (
     ARTIFACT_SUFFIX,
     DAMAGE_SUFFIX,
+    EVIDENCE_SUFFIX,
     HOLD_SUFFIX,
     RECORD_SUFFIX,
     artifact_of,
@@ -25,6 +26,7 @@ from backup_agent.core.artifacts.names import ARTIFACT
 _RECORD = ARTIFACT_SUFFIX + RECORD_SUFFIX
 _HOLD = ARTIFACT_SUFFIX + HOLD_SUFFIX
 _DAMAGE = ARTIFACT_SUFFIX + DAMAGE_SUFFIX
+_EVIDENCE = ARTIFACT_SUFFIX + EVIDENCE_SUFFIX
 MOST_FOREIGN = 1000
 """Largest number of foreign keys that are kept; further ones are counted. A place may have millions of them."""
 OWN = frozenset({"owner.json"})
@@ -75,6 +77,8 @@ class Folder:
     """Keys of artifacts with a hold."""
     damages: tuple[str, ...]
     """Keys of artifacts with a damage mark."""
+    drilled: tuple[str, ...]
+    """Keys of artifacts with evidence of a drill."""
     files: Mapping[str, int]
     """Key of a file whose name is that of an artifact of this database, or of a part -> bytes."""
     foreign: tuple[ListedKey, ...]
@@ -117,6 +121,7 @@ def _folder(prefix: str, listing: Iterable[ListedKey]) -> Folder:
     records: dict[str, int] = {}
     holds: list[str] = []
     damages: list[str] = []
+    drilled: list[str] = []
     files: dict[str, int] = {}
     foreign: list[ListedKey] = []
     more_foreign = 0
@@ -133,11 +138,13 @@ def _folder(prefix: str, listing: Iterable[ListedKey]) -> Folder:
             holds.append(key.removesuffix(HOLD_SUFFIX))
         elif own and key.endswith(_DAMAGE):
             damages.append(key.removesuffix(DAMAGE_SUFFIX))
+        elif own and key.endswith(_EVIDENCE):
+            drilled.append(key.removesuffix(EVIDENCE_SUFFIX))
         elif len(foreign) < MOST_FOREIGN:
             foreign.append(listed)
         else:
             more_foreign += 1
-    return Folder(prefix, records, tuple(holds), tuple(damages), files, tuple(foreign), more_foreign)
+    return Folder(prefix, records, tuple(holds), tuple(damages), tuple(drilled), files, tuple(foreign), more_foreign)
 
 
 def _is_file(key: str, nested: int, database: str) -> bool:

@@ -19,6 +19,7 @@ ARTIFACT_SUFFIX = ".backup"
 RECORD_SUFFIX = ".json"
 HOLD_SUFFIX = ".hold.json"
 DAMAGE_SUFFIX = ".damaged.json"
+EVIDENCE_SUFFIX = ".drilled.json"
 
 
 class KeyParts(NamedTuple):
@@ -137,6 +138,11 @@ def hold_key(artifact: str) -> str:
 def damage_key(artifact: str) -> str:
     """Return the key of the damage mark of an artifact."""
     return artifact + DAMAGE_SUFFIX
+
+
+def evidence_key(artifact: str) -> str:
+    """Return the key of the evidence of an artifact's last drill."""
+    return artifact + EVIDENCE_SUFFIX
 
 
 def is_key(key: str) -> bool:

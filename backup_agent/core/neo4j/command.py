@@ -135,11 +135,11 @@ def size_text(size: int) -> str:
 
 
 # Memory that is not heap, measured on 2026.09.0, which needs more than 5.26.
-_AGENT = 80 * MIB  # supervisor (45), child process of the run (30), and a margin
-_JVM = 88 * MIB  # metaspace, compiled code, threads: a JVM with a heap of 64 MiB peaks at 124 to 140
-_LAUNCHER = 128 * MIB  # the script's first JVM, which waits for the second
+AGENT = 80 * MIB  # supervisor (45), child process of the run (30), and a margin
+JVM = 88 * MIB  # metaspace, compiled code, threads: a JVM with a heap of 64 MiB peaks at 124 to 140
+LAUNCHER = 128 * MIB  # the script's first JVM, which waits for the second
 _DESTINATION = 64 * MIB  # a child that works at a destination: 49 MiB with boto3 and a client, and a margin for buffers
-_SMALLEST_HEAP, _LARGEST_HEAP = 64 * MIB, 2048 * MIB
+SMALLEST_HEAP, _LARGEST_HEAP = 64 * MIB, 2048 * MIB
 _SMALLEST_PAGECACHE, _LARGEST_PAGECACHE = 8 * MIB, 8192 * MIB
 _STEP = 8 * MIB
 # Below this size one garbage collector thread and one compiler are used, since the JVM's defaults need more memory.
@@ -166,8 +166,8 @@ def children_beside_jvms(
     """
     if limit is None:
         return destinations
-    smallest = _JVM + _SMALLEST_HEAP + _SMALLEST_PAGECACHE + (_LAUNCHER if launch is not Launch.DIRECT else 0)
-    left = limit - _AGENT - parallel * smallest
+    smallest = JVM + SMALLEST_HEAP + _SMALLEST_PAGECACHE + (LAUNCHER if launch is not Launch.DIRECT else 0)
+    left = limit - AGENT - parallel * smallest
     return max(0, min(destinations, left // 2 // _DESTINATION))
 
 
@@ -189,12 +189,12 @@ def memory(
     if limit is None:
         return Memory(heap, pagecache)
     left = (
-        (limit - _AGENT - children * _DESTINATION) // parallel
-        - _JVM
-        - (_LAUNCHER if launch is not Launch.DIRECT else 0)
+        (limit - AGENT - children * _DESTINATION) // parallel
+        - JVM
+        - (LAUNCHER if launch is not Launch.DIRECT else 0)
     )
     if heap is None:
-        heap = _between(_SMALLEST_HEAP, left // 2, _LARGEST_HEAP)
+        heap = _between(SMALLEST_HEAP, left // 2, _LARGEST_HEAP)
     if pagecache is None:
         pagecache = _between(_SMALLEST_PAGECACHE, (left - heap) // 3, _LARGEST_PAGECACHE)
     return Memory(heap, pagecache)

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName, database_name
 from backup_agent.core.artifacts.records import StoredPart, StoredValue, Value, few_values
+from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.request import Request
 
@@ -261,6 +262,7 @@ class PlaceResult(StoredPart):
         default=None, description="estimated seconds to read all, without the time that backups take"
     )
     not_read: tuple[Unread, ...] = Field(default=(), description="artifacts that were not read, and why")
+    drills: dict[str, DrillOutcome] = Field(default={}, description="for drill: artifact -> outcome of its drill")
     marked: int | None = Field(default=None, description="number of artifacts that were held or released")
     marked_keys: tuple[str, ...] = Field(default=(), description="the first 1000 artifacts that were held or released")
     dropped: int | None = Field(default=None, description="missing copies that were given up")

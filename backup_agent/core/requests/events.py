@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Definition, TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
+from backup_agent.core.drill.levels import Level
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult
@@ -348,6 +350,33 @@ class PlaceJudged(ChildEvent):
     unrestorable: tuple[str, ...]
 
 
+# Drills
+
+
+class DrillBegun(ChildEvent):
+    """The drill of an artifact begins."""
+
+    event: Literal["drilling"] = "drilling"
+    place: PlaceName
+    key: str
+    level: Level
+
+
+class ArtifactDrilled(ChildEvent):
+    """The drill of an artifact has ended."""
+
+    event: Literal["drilled"] = "drilled"
+    evidence: Evidence
+    hint: str = ""
+    """What to do, if the drill did not pass."""
+    marked: bool = False
+    """Whether the artifact was marked as damaged."""
+    unwritten: str | None = None
+    """Why the evidence was not written, if it was to be written."""
+    drills: DatabaseDrills | None = None
+    """What drills have proven of the database, as it is stored on the volume; None if nothing is stored."""
+
+
 # Results: the last event of a run
 
 
@@ -390,6 +419,7 @@ class TaskEnded(ChildEvent):
 
 VolumeEvent = SummaryTold | SummaryFailed | NothingRecorded | CopiesOwed | CopiesNotCounted
 CopyEvent = CopyBegun | CopyStored | CopyFailed
+DrillEvent = DrillBegun | ArtifactDrilled
 SliceEvent = SliceProgress | ReadingBegun
 ReadingEvent = (
     ArtifactVerified | ArtifactDamaged | ArtifactHealed | ArtifactNotHealed | ArtifactNotRead | PlaceJudged | SliceEvent
@@ -413,6 +443,7 @@ Event = Annotated[
     | VolumeEvent
     | CopyEvent
     | ReadingEvent
+    | DrillEvent
     | Result,
     Field(discriminator="event"),
 ]

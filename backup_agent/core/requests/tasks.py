@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from backup_agent.core.artifacts.attribution import Attribution
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
+from backup_agent.core.drill.levels import Level
 from backup_agent.core.requests.request import Action
 from backup_agent.core.retention.clock import ClockTime
 
@@ -111,6 +112,31 @@ class HoldTask(Task):
     requested_by: str | None = None
     until: datetime | None = None
     """End of the hold."""
+
+
+class DrillTask(Task):
+    """Drill artifacts at one place."""
+
+    kind: Literal["drill"] = "drill"
+    run: str
+    place: PlaceName | None = None
+    """The place to prove. None: the first place that has the restore point."""
+    request: RequestId | None = None
+    what: str | None = None
+    """A database or an artifact, as `core.restore.asked` parses it. None: databases in the order of their proofs."""
+    set: SetName = DEFAULT_SET
+    """The set of the database in `what`."""
+    history: str | None = None
+    databases: tuple[str, ...] = ("*",)
+    """Names and globs of the databases, if `what` is None."""
+    sets: tuple[SetName, ...] = (DEFAULT_SET,)
+    """The sets of these databases."""
+    level: Level
+    evidence: Literal["beside", "prefix", "none"] = "none"
+    """Where evidence is written: beside the artifact with all that follows from it, below the prefix for evidence of
+    drills that have no volume, or nowhere."""
+    largest_full: int = 0
+    """Bytes of the largest full backup that is expected on the volume. A drill leaves room for it."""
 
 
 class VerifyTask(Task):

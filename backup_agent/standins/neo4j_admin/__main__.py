@@ -3,15 +3,19 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from backup_agent.standins import cluster as simulated
-from backup_agent.standins.neo4j_admin import CLUSTER, backup, configuration, faults, inspection, versions
+from backup_agent.standins.neo4j_admin import CLUSTER, backup, configuration, faults, inspection, restore, versions
 from backup_agent.standins.neo4j_admin import arguments as command_line
-from backup_agent.standins.neo4j_admin.arguments import BACKUP, INSPECT, Arguments
+from backup_agent.standins.neo4j_admin.arguments import BACKUP, CHECK, INSPECT, RESTORE, Arguments, Command
 from backup_agent.standins.neo4j_admin.backup import Context
 from backup_agent.standins.neo4j_admin.console import CommandError, Console, Exit, leave
 from backup_agent.standins.neo4j_admin.faults import Faults
+
+SCRATCH: dict[Command, Callable[[Context], Exit]] = {RESTORE: restore.restore, CHECK: restore.check}
+"""The commands of a drill."""
 
 
 def main(argv: list[str], folder: str, version: str | None = None) -> None:
@@ -63,6 +67,10 @@ def _command(context: Context) -> int:
         injected = faults.take(context.folder, context.cluster.faults, command="inspect")
         _misbehave(context.console, injected)
         return inspection.run(context) or _exit_code(injected)
+    if arguments.command in SCRATCH:
+        injected = faults.take(context.folder, context.cluster.faults, command=arguments.command.words[1])
+        _misbehave(context.console, injected)
+        return SCRATCH[arguments.command](context) or _exit_code(injected)
     inspect_path = arguments.text("--inspect-path")
     if inspect_path is not None:
         configuration.check(context.environment.get("NEO4J_CONF"), arguments.text("--additional-config"))

@@ -130,9 +130,32 @@ INSPECT = Command(
     "A folder of backups, or one backup.",
     since=(5, 25),
 )
-COMMANDS = (BACKUP, INSPECT)
+RESTORE = Command(
+    ("database", "restore"),
+    "Restore a backed up database.",
+    (
+        *COMMON,
+        Option("--from-path", "value", "The last artifact of the chain.", "<path>"),
+        Option("--overwrite-destination", "switch", "Replace an existing database.", default="false"),
+        Option("--temp-path", "value", "An empty folder for temporary files.", "<path>", since=(5, 24)),
+    ),
+    "<database>",
+    "Name of the database after the restore.",
+)
+CHECK = Command(
+    ("database", "check"),
+    "Check the consistency of a database.",
+    (
+        *COMMON,
+        Option("--max-off-heap-memory", "value", "Memory outside the heap.", "<size>"),
+        Option("--report-path", "value", "Folder of the report.", "<path>"),
+    ),
+    "<database>",
+    "Name of the database to check.",
+)
+COMMANDS = (BACKUP, INSPECT, RESTORE, CHECK)
 ELSEWHERE = {
-    "database": ("aggregate-backup", "check", "copy", "dump", "import", "info", "load", "migrate", "restore"),
+    "database": ("aggregate-backup", "copy", "dump", "import", "info", "load", "migrate"),
     "backup": ("aggregate", "validate"),
     "dbms": ("set-initial-password", "unbind-system-db"),
     "server": ("license", "unbind"),

@@ -25,6 +25,7 @@ CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
     "backup_agent.jobs.backup": (frozenset(), frozenset()),  # the backup port needs no login
     "backup_agent.jobs.destination": (frozenset(), frozenset({Access.CLOUD})),
     "backup_agent.jobs.prune": (frozenset(), frozenset()),  # at the volume, like `hold`
+    "backup_agent.jobs.drill": (frozenset(), frozenset({Access.CLOUD})),  # its scratch server needs no login
     "backup_agent.jobs.hold": (frozenset(), frozenset()),
     "backup_agent.jobs.verify": (frozenset(), frozenset({Access.CLOUD})),  # may heal the volume from a destination
 }

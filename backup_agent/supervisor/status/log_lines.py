@@ -11,8 +11,9 @@ import structlog
 
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.protection.health import Health, HealthState
+from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
-from backup_agent.core.requests.events import CopyStored
+from backup_agent.core.requests.events import ArtifactDrilled, CopyStored
 
 LEVELS: dict[str, int] = {
     Outcome.INTERRUPTED: logging.WARNING,
@@ -148,6 +149,34 @@ def health_changed(health: Health, before: HealthState) -> LogLine:
     levels = {HealthState.DEGRADED: logging.WARNING, HealthState.FAILING: logging.ERROR}
     fields = {"health": health.text, "before": before.value}
     return LogLine(levels.get(health.state, logging.INFO), "health changed", fields)
+
+
+def drilled(event: ArtifactDrilled) -> LogLine:
+    """Return the line for the end of a drill."""
+    one = event.evidence
+    fields = {
+        "place": one.place,
+        "artifact": one.key,
+        "level": one.level.value,
+        "reached": one.reached.value if one.reached is not None else None,
+        "marked_as_damaged": event.marked,
+        "restore_seconds": one.restore_seconds,
+        "stages": one.seconds,
+        "reason": one.reason,
+        "error": one.error,
+        "hint": event.hint or None,
+        "evidence_not_written": event.unwritten,
+        "seconds": round((one.since - one.started).total_seconds(), 3),
+    }
+    return LogLine(_DRILL_LEVELS[one.outcome], f"drill {one.outcome.value.replace('_', ' ')}", _known(fields))
+
+
+_DRILL_LEVELS = {
+    DrillOutcome.PASSED: logging.INFO,
+    DrillOutcome.ARTIFACT_FAILED: logging.ERROR,
+    DrillOutcome.CONTENT_FAILED: logging.ERROR,
+    DrillOutcome.NOT_DONE: logging.WARNING,
+}
 
 
 def _known(fields: Mapping[str, object]) -> dict[str, object]:

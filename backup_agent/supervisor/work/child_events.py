@@ -89,6 +89,8 @@ class ChildEvents:
                 | events.ArtifactNotRead()
             ) | (events.PlaceJudged() | events.SliceProgress() | events.ReadingBegun()):
                 self.maintenance.told_by_reading(name, event)
+            case events.DrillBegun() | events.ArtifactDrilled():
+                self.maintenance.told_by_drill(event)
             case (
                 events.SurveyFailed()
                 | events.TopologyTold()

@@ -339,6 +339,16 @@ class Maintenance:
             )
         self.maintenance_queue.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
 
+    def told_by_drill(self, event: events.DrillEvent) -> None:
+        """Handle an event of a drill."""
+        match event:
+            case events.DrillBegun():
+                log.info("drill started", place=event.place, artifact=event.key, level=event.level.value)
+            case events.ArtifactDrilled():
+                log_lines.drilled(event).log()
+            case _:
+                assert_never(event)
+
     def note_bytes_read(self, name: str, event: events.Progress) -> None:
         """Note how many bytes a slice of a request has read."""
         wish = self._wishes.get(name)

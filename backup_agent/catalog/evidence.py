@@ -1,0 +1,124 @@
+"""The evidence of drills at a place, and what the agent remembers of each database's drills there.
+
+Every program that can write at a place can write evidence. So evidence is *recognised* only if the agent noted its
+SHA-256 on the volume when it wrote it, or if a key that the settings trust has signed it. Other evidence is never
+believed.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from backup_agent import durable
+from backup_agent.catalog.note_folder import NoteFolder
+from backup_agent.catalog.place import Place
+from backup_agent.catalog.record_notes import digest_of
+from backup_agent.catalog.volume_records import first_fault
+from backup_agent.core.artifacts.keys import evidence_key
+from backup_agent.core.artifacts.names import DatabaseName, SetName
+from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
+from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.signing.keyring import Keyring
+
+PREFIX = ".drills/"
+"""Prefix at a place for the evidence of a drill of its own (`drill --evidence`), whose credentials write only there."""
+
+
+class Origin(StrEnum):
+    """Who wrote evidence."""
+
+    NOTED = "noted"
+    """This agent."""
+    SIGNED = "signed"
+    """A key of `signing`, or of `drill.trusted`."""
+    UNKNOWN = "unknown"
+
+
+class EvidenceNotes(NoteFolder):
+    """The notes on the evidence that the agent wrote at a place: its SHA-256."""
+
+    def add(self, key: str, content: bytes) -> None:
+        """Note the evidence of an artifact."""
+        self._write(key, digest_of(content).encode())
+
+    def names(self, key: str, content: bytes) -> bool:
+        """Return whether the agent wrote this evidence of an artifact."""
+        return self._read(key) == digest_of(content).encode()
+
+    def strike(self, key: str) -> None:
+        """Remove the note on an artifact's evidence."""
+        self._remove(key)
+
+
+def notes_at(place: Place) -> EvidenceNotes:
+    """Return the notes on the evidence at a place."""
+    return EvidenceNotes(place.folder("evidence"))
+
+
+def write(place: Place, keyring: Keyring, evidence: Evidence, *, prefix: str = "") -> Evidence:
+    """Write the evidence of a drill beside its artifact, or below PREFIX. Evidence of an earlier drill is replaced.
+
+    It is signed if there is a key. Return it as written. Raise the store's error if it cannot be written.
+    """
+    evidence = keyring.sign(evidence)
+    content, key = evidence.to_json(), prefix + evidence_key(evidence.key)
+    if not prefix:
+        notes_at(place).add(evidence.key, content)
+    before = place.store.look(key, durable.LIMIT)
+    place.store.swap(key, content, before.version if before is not None else None)
+    return evidence
+
+
+def read(place: Place, keyring: Keyring, artifact: str, *, prefix: str = "") -> tuple[Evidence, Origin] | None:
+    """Return the evidence of an artifact's last drill, and who wrote it; None if there is none.
+
+    Raise PermanentError (`unreadable`) if it is invalid or belongs to another artifact, or the store's error.
+    """
+    key = prefix + evidence_key(artifact)
+    try:
+        content = place.store.read(key, durable.LIMIT)
+    except PermanentError as error:
+        if error.failure.reason is Reason.NOT_FOUND:
+            return None
+        raise
+    try:
+        evidence = Evidence.from_json(content)
+    except ValueError as error:
+        raise PermanentError(Reason.UNREADABLE, f"{place.name}: {key}: {first_fault(error)}") from None
+    if evidence.key != artifact or evidence.place != place.name:
+        text = f"it is the evidence of {evidence.key} at {evidence.place}"
+        raise PermanentError(Reason.UNREADABLE, f"{place.name}: {key}: {text}")
+    if not prefix and notes_at(place).names(artifact, content):
+        return evidence, Origin.NOTED
+    signer = keyring.signer(Evidence, artifact, content, also=place.settings.drill.trusted)
+    return evidence, Origin.UNKNOWN if signer is None else Origin.SIGNED
+
+
+def remembered(place: Place) -> Iterator[DatabaseDrills]:
+    """Yield what the agent remembers of the drills of each database at a place. Unreadable files are left out."""
+    folder = place.folder("drills")
+    for set_name in durable.names(folder):
+        for name in durable.names(folder / set_name):
+            try:
+                yield DatabaseDrills.from_json(durable.read(folder / set_name / name))
+            except (OSError, ValueError):
+                continue
+
+
+def of_database(place: Place, set_name: SetName, database: DatabaseName) -> DatabaseDrills:
+    """Return what the agent remembers of the drills of a database at a place."""
+    try:
+        return DatabaseDrills.from_json(durable.read(_file(place, set_name, database)))
+    except (OSError, ValueError):
+        return DatabaseDrills(place=place.name, set=set_name, database=database)
+
+
+def remember(place: Place, drills: DatabaseDrills) -> None:
+    """Store what drills have proven of a database. Raise OSError if it cannot be written."""
+    path = _file(place, drills.set, drills.database)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.write(path, drills.to_json())
+
+
+def _file(place: Place, set_name: SetName, database: DatabaseName) -> Path:
+    return place.folder("drills") / set_name / f"{database}.json"

@@ -1,0 +1,51 @@
+"""Which databases a run of drills takes, and how many runs it takes to drill all of them."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from backup_agent.core.artifacts.names import DatabaseName, SetName
+
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
+class Candidate(NamedTuple):
+    """A database in a set that can be drilled at a place."""
+
+    set: SetName
+    database: DatabaseName
+    proven: datetime | None
+    """When a drill last passed the level, or None."""
+    tried: datetime | None = None
+    """When it was last drilled, with whatever outcome."""
+    seconds: float | None = None
+    """Duration of its last drill at this level, or None."""
+
+
+def in_order(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Sort databases: those with the oldest proof first. Of those without proof, the one tried longest ago is first."""
+    return sorted(candidates, key=lambda one: (one.proven or _NEVER, one.tried or _NEVER, one.set, one.database))
+
+
+def fits(candidate: Candidate, spent: float, budget: float) -> bool:
+    """Return whether a drill may start after `spent` seconds of a run's budget. The first drill of a run always may."""
+    return spent == 0 or spent + (candidate.seconds or 0) <= budget
+
+
+def runs_of_a_cycle(durations: Sequence[float], budget: float) -> int:
+    """Return how many runs it takes until each database was drilled once, in the given order.
+
+    >>> runs_of_a_cycle([1800, 3600, 7200], budget=7200), runs_of_a_cycle([], budget=7200)
+    (2, 0)
+    """
+    runs, spent = 0, 0.0
+    for seconds in durations:
+        if runs == 0 or spent + seconds > budget:
+            runs, spent = runs + 1, 0.0
+        spent += seconds
+    return runs
+
+
+def cycle(durations: Sequence[float], budget: timedelta, between_runs: timedelta) -> timedelta:
+    """Return how long it takes until each database was drilled once, if a run of drills begins every `between_runs`."""
+    return runs_of_a_cycle(durations, budget.total_seconds()) * between_runs

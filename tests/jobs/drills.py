@@ -1,0 +1,134 @@
+"""Volumes with artifacts of the neo4j-admin stand-in, and drills of them in this process."""
+
+import json
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backup_agent.artifact.reading import read_through
+from backup_agent.core.artifacts.records import BackupType, Record
+from backup_agent.core.requests.events import ArtifactDrilled, PassReport
+from backup_agent.core.requests.tasks import DrillTask
+from backup_agent.jobs import drill
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.settings.model import Settings
+from backup_agent.standins import cluster
+from backup_agent.standins.neo4j_admin import install
+from tests.builders import settings_tree
+from tests.catalog.places import filled
+
+
+@dataclass
+class Drilled:
+    """What a run of drills told."""
+
+    told: list[dict[str, Any]]
+
+    @property
+    def all(self) -> list[ArtifactDrilled]:
+        return [ArtifactDrilled.model_validate(one) for one in self.told if one["event"] == "drilled"]
+
+    @property
+    def only(self) -> ArtifactDrilled:
+        (one,) = self.all
+        return one
+
+    @property
+    def result(self) -> PassReport:
+        return PassReport.model_validate(self.told[-1])
+
+
+@dataclass
+class Vault:
+    """A volume, and the simulated cluster whose artifacts are on it."""
+
+    folder: Path
+    version: str = "2026.09.0"
+    databases: tuple[str, ...] = ("orders",)
+    drill: dict[str, Any] = field(default_factory=dict)
+    admin: bool = True
+    """Whether the settings name the stand-in."""
+
+    def __post_init__(self) -> None:
+        for path in (self.world, self.root, self.scratch):
+            path.mkdir(parents=True)
+        cluster.save(cluster.three_servers(self.version, self.databases), self.world)
+        self.program = install(self.world, self.world)
+
+    @property
+    def world(self) -> Path:
+        return self.folder / "world"
+
+    @property
+    def root(self) -> Path:
+        return self.folder / "backups"
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder / "scratch"
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """The settings, as a task carries them."""
+        return settings_tree(
+            neo4j={"uri": "bolt://nowhere:7687", **({"admin": str(self.program)} if self.admin else {})},
+            storage={"root": str(self.root), "require_volume": "never"},
+            drill={"scratch": str(self.scratch), "place": "local", **self.drill},
+            schedules={},
+        )
+
+    def fault(self, *faults: dict[str, Any]) -> None:
+        """Let the stand-in misbehave."""
+        world = cluster.load(self.world)
+        cluster.save(type(world)(**{**vars(world), "faults": faults}), self.world)
+
+    def back_up(self, kind: str, clock: str, *, database: str = "orders", parent: Record | None = None) -> Record:
+        """Take a backup at a time of the stand-in's clock, and record it."""
+        (self.world / "clock").write_text(clock)
+        if kind == "DIFF":
+            cluster.save(cluster.load(self.world).with_transactions(database, 5), self.world)
+        target = self.root / "default" / database
+        target.mkdir(parents=True, exist_ok=True)
+        before = set(target.glob("*.backup"))
+        command = (str(self.program), "database", "backup", "--from=server-0:6362", f"--to-path={target}")
+        subprocess.run((*command, f"--type={kind}", database), check=True, capture_output=True, timeout=120)
+        (artifact,) = set(target.glob("*.backup")) - before
+        return self.record(artifact, parent=parent)
+
+    def record(self, artifact: Path, *, parent: Record | None = None, **header: Any) -> Record:
+        """Write the record of an artifact. `header` are fields of its header that the record states wrongly."""
+        reading = read_through(artifact)
+        said = reading.header.model_copy(update=header)
+        database = artifact.parent.name
+        record = Record(
+            key=f"default/{database}/{artifact.name}",
+            cluster="demo",
+            set="default",
+            database=database,
+            type=BackupType.FULL if said.full else BackupType.DIFF,
+            type_reason="asked" if said.full else "chain_continues",
+            parent=parent.key if parent is not None else None,
+            header=said,
+            files=reading.files,
+            raw_size=reading.raw_size,
+            request="nightly-1",
+            started=said.taken,
+            finished=said.taken,
+        )
+        return filled(self.root).add(record, files=False)
+
+    def run(self, what: str | None = "orders", level: str = "check", **task: Any) -> Drilled:
+        """Drill in this process."""
+        told: list[dict[str, Any]] = []
+        given = {"run": "r-1", "place": "local", "what": what, "level": level, "evidence": "beside", **task}
+        asked = DrillTask.model_validate({**given, "settings": self.tree})
+        writer = EventWriter(lambda line: told.append(json.loads(line)))
+        drill.perform(asked, Settings.model_validate(self.tree), writer, threading.Event())
+        return Drilled(told)
+
+    @property
+    def left(self) -> list[str]:
+        """What is in the scratch folder."""
+        return sorted(path.name for path in self.scratch.iterdir())
