@@ -127,6 +127,16 @@ PROCESSES = {
     "survey": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.survey"),
     "verify": Start({**_MODELS, **_POOL, "zstandard": "it reads artifacts"}, "import backup_agent.jobs.verify"),
     "hold": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.hold"),
+    "drill": Start(
+        {
+            **_MODELS,
+            **_POOL,
+            "subprocess": "it starts neo4j-admin",
+            "zipfile": "it looks for classes of Neo4j in the jars",
+            "zstandard": "it reads artifacts",
+        },
+        "import backup_agent.jobs.drill",
+    ),
 }
 
 _CLICK = {"click": "the command line"}
@@ -151,6 +161,10 @@ COMMANDS = {
     "list": Start({**_SETTINGS, **_POOL}, arguments=("list",)),
     "show": Start({**_SETTINGS, **_POOL, **_HEADER}, arguments=("show", "--help")),
     "restore": Start({**_SETTINGS, **_POOL}, arguments=("restore", "--help")),
+    "drill": Start(
+        {**_SETTINGS, **_POOL, **_STRUCTLOG, "subprocess": "it starts the process of the drill"},
+        arguments=("drill", "--help"),
+    ),
     "fetch": Start({**_SETTINGS, **_POOL, **_HEADER}, arguments=("fetch", "--help")),
     "catalog": Start(
         {**_SETTINGS, **_POOL, "zstandard": "artifacts that are adopted are read"}, arguments=("catalog", "--help")

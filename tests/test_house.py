@@ -91,6 +91,8 @@ OPENS = {
     "backup_agent/cli/run.py:_open_standard_streams": "/dev/null",
     "backup_agent/logs.py:end": "/dev/null",
     "backup_agent/cgroup.py:_lines": "/proc and /sys",
+    "backup_agent/jobs/drill_scratch.py:_alone": "a folder",
+    "backup_agent/jobs/drill_steps.py:_digest_of_files": "the report of `database check`, read in chunks",
     "backup_agent/neo4j_admin/program.py:_java_of_class": "a member of a jar of Neo4j's own, eight bytes of it",
     "backup_agent/processes.py:_stat": "/proc",
     "backup_agent/processes.py:left_behind": "/proc",

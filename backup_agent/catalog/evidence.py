@@ -1,13 +1,11 @@
-"""The evidence of drills at a place, and what the agent remembers of each database's drills there.
+"""The evidence of drills at a place.
 
 Every program that can write at a place can write evidence. So evidence is *recognised* only if the agent noted its
 SHA-256 on the volume when it wrote it, or if a key that the settings trust has signed it. Other evidence is never
 believed.
 """
 
-from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog.note_folder import NoteFolder
@@ -15,8 +13,7 @@ from backup_agent.catalog.place import Place
 from backup_agent.catalog.record_notes import digest_of
 from backup_agent.catalog.volume_records import first_fault
 from backup_agent.core.artifacts.keys import evidence_key
-from backup_agent.core.artifacts.names import DatabaseName, SetName
-from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
+from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.signing.keyring import Keyring
 
@@ -92,33 +89,3 @@ def read(place: Place, keyring: Keyring, artifact: str, *, prefix: str = "") -> 
         return evidence, Origin.NOTED
     signer = keyring.signer(Evidence, artifact, content, also=place.settings.drill.trusted)
     return evidence, Origin.UNKNOWN if signer is None else Origin.SIGNED
-
-
-def remembered(place: Place) -> Iterator[DatabaseDrills]:
-    """Yield what the agent remembers of the drills of each database at a place. Unreadable files are left out."""
-    folder = place.folder("drills")
-    for set_name in durable.names(folder):
-        for name in durable.names(folder / set_name):
-            try:
-                yield DatabaseDrills.from_json(durable.read(folder / set_name / name))
-            except (OSError, ValueError):
-                continue
-
-
-def of_database(place: Place, set_name: SetName, database: DatabaseName) -> DatabaseDrills:
-    """Return what the agent remembers of the drills of a database at a place."""
-    try:
-        return DatabaseDrills.from_json(durable.read(_file(place, set_name, database)))
-    except (OSError, ValueError):
-        return DatabaseDrills(place=place.name, set=set_name, database=database)
-
-
-def remember(place: Place, drills: DatabaseDrills) -> None:
-    """Store what drills have proven of a database. Raise OSError if it cannot be written."""
-    path = _file(place, drills.set, drills.database)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    durable.write(path, drills.to_json())
-
-
-def _file(place: Place, set_name: SetName, database: DatabaseName) -> Path:
-    return place.folder("drills") / set_name / f"{database}.json"

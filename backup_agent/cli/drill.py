@@ -34,7 +34,9 @@ _END_SECONDS = 10.0
 @click.option("--all", "everything", is_flag=True, help="Databases in turn, the oldest proof first, within the budget.")
 @click.option("--from", "place", metavar="PLACE", help="`local` or a destination. Default: drill.place.")
 @click.option(
-    "--level", type=click.Choice([level.value for level in Level]), help="How far. Default: drill.level of the settings."
+    "--level",
+    type=click.Choice([level.value for level in Level]),
+    help="How far. Default: drill.level of the settings.",
 )
 @click.option("--history", metavar="ID", help="An older history of a database that was replaced since.")
 @click.option(
@@ -93,7 +95,7 @@ def command(
 
 
 def _owner(scratch: Path) -> str:
-    """Return the name that the processes of a drill command carry, so that the next one can end what a kill has left."""
+    """Return the name that the processes of the command carry, by which the next one ends what a kill has left."""
     return f"drill:{scratch}"
 
 
@@ -118,7 +120,7 @@ class _Following:
         child = Child(task.run, MODULE, content, self._inbox.put, root=owner, keep=keep, remote=True)
         try:
             self._follow()
-        except BaseException:
+        except KeyboardInterrupt:
             child.ask_to_end()
             with suppress(queue.Empty):
                 while not isinstance(self._inbox.get(timeout=_END_SECONDS), Ended):

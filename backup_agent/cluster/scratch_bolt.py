@@ -14,8 +14,8 @@ import neo4j
 from neo4j.exceptions import DriverError, Neo4jError
 
 from backup_agent.core.artifacts.names import SYSTEM, DatabaseName
-from backup_agent.core.drill.evidence import Counts
-from backup_agent.core.drill.outcomes import Cause, DrillStoppedError
+from backup_agent.core.drill.evidence import EntityCounts
+from backup_agent.core.drill.outcomes import DrillStoppedError, StopCause
 from backup_agent.core.neo4j.scratch import LOOPBACK
 
 logging.getLogger("neo4j").addHandler(logging.NullHandler())  # otherwise each retry prints a line on stderr
@@ -52,11 +52,11 @@ class ScratchBolt:
             return None
         return next((str(versions[0]) for name, versions in rows if name == "Neo4j Kernel" and versions), None)
 
-    def counts(self, seconds: float) -> Counts:
+    def counts(self, seconds: float) -> EntityCounts:
         """Return the numbers of nodes and relationships. Raise DrillStoppedError if the server does not answer."""
         nodes = self._scalar("MATCH (n) RETURN count(n)", seconds)
         relationships = self._scalar("MATCH ()-[r]->() RETURN count(r)", seconds)
-        return Counts.model_validate({"nodes": nodes, "relationships": relationships})
+        return EntityCounts.model_validate({"nodes": nodes, "relationships": relationships})
 
     def is_expected(self, cypher: str, expected: Scalar, seconds: float) -> bool:
         """Return whether a query returns one row with one value, the expected one.
@@ -71,15 +71,15 @@ class ScratchBolt:
         try:
             return self._within(seconds, lambda driver: self._only(driver, cypher, seconds))
         except FutureTimeoutError:
-            raise DrillStoppedError(Cause.TIMEOUT, f"no answer within {seconds:.0f} s") from None
+            raise DrillStoppedError(StopCause.TIMEOUT, f"no answer within {seconds:.0f} s") from None
         except Neo4jError as error:
             missing = any(text in (error.code or "") or text in (error.message or "") for text in _NO_PLUGIN)
             # The message may quote the query and the data: only the code is shown.
             raise DrillStoppedError(
-                Cause.PLUGIN_MISSING if missing else Cause.QUERY_FAILED, f"the server answers {error.code}"
+                StopCause.PLUGIN_MISSING if missing else StopCause.QUERY_FAILED, f"the server answers {error.code}"
             ) from None
         except DriverError as error:
-            raise DrillStoppedError(Cause.NO_SERVER, f"the connection broke: {type(error).__name__}") from None
+            raise DrillStoppedError(StopCause.NO_SERVER, f"the connection broke: {type(error).__name__}") from None
 
     def _only(self, driver: neo4j.Driver, cypher: str, seconds: float) -> object:
         with driver.session(database=self._database, default_access_mode=neo4j.READ_ACCESS) as session:
@@ -92,7 +92,9 @@ class ScratchBolt:
         status = {str(name).lower(): (state, message) for name, state, message in (row.values() for row in found)}
         state, message = status.get(self._database.lower(), ("", ""))
         if state != "online" and message:
-            raise DrillStoppedError(Cause.NOT_ONLINE, f"the server could not start the database: {str(message)[:500]}")
+            raise DrillStoppedError(
+                StopCause.NOT_ONLINE, f"the server could not start the database: {str(message)[:500]}"
+            )
         if state != "online":
             return False
         self._only(driver, "RETURN 1", _STATUS_SECONDS)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
-from backup_agent.catalog import damage_marks, evidence
+from backup_agent.catalog import damage_marks, drill_notes, evidence
 from backup_agent.catalog.contents import by_database, of_database
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
@@ -21,7 +21,7 @@ from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.drill.budget import Candidate, fits, in_order
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.drill.levels import Level
-from backup_agent.core.drill.outcomes import Cause, DrillOutcome, DrillStoppedError, is_marked
+from backup_agent.core.drill.outcomes import DrillOutcome, DrillStoppedError, StopCause, is_marked
 from backup_agent.core.neo4j.command import Launch, environment
 from backup_agent.core.neo4j.selection import matches
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
@@ -114,7 +114,7 @@ class Drilling:
             for set_name, database in sorted({database_of(key) for key in part.entries}):
                 if set_name not in self._task.sets or not self._is_wanted(database):
                     continue
-                drills, level = evidence.of_database(place, set_name, database), self._task.level
+                drills, level = drill_notes.of_database(place, set_name, database), self._task.level
                 yield Candidate(
                     set=set_name,
                     database=database,
@@ -141,9 +141,9 @@ class Drilling:
         except DrillStoppedError as error:
             stopped = error
         except BackupError as error:
-            stopped = DrillStoppedError(Cause.PROGRAM_FAILED, error.failure.error, error.failure)
+            stopped = DrillStoppedError(StopCause.PROGRAM_FAILED, error.failure.error, error.failure)
         except OSError as error:
-            stopped = DrillStoppedError(Cause.PROGRAM_FAILED, f"{error.filename}: {error.strerror}")
+            stopped = DrillStoppedError(StopCause.PROGRAM_FAILED, f"{error.filename}: {error.strerror}")
         done = drill.evidence(stopped)
         failure = stopped.stop.as_failure if stopped is not None else None
         self._results[key] = done.outcome
@@ -157,8 +157,8 @@ class Drilling:
         try:
             if self._task.evidence == "beside":
                 marked = self._write_beside(place, done, damaged or done.key)
-                drills = evidence.of_database(place, *database_of(done.key)).after(done, marked=marked)
-                evidence.remember(place, drills)
+                drills = drill_notes.of_database(place, *database_of(done.key)).after(done, marked=marked)
+                drill_notes.remember(place, drills)
             elif self._task.evidence == "prefix" and done.outcome is not DrillOutcome.NOT_DONE:
                 done = evidence.write(place, self._keyring, done, prefix=evidence.PREFIX)
         except BackupError as error:
@@ -166,9 +166,7 @@ class Drilling:
         except OSError as error:
             unwritten = f"{error.filename}: {error.strerror}"
         hint = failure.advice if failure is not None else ""
-        self._writer.tell(
-            ArtifactDrilled(evidence=done, hint=hint, marked=marked, unwritten=unwritten, drills=drills)
-        )
+        self._writer.tell(ArtifactDrilled(evidence=done, hint=hint, marked=marked, unwritten=unwritten, drills=drills))
 
     def _write_beside(self, place: Place, done: Evidence, damaged: str) -> bool:
         """Write the evidence beside its artifact. Mark a damaged artifact, and return whether it was marked."""
@@ -199,7 +197,7 @@ class Drilling:
         if done.outcome is not DrillOutcome.ARTIFACT_FAILED or not done.proven:
             return False
         set_name, database = database_of(damaged)
-        last = evidence.of_database(place, set_name, database).marked
+        last = drill_notes.of_database(place, set_name, database).marked
         return is_marked(
             done.outcome,
             other_points=_has_point_without(place, damaged),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog.space import space
-from backup_agent.core.drill.outcomes import Cause, DrillStoppedError
+from backup_agent.core.drill.outcomes import DrillStoppedError, StopCause
 
 _NAME = "drill-"
 _LOCK = "lock"
@@ -62,7 +62,7 @@ def scratch_folder(parent: Path, run: str) -> Iterator[ScratchFolder]:
             fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         text = f"{error.filename or parent}: no scratch folder can be made there: {error.strerror}"
-        raise DrillStoppedError(Cause.NO_ROOM, text) from error
+        raise DrillStoppedError(StopCause.NO_ROOM, text) from error
     try:
         yield ScratchFolder(folder, lock)
     finally:

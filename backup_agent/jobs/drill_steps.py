@@ -18,9 +18,9 @@ from backup_agent.core.artifacts.names import SYSTEM
 from backup_agent.core.artifacts.records import Header, Record
 from backup_agent.core.capabilities import Version
 from backup_agent.core.drill.admin_output import cause_of, is_same_refusal, knows_no_command, said
-from backup_agent.core.drill.evidence import LONGEST_TEXT, Counts, Evidence, QueryOutcome, Skipped
+from backup_agent.core.drill.evidence import LONGEST_TEXT, EntityCounts, Evidence, QueryOutcome, Skipped
 from backup_agent.core.drill.levels import Level, drill_memory, least_memory
-from backup_agent.core.drill.outcomes import Cause, DrillOutcome, DrillStoppedError
+from backup_agent.core.drill.outcomes import DrillOutcome, DrillStoppedError, StopCause
 from backup_agent.core.neo4j.command import MIB, Launch
 from backup_agent.core.neo4j.progress import Transcript
 from backup_agent.core.neo4j.selection import matches
@@ -67,7 +67,7 @@ class Findings:
     """What a drill has found so far."""
 
     reached: Level | None = None
-    counts: Counts | None = None
+    counts: EntityCounts | None = None
     server_version: str | None = None
     report_sha256: str | None = None
     queries: list[QueryOutcome] = field(default_factory=list)
@@ -146,9 +146,9 @@ class PointDrill:
         """The time that is left. Raise DrillStoppedError if there is none."""
         left = self._deadline - time.monotonic()
         if self._means.cancel.is_set():
-            raise DrillStoppedError(Cause.CANCELLED, "the drill was ended")
+            raise DrillStoppedError(StopCause.CANCELLED, "the drill was ended")
         if left <= 0:
-            raise DrillStoppedError(Cause.TIMEOUT, f"the drill took longer than {self._means.drill.timeout}")
+            raise DrillStoppedError(StopCause.TIMEOUT, f"the drill took longer than {self._means.drill.timeout}")
         return timedelta(seconds=left)
 
     def _check_limits(self, scratch: ScratchFolder) -> None:
@@ -156,20 +156,20 @@ class PointDrill:
         drill = self._means.drill
         if drill.max_size is not None and self._size > drill.max_size:
             raise DrillStoppedError(
-                Cause.TOO_LARGE, f"the chain has {self._size} bytes, and drill.max_size is {drill.max_size}"
+                StopCause.TOO_LARGE, f"the chain has {self._size} bytes, and drill.max_size is {drill.max_size}"
             )
         launch = self._means.programs[0].launch if self._means.programs else Launch.DIRECT
         limit, least = memory_limit(), least_memory(self._level, launch)
         if limit is not None and limit < least:
             raise DrillStoppedError(
-                Cause.NO_MEMORY,
+                StopCause.NO_MEMORY,
                 f"the level {self._level.value} needs {least // MIB} MiB, and the memory limit is {limit // MIB} MiB",
             )
         unpacked = sum(record.raw_size or UNPACKED * record.size for record in self._found.chain)
         need = self._size + (unpacked if self._level is not Level.READ else 0) + self._means.reserved
         if (free := scratch.free) < need:
             kept = f", of which {self._means.reserved} for the next full backup" if self._means.reserved else ""
-            raise DrillStoppedError(Cause.NO_ROOM, f"{scratch.folder}: {free} bytes free, {need} needed{kept}")
+            raise DrillStoppedError(StopCause.NO_ROOM, f"{scratch.folder}: {free} bytes free, {need} needed{kept}")
 
     def _fetch(self, scratch: ScratchFolder) -> None:
         """Fetch the chain, and compare every byte with the records."""
@@ -186,7 +186,7 @@ class PointDrill:
         except BackupError as error:
             failure = error.failure
             changed = failure.reason in (Reason.CHECKSUM_MISMATCH, Reason.NOT_FOUND)
-            cause = Cause.CHANGED if changed else _CAUSES.get(failure.reason, Cause.NOT_FETCHED)
+            cause = StopCause.CHANGED if changed else _CAUSES.get(failure.reason, StopCause.NOT_FETCHED)
             raise DrillStoppedError(cause, failure.error, None if changed else failure, record.key) from error
 
     def _counting(self, total: int) -> Callable[[int], None]:
@@ -207,12 +207,12 @@ class PointDrill:
             try:
                 reading = read_through(scratch.chain / record.files[0].name, progress=self._counting(self._size))
             except UnknownFormatError as error:
-                raise DrillStoppedError(Cause.UNKNOWN_FORMAT, error.failure.error) from error
+                raise DrillStoppedError(StopCause.UNKNOWN_FORMAT, error.failure.error) from error
             except PermanentError as error:
-                raise DrillStoppedError(Cause.BAD_CONTAINER, error.failure.error, artifact=record.key) from error
+                raise DrillStoppedError(StopCause.BAD_CONTAINER, error.failure.error, artifact=record.key) from error
             if any(getattr(reading.header, name) != getattr(record.header, name) for name in Header.model_fields):
                 raise DrillStoppedError(
-                    Cause.OTHER_HEADER,
+                    StopCause.OTHER_HEADER,
                     f"{record.key}: its header is that of {reading.header.database} of {reading.header.taken}, "
                     f"and not as recorded",
                     artifact=record.key,
@@ -254,7 +254,7 @@ class PointDrill:
                 raise DrillStoppedError(cause, said(completed))
             refusals.append(completed)
         same = is_same_refusal(*refusals)
-        raise DrillStoppedError(Cause.REFUSED_TWICE if same else Cause.REFUSED_DIFFERENTLY, said(refusals[-1]))
+        raise DrillStoppedError(StopCause.REFUSED_TWICE if same else StopCause.REFUSED_DIFFERENTLY, said(refusals[-1]))
 
     def _restored(self, neo4j: ScratchNeo4j, scratch: ScratchFolder) -> Completed:
         """Restore the chain once: by `restore`, or on Community, which has no such command, by `load`."""
@@ -264,29 +264,29 @@ class PointDrill:
             if not knows_no_command(completed):
                 return completed
         if len(self._found.chain) > 1:
-            raise DrillStoppedError(Cause.COMMUNITY, "this neo4j-admin restores no differentials")
+            raise DrillStoppedError(StopCause.COMMUNITY, "this neo4j-admin restores no differentials")
         return neo4j.load(artifact, self._left, split=len(self._last.files) > 1)
 
     def _check(self, neo4j: ScratchNeo4j) -> None:
         self._stages.enter("check")
         if is_community(neo4j.program) and _BLOCK_FORMAT in self._last.header.store_id:
-            raise DrillStoppedError(Cause.COMMUNITY, "this neo4j-admin opens no block store")
+            raise DrillStoppedError(StopCause.COMMUNITY, "this neo4j-admin opens no block store")
         completed = neo4j.check(self._left)
         cause = cause_of(completed)
-        if cause is Cause.NEEDS_RECOVERY and self._level is Level.QUERY:
+        if cause is StopCause.NEEDS_RECOVERY and self._level is Level.QUERY:
             self.findings.skipped.append(Skipped(step="check", why="the store needs recovery, which the server does"))
             return
         self.findings.report_sha256 = _digest_of_files(neo4j.folder / "report")
         if completed.exit_code != 0 or completed.ended_by is not None:
-            raise DrillStoppedError(cause or Cause.PROGRAM_FAILED, said(completed))
+            raise DrillStoppedError(cause or StopCause.PROGRAM_FAILED, said(completed))
         self.findings.reached = Level.CHECK
 
     def _query(self, neo4j: ScratchNeo4j) -> None:
         """Start a server with the store, count, and compare the results of the settings' queries."""
         from backup_agent.cluster.scratch_bolt import ScratchBolt  # noqa: PLC0415  only this level loads the driver
 
-        if neo4j.accept_license == "no":
-            raise DrillStoppedError(Cause.NO_LICENCE, "a scratch server is started only if its licence is accepted")
+        if neo4j.accept_license is None:
+            raise DrillStoppedError(StopCause.NO_LICENCE, "a scratch server is started only if its licence is accepted")
         if self._last.database == SYSTEM:
             text = "a server with the system database of another cluster would look for that cluster's databases"
             self.findings.skipped.append(Skipped(step="query", why=text))
@@ -297,7 +297,7 @@ class PointDrill:
             while not bolt.is_online():
                 if (ended := server.ended) is not None:
                     cause = cause_of(server.completed) if server.completed is not None else None
-                    raise DrillStoppedError(cause or Cause.NO_SERVER, ended)
+                    raise DrillStoppedError(cause or StopCause.NO_SERVER, ended)
                 _ = self._left
                 self._means.cancel.wait(_LOOK_SECONDS)
             self.findings.restored_after = time.monotonic() - self._began
@@ -310,7 +310,9 @@ class PointDrill:
                     self.findings.queries.append(QueryOutcome(name=query.name, as_expected=as_expected))
             self._stages.enter("stop")
         if wrong := [query.name for query in self.findings.queries if not query.as_expected]:
-            raise DrillStoppedError(Cause.UNEXPECTED, f"queries with another result than expected: {', '.join(wrong)}")
+            raise DrillStoppedError(
+                StopCause.UNEXPECTED, f"queries with another result than expected: {', '.join(wrong)}"
+            )
         self.findings.reached = Level.QUERY
 
     @property
@@ -321,9 +323,9 @@ class PointDrill:
 _BLOCK_FORMAT = "block"
 
 _CAUSES = {
-    Reason.DISK_FULL: Cause.NO_ROOM,
-    Reason.OUT_OF_MEMORY: Cause.NO_MEMORY,
-    Reason.CANCELLED: Cause.CANCELLED,
+    Reason.DISK_FULL: StopCause.NO_ROOM,
+    Reason.OUT_OF_MEMORY: StopCause.NO_MEMORY,
+    Reason.CANCELLED: StopCause.CANCELLED,
 }
 
 

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from backup_agent import durable
-from backup_agent.catalog import hold_marks, volume_records
+from backup_agent.catalog import evidence, hold_marks, volume_records
 from backup_agent.catalog.contents import Contents, of_database, survey
 from backup_agent.catalog.holds import holds_at, remove_ended
 from backup_agent.catalog.index import forget
@@ -23,7 +23,7 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.tenure import Held
 from backup_agent.catalog.unsigned import sign_records, unsigned_at
-from backup_agent.core.artifacts.keys import damage_key, database_of, hold_key, record_key
+from backup_agent.core.artifacts.keys import damage_key, database_of, evidence_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import PlaceResult
@@ -194,7 +194,7 @@ def delete(place: Place, held: Held, key: str, files: tuple[str, ...], *, also_h
 def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doing: Doing) -> bool:
     """Delete the files that belong to a deleted record; return whether all their space is freed."""
     freed = True
-    for file in (*reversed(files), damage_key(key), hold_key(key)):
+    for file in (*reversed(files), damage_key(key), evidence_key(key), hold_key(key)):
         held.check()
         freed &= place.store.delete(file)
     if place.is_volume:
@@ -211,6 +211,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     place.claims.strike(key)
     place.strange_holds.strike(key)
     place.damage_notes.strike(key)
+    evidence.notes_at(place).strike(key)
     unsigned_at(place).strike(key)
     place.journal.done(key)
     return freed

@@ -35,8 +35,8 @@ class ScratchNeo4j:
     database: DatabaseName
     memory: DrillMemory
     environ: Mapping[str, str]
-    accept_license: str
-    """`yes`, `eval`, or `no`."""
+    accept_license: str | None
+    """The accepted licence of Enterprise: `commercial`, `evaluation`, or None."""
     cancel: threading.Event
     on_line: Callable[[str], None]
     """Called with each line of a program."""
@@ -110,8 +110,8 @@ class ScratchNeo4j:
 
     def _env(self, heap: int | None) -> dict[str, str]:
         env = command.environment(self.environ, conf=str(self.conf), home=self.program.home, heap=heap)
-        env.pop("NEO4J_ACCEPT_LICENSE_AGREEMENT", None)
-        return env if self.accept_license == "no" else env | {"NEO4J_ACCEPT_LICENSE_AGREEMENT": self.accept_license}
+        env.pop(scratch.LICENCE, None)
+        return env if self.accept_license is None else env | {scratch.LICENCE: scratch.LICENCES[self.accept_license]}
 
     def _run(self, argv: Sequence[str], timeout: timedelta, stdin: Path | None = None) -> Completed:
         return process.run(

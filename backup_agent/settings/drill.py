@@ -35,6 +35,7 @@ class Drill(Section):
     level: Level = Field(
         Level.CHECK,
         description="how far: read, restore, check (`database check`), or query (a server on the loopback)",
+        examples=["restore"],
     )
     place: PlaceName | None = Field(
         None,
@@ -42,7 +43,9 @@ class Drill(Section):
         examples=["offsite"],
     )
     queries: tuple[DrillQuery, ...] = Field(
-        (), description="queries of the level `query`, besides the counts of nodes and relationships"
+        (),
+        description="queries of the level `query`, besides the counts of nodes and relationships",
+        examples=[[{"name": "orders", "cypher": "MATCH (o:Order) RETURN count(o) > 1000"}]],
     )
     timeout: PositiveDuration = Field(timedelta(hours=2), description="the drill of one artifact is ended after this")
     scratch: AbsolutePath | None = Field(
@@ -56,9 +59,10 @@ class Drill(Section):
     budget: PositiveDuration = Field(
         timedelta(hours=2), description="no further drill of a run begins after this; the oldest proof comes first"
     )
-    accept_license: Literal["no", "yes", "eval"] = Field(
-        "no",
-        description="whether you accept Neo4j's licence for the scratch server, which the level `query` starts",
+    accept_license: Literal["commercial", "evaluation"] | None = Field(
+        None,
+        description="licence of Neo4j Enterprise that you accept; the level `query` starts a server",
+        examples=["evaluation"],
         validate_default=True,
     )
     trusted: tuple[Fingerprint, ...] = Field(
@@ -69,9 +73,9 @@ class Drill(Section):
 
     @field_validator("accept_license")
     @classmethod
-    def _for_a_server(cls, value: str, info: ValidationInfo) -> str:
-        if value == "no" and info.data.get("level") is Level.QUERY:
-            raise ValueError("yes or eval, because drill.level is query: it starts a Neo4j server")
+    def _for_a_server(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("level") is Level.QUERY:
+            raise ValueError("commercial or evaluation, because drill.level is query: it starts a Neo4j server")
         return value
 
     @field_validator("queries")

@@ -41,7 +41,14 @@ DEFINITION = {
     "options": {"txLogEnrichment": "FULL"}, "aliases": ["o"], "shards": [],
 }  # fmt: skip
 
+EVIDENCE = {
+    "key": KEY, "since": "2026-11-23T02:00:00Z", "place": "offsite", "level": "read", "outcome": "passed",
+    "started": "2026-11-23T01:00:00Z", "size": 1, "chain": {}, "proven": True,
+}  # fmt: skip
+
 LINES: dict[str, dict[str, Any]] = {
+    "drilling": {"place": "offsite", "key": KEY, "level": "query"},
+    "drilled": {"evidence": EVIDENCE, "hint": "", "marked": False, "unwritten": None, "drills": None},
     "stage": {"stage": "reading"},
     "progress": {"bytes": 1, "total": 2, "estimated_seconds": 3.5},
     "warning": {"text": "place held", "because": "an earlier holder is dead"},

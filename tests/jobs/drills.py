@@ -1,9 +1,11 @@
 """Volumes with artifacts of the neo4j-admin stand-in, and drills of them in this process."""
 
+import dataclasses
 import json
 import subprocess
 import threading
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,12 @@ from backup_agent.jobs import drill
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.settings.model import Settings
 from backup_agent.standins import cluster
-from backup_agent.standins.neo4j_admin import install
+from backup_agent.standins.neo4j_admin import artifacts, install, stores, versions
+from backup_agent.standins.neo4j_admin.artifacts import Entry
 from tests.builders import settings_tree
 from tests.catalog.places import filled
+
+NODES = "neostore.nodestore.db"
 
 
 @dataclass
@@ -97,6 +102,16 @@ class Vault:
         (artifact,) = set(target.glob("*.backup")) - before
         return self.record(artifact, parent=parent)
 
+    def damage_store(self, artifact: Path) -> None:
+        """Rewrite an artifact around an inconsistent store: six bytes of a record of a node are 0xff."""
+        header = artifacts.read_header(artifact)
+        entries = tuple(
+            dataclasses.replace(one, blocks=partial(_damaged, one)) if one.name == NODES else one
+            for one in stores.template(versions.parse(self.version), system=False).entries
+        )
+        with artifact.open("wb") as output:
+            artifacts.write(output, header, entries)
+
     def record(self, artifact: Path, *, parent: Record | None = None, **header: Any) -> Record:
         """Write the record of an artifact. `header` are fields of its header that the record states wrongly."""
         reading = read_through(artifact)
@@ -129,6 +144,16 @@ class Vault:
         return Drilled(told)
 
     @property
+    def settings(self) -> Settings:
+        return Settings.model_validate(self.tree)
+
+    @property
     def left(self) -> list[str]:
         """What is in the scratch folder."""
         return sorted(path.name for path in self.scratch.iterdir())
+
+
+def _damaged(entry: Entry) -> list[bytes]:
+    content = bytearray(b"".join(entry.blocks()))
+    content[60:66] = b"\xff" * 6
+    return [bytes(content)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog import evidence
+from backup_agent.catalog import drill_notes, evidence
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import damage_key, evidence_key
 from backup_agent.core.artifacts.names import VOLUME
@@ -18,7 +18,6 @@ from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.reasons import Reason
 from backup_agent.jobs.drill_scratch import remove_left, scratch_folder
-from backup_agent.settings.model import Settings
 from backup_agent.signing.keyring import Keyring
 from tests.jobs.drills import Vault
 
@@ -55,10 +54,10 @@ def test_evidence_is_beside_the_artifact_is_recognised_and_is_remembered_by_leve
 
     told = vault.run(level="restore").only
 
-    place = place_of(VOLUME, Settings.model_validate(vault.tree))
+    place = place_of(VOLUME, vault.settings)
     read = evidence.read(place, Keyring(place.settings), full.key)
     assert read == (told.evidence, evidence.Origin.NOTED)
-    (drills,) = evidence.remembered(place)
+    (drills,) = drill_notes.remembered(place)
     assert drills == told.drills
     assert set(drills.passed) == {Level.READ, Level.RESTORE}
 
@@ -69,7 +68,7 @@ def test_evidence_of_another_program_is_not_recognised(vault: Vault) -> None:
     forged = told.model_copy(update={"level": Level.QUERY, "reached": Level.QUERY})
     (vault.root / evidence_key(full.key)).write_bytes(forged.to_json())
 
-    place = place_of(VOLUME, Settings.model_validate(vault.tree))
+    place = place_of(VOLUME, vault.settings)
     assert evidence.read(place, Keyring(place.settings), full.key) == (forged, evidence.Origin.UNKNOWN)
 
 
@@ -78,7 +77,7 @@ def test_a_lower_level_does_not_replace_the_evidence_of_a_higher_one(vault: Vaul
     higher = vault.run(level="check").only.evidence
     vault.run(level="read")
 
-    place = place_of(VOLUME, Settings.model_validate(vault.tree))
+    place = place_of(VOLUME, vault.settings)
     assert evidence.read(place, Keyring(place.settings), full.key) == (higher, evidence.Origin.NOTED)
 
 
@@ -107,7 +106,7 @@ def test_what_a_killed_drill_left_is_removed_and_a_running_drill_is_left_alone(t
 
 
 BY_CAUSE: list[Any] = [
-    pytest.param([{"do": "crash_137", "at": "connect"}], {}, "not_done", Reason.OUT_OF_MEMORY, id="killed"),
+    pytest.param([{"do": "crash_137", "at": "start"}], {}, "not_done", Reason.OUT_OF_MEMORY, id="killed"),
     pytest.param(
         [{"do": "exit_1", "message": "java.io.IOException: No space left on device"}],
         {},
@@ -136,6 +135,7 @@ BY_CAUSE: list[Any] = [
         Reason.VERSION_MISMATCH,
         id="unknown format",
     ),
+    pytest.param([{"do": "exit_70", "command": "restore"}], {}, "not_done", Reason.ADMIN_CRASHED, id="crashed"),
     pytest.param([], {"max_size": "1MiB"}, "passed", None, id="small enough"),
     pytest.param([], {"max_size": "1KiB"}, "not_done", Reason.FILE_TOO_LARGE, id="too large"),
     pytest.param([], {"timeout": "1s"}, "not_done", Reason.TIMEOUT, id="timeout"),
@@ -165,7 +165,7 @@ def test_only_a_damaged_artifact_is_marked(
     vault.back_up("FULL", FIRST)
     full = vault.back_up("FULL", THIRD)
     if settings.get("timeout") == "1s":
-        vault.fault({"do": "hang", "at": "connect", "command": "restore"})
+        vault.fault({"do": "hang", "at": "start", "command": "restore"})
     else:
         vault.fault(*faults)
 

@@ -27,6 +27,9 @@ from backup_agent.core.artifacts.records import (
     Signature,
     StoredValue,
 )
+from backup_agent.core.drill.evidence import DatabaseDrills, EntityCounts, Evidence, LastDrill, QueryOutcome, Skipped
+from backup_agent.core.drill.levels import Level
+from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
@@ -140,6 +143,48 @@ VALUES: dict[str, StoredValue] = {
         until=NOW,
     ),
     "damage": Damage(key=KEY, since=NOW, signature=SIGNATURE, found="size 1, recorded 2", file=NAME),
+    "evidence": Evidence(
+        key=KEY,
+        since=LATER,
+        signature=SIGNATURE,
+        place="offsite",
+        level=Level.QUERY,
+        reached=Level.CHECK,
+        outcome=DrillOutcome.CONTENT_FAILED,
+        reason=Reason.UNEXPECTED_RESULT,
+        error="queries with another result than expected: orders",
+        started=NOW,
+        seconds={"fetch": 0.5, "restore": 2.25},
+        restore_seconds=3.75,
+        size=5,
+        chain={PARENT: 64 * "a", KEY: 64 * "b"},
+        proven=True,
+        admin_version="2026.09.0",
+        server_version="2026.09.0",
+        agent_version="0.2.0",
+        counts=EntityCounts(nodes=24, relationships=12),
+        report_sha256=64 * "c",
+        queries=(QueryOutcome(name="orders", as_expected=False),),
+        skipped=(Skipped(step="check", why="the store needs recovery"),),
+        remarks=("a stand-in's",),
+    ),
+    "drills": DatabaseDrills(
+        place="offsite",
+        set="default",
+        database="orders",
+        passed={Level.READ: NOW, Level.CHECK: LATER},
+        last=LastDrill(
+            key=KEY,
+            level=Level.CHECK,
+            outcome=DrillOutcome.ARTIFACT_FAILED,
+            at=LATER,
+            seconds=4.25,
+            reason=Reason.BAD_ARTIFACT,
+        ),
+        restore_seconds=3.75,
+        took={Level.CHECK: 4.25},
+        marked=LATER,
+    ),
     "owner": Owner(id="a1b2", cluster="demo", namespace="prod", system_id="ID-system", agent="demo-backup-0:/backups"),
     "lease": LEASE,
     "store-card": StoreCard(
@@ -250,6 +295,7 @@ VALUES: dict[str, StoredValue] = {
                 read_size=5,
                 estimated_seconds=1.5,
                 not_read=(Unread(why=NotRead.NOT_DUE, artifacts=1, size=5, keys=(KEY,)),),
+                drills={KEY: DrillOutcome.PASSED},
                 marked=1,
                 marked_keys=(KEY,),
                 dropped=1,

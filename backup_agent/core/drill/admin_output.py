@@ -5,7 +5,7 @@ The texts were seen with Neo4j Community 5.26.31 and 2026.09.0, except where a c
 
 import re
 
-from backup_agent.core.drill.outcomes import Cause
+from backup_agent.core.drill.outcomes import StopCause
 from backup_agent.core.neo4j.causes import explain
 from backup_agent.core.neo4j.verdict import Completed, EndedBy
 from backup_agent.core.reasons import Reason
@@ -18,40 +18,40 @@ UNKNOWN_COMMAND = 2
 
 _NO_COMMAND = re.compile(r"unmatched arguments? from index \d+: '(?:restore|check|load)'", re.IGNORECASE)
 
-_TEXTS: tuple[tuple[Cause, re.Pattern[str]], ...] = tuple(
+_TEXTS: tuple[tuple[StopCause, re.Pattern[str]], ...] = tuple(
     (cause, re.compile(text, re.IGNORECASE))
     for cause, text in (
-        (Cause.NEWER_VERSION, r"is of a newer version than|downgrade is not supported"),
+        (StopCause.NEWER_VERSION, r"is of a newer version than|downgrade is not supported"),
         # A magic that this version does not know: BZV3 in 2026.09.0, SMV1 in 5.26.31.
-        (Cause.UNKNOWN_FORMAT, r"unsupported format backup format"),
-        (Cause.INCONSISTENT, r"inconsistencies found"),
-        (Cause.NEEDS_RECOVERY, r"please recover database|store needs recovery"),
-        (Cause.COMMUNITY, r"loading of differential neo4j backup is not supported"),
-        (Cause.NO_LICENCE, r"NEO4J_ACCEPT_LICENSE_AGREEMENT|accept the licen[cs]e"),
+        (StopCause.UNKNOWN_FORMAT, r"unsupported format backup format"),
+        (StopCause.INCONSISTENT, r"inconsistencies found"),
+        (StopCause.NEEDS_RECOVERY, r"please recover database|store needs recovery"),
+        (StopCause.COMMUNITY, r"loading of differential neo4j backup is not supported"),
+        (StopCause.NO_LICENCE, r"NEO4J_ACCEPT_LICENSE_AGREEMENT|accept the licen[cs]e"),
     )
 )
 
 _BY_REASON = {
-    Reason.DISK_FULL: Cause.NO_ROOM,
-    Reason.FILE_TOO_LARGE: Cause.NO_ROOM,
-    Reason.OUT_OF_MEMORY: Cause.NO_MEMORY,
-    Reason.ADMIN_MISSING: Cause.NO_PROGRAM,
-    Reason.JAVA_UNSUPPORTED: Cause.NO_PROGRAM,
-    Reason.TOO_MANY_FILES: Cause.PROGRAM_FAILED,
-    Reason.VOLUME_FAULT: Cause.PROGRAM_FAILED,
+    Reason.DISK_FULL: StopCause.NO_ROOM,
+    Reason.FILE_TOO_LARGE: StopCause.NO_ROOM,
+    Reason.OUT_OF_MEMORY: StopCause.NO_MEMORY,
+    Reason.ADMIN_MISSING: StopCause.NO_PROGRAM,
+    Reason.JAVA_UNSUPPORTED: StopCause.NO_PROGRAM,
+    Reason.TOO_MANY_FILES: StopCause.PROGRAM_FAILED,
+    Reason.VOLUME_FAULT: StopCause.PROGRAM_FAILED,
 }
 """Reason that a line states (core.neo4j.causes) -> cause. Other reasons are those of a backup, and are not used."""
 
 _BY_END = {
-    EndedBy.TIMEOUT: Cause.TIMEOUT,
-    EndedBy.STALLED: Cause.TIMEOUT,
-    EndedBy.CANCELLED: Cause.CANCELLED,
+    EndedBy.TIMEOUT: StopCause.TIMEOUT,
+    EndedBy.STALLED: StopCause.TIMEOUT,
+    EndedBy.CANCELLED: StopCause.CANCELLED,
 }
 
 _SIGKILL, _SIGTERM = 9, 15
 _BY_SIGNAL = {
     number: cause
-    for signal, cause in ((_SIGKILL, Cause.NO_MEMORY), (_SIGTERM, Cause.KILLED))
+    for signal, cause in ((_SIGKILL, StopCause.NO_MEMORY), (_SIGTERM, StopCause.KILLED))
     for number in (signal, 128 + signal)
 }
 """Signal, or exit code of a shell for it -> cause. SIGKILL is that of the kernel's OOM killer."""
@@ -62,7 +62,7 @@ def knows_no_command(completed: Completed) -> bool:
     return completed.exit_code == UNKNOWN_COMMAND and any(map(_NO_COMMAND.search, completed.last_lines))
 
 
-def cause_of(completed: Completed) -> Cause | None:
+def cause_of(completed: Completed) -> StopCause | None:
     """Return why a call failed; None if it succeeded, or if it ended with REFUSED and no known cause explains that.
 
     Any other exit code is that of a program that could not do its work, whatever the artifact is.
@@ -78,7 +78,7 @@ def cause_of(completed: Completed) -> Cause | None:
             return cause
     if (explained := explain(completed.last_lines)) and explained.cause.reason in _BY_REASON:
         return _BY_REASON[explained.cause.reason]
-    return None if completed.exit_code == REFUSED else Cause.PROGRAM_FAILED
+    return None if completed.exit_code == REFUSED else StopCause.PROGRAM_FAILED
 
 
 def said(completed: Completed) -> str:

@@ -18,7 +18,7 @@ LONGEST_TEXT = 2000
 """Number of characters of an error that are kept."""
 
 
-class Counts(StoredPart):
+class EntityCounts(StoredPart):
     """The numbers of nodes and relationships in the restored database."""
 
     nodes: int
@@ -51,7 +51,8 @@ class Evidence(Mark):
     started: AwareDatetime
     seconds: dict[str, float] = Field(default={}, description="duration of each stage")
     restore_seconds: float | None = Field(
-        default=None, description="duration of fetch, reading and restore, and of the start of the server if one was started"
+        default=None,
+        description="duration of fetch, reading and restore, and of the start of the server if one was started",
     )
     size: int = Field(ge=0, description="bytes of the artifacts that were fetched")
     chain: dict[str, Sha256] = Field(description="key of each artifact that was restored -> SHA-256 of its record")
@@ -59,12 +60,11 @@ class Evidence(Mark):
     admin_version: str | None = None
     server_version: str | None = Field(default=None, description="version of the scratch server")
     agent_version: str | None = None
-    counts: Counts | None = None
+    counts: EntityCounts | None = None
     report_sha256: Sha256 | None = Field(default=None, description="SHA-256 of the report of `database check`")
     queries: tuple[QueryOutcome, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     remarks: tuple[str, ...] = Field(default=(), description="what else a reader of the evidence should know")
-
 
     def replaces(self, other: "Evidence | None") -> bool:
         """Return whether this evidence is written in the place of an earlier drill's.

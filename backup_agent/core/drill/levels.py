@@ -67,7 +67,7 @@ def drill_memory(limit: int | None) -> DrillMemory:
     """Divide the memory of the cgroup among the programs of a drill, of which one runs at a time.
 
     >>> [drill_memory(limit * MIB).off_heap // MIB for limit in (256, 512, 1024)]
-    [32, 93, 349]
+    [32, 129, 321]
     """
     if limit is None:
         return DrillMemory(None, 1024 * MIB, 512 * MIB)

@@ -23,7 +23,7 @@ class DrillOutcome(StrEnum):
     """Nothing is known: the drill did not get as far as asked."""
 
 
-class Cause(StrEnum):
+class StopCause(StrEnum):
     """Why a drill did not pass."""
 
     CHANGED = "changed"
@@ -65,44 +65,48 @@ class Consequence(NamedTuple):
 _ARTIFACT, _CONTENT, _NOT = DrillOutcome.ARTIFACT_FAILED, DrillOutcome.CONTENT_FAILED, DrillOutcome.NOT_DONE
 _LIVE = "check the live database for the same fault: the backup may be a true copy of it"
 
-CONSEQUENCES: dict[Cause, Consequence] = {
+CONSEQUENCES: dict[StopCause, Consequence] = {
     # The bytes are not those that were read back after the backup.
-    Cause.CHANGED: Consequence(_ARTIFACT, Reason.CHECKSUM_MISMATCH, "`backup-agent verify --heal` repairs artifacts"),
-    Cause.BAD_CONTAINER: Consequence(_ARTIFACT, Reason.BAD_ARTIFACT, "take a FULL"),
-    Cause.OTHER_HEADER: Consequence(_ARTIFACT, Reason.BAD_ARTIFACT, "find out which program wrote the artifact"),
+    StopCause.CHANGED: Consequence(
+        _ARTIFACT, Reason.CHECKSUM_MISMATCH, "`backup-agent verify --heal` repairs artifacts"
+    ),
+    StopCause.BAD_CONTAINER: Consequence(_ARTIFACT, Reason.BAD_ARTIFACT, "take a FULL"),
+    StopCause.OTHER_HEADER: Consequence(_ARTIFACT, Reason.BAD_ARTIFACT, "find out which program wrote the artifact"),
     # With room and memory enough, the second try would have succeeded if the first one had failed by chance.
-    Cause.REFUSED_TWICE: Consequence(_ARTIFACT, Reason.BAD_ARTIFACT, "take a FULL"),
-    Cause.INCONSISTENT: Consequence(_CONTENT, Reason.INCONSISTENT, _LIVE),
-    Cause.UNEXPECTED: Consequence(_CONTENT, Reason.UNEXPECTED_RESULT, _LIVE),
-    Cause.NOT_ONLINE: Consequence(_CONTENT, Reason.DATABASE_UNAVAILABLE, _LIVE),
-    Cause.REFUSED_DIFFERENTLY: Consequence(_NOT, Reason.ADMIN_CRASHED),
+    StopCause.REFUSED_TWICE: Consequence(_ARTIFACT, Reason.BAD_ARTIFACT, "take a FULL"),
+    StopCause.INCONSISTENT: Consequence(_CONTENT, Reason.INCONSISTENT, _LIVE),
+    StopCause.UNEXPECTED: Consequence(_CONTENT, Reason.UNEXPECTED_RESULT, _LIVE),
+    StopCause.NOT_ONLINE: Consequence(_CONTENT, Reason.DATABASE_UNAVAILABLE, _LIVE),
+    StopCause.REFUSED_DIFFERENTLY: Consequence(_NOT, Reason.ADMIN_CRASHED),
     # A full without recovery (--skip-recovery) cannot be checked before it is recovered by a server.
-    Cause.NEEDS_RECOVERY: Consequence(_NOT, Reason.DATABASE_UNAVAILABLE, "drill this artifact at the level `query`"),
-    Cause.NEWER_VERSION: Consequence(_NOT, Reason.VERSION_MISMATCH, "drill with Neo4j of the servers' version"),
-    Cause.UNKNOWN_FORMAT: Consequence(_NOT, Reason.VERSION_MISMATCH, "drill with Neo4j of the servers' version"),
-    Cause.COMMUNITY: Consequence(
+    StopCause.NEEDS_RECOVERY: Consequence(
+        _NOT, Reason.DATABASE_UNAVAILABLE, "drill this artifact at the level `query`"
+    ),
+    StopCause.NEWER_VERSION: Consequence(_NOT, Reason.VERSION_MISMATCH, "drill with Neo4j of the servers' version"),
+    StopCause.UNKNOWN_FORMAT: Consequence(_NOT, Reason.VERSION_MISMATCH, "drill with Neo4j of the servers' version"),
+    StopCause.COMMUNITY: Consequence(
         _NOT,
         Reason.ADMIN_MISSING,
         "drill with Neo4j Enterprise: Community restores no differentials, and opens no block stores",
     ),
-    Cause.NO_ROOM: Consequence(_NOT, Reason.DISK_FULL, "set drill.scratch to a folder on a larger volume"),
-    Cause.NO_MEMORY: Consequence(_NOT, Reason.OUT_OF_MEMORY, "raise the memory limit, or drill at a lower level"),
-    Cause.TOO_LARGE: Consequence(_NOT, Reason.FILE_TOO_LARGE, "raise drill.max_size"),
-    Cause.TIMEOUT: Consequence(_NOT, Reason.TIMEOUT, "raise drill.timeout, or drill at a lower level"),
-    Cause.CANCELLED: Consequence(_NOT, Reason.CANCELLED),
-    Cause.KILLED: Consequence(_NOT, Reason.INTERRUPTED),
-    Cause.NO_PROGRAM: Consequence(_NOT, Reason.ADMIN_MISSING),
-    Cause.NO_LICENCE: Consequence(
-        _NOT, Reason.INVALID_REQUEST, "set drill.accept_license to yes or eval if you accept Neo4j's licence"
+    StopCause.NO_ROOM: Consequence(_NOT, Reason.DISK_FULL, "set drill.scratch to a folder on a larger volume"),
+    StopCause.NO_MEMORY: Consequence(_NOT, Reason.OUT_OF_MEMORY, "raise the memory limit, or drill at a lower level"),
+    StopCause.TOO_LARGE: Consequence(_NOT, Reason.FILE_TOO_LARGE, "raise drill.max_size"),
+    StopCause.TIMEOUT: Consequence(_NOT, Reason.TIMEOUT, "raise drill.timeout, or drill at a lower level"),
+    StopCause.CANCELLED: Consequence(_NOT, Reason.CANCELLED),
+    StopCause.KILLED: Consequence(_NOT, Reason.INTERRUPTED),
+    StopCause.NO_PROGRAM: Consequence(_NOT, Reason.ADMIN_MISSING),
+    StopCause.NO_LICENCE: Consequence(
+        _NOT, Reason.INVALID_REQUEST, "set drill.accept_license to the licence of Neo4j that you accept"
     ),
-    Cause.PLUGIN_MISSING: Consequence(
+    StopCause.PLUGIN_MISSING: Consequence(
         _NOT, Reason.PLUGIN_MISSING, "take the query out of drill.queries: a scratch server has no plugins"
     ),
-    Cause.QUERY_FAILED: Consequence(_NOT, Reason.INVALID_REQUEST, "correct the query in drill.queries"),
-    Cause.NO_SERVER: Consequence(_NOT, Reason.DATABASE_UNAVAILABLE, "see the last lines of the scratch server"),
-    Cause.NOT_FETCHED: Consequence(_NOT, Reason.STORAGE_UNREACHABLE),
-    Cause.NO_POINT: Consequence(_NOT, Reason.CHAIN_BROKEN),
-    Cause.PROGRAM_FAILED: Consequence(_NOT, Reason.ADMIN_CRASHED),
+    StopCause.QUERY_FAILED: Consequence(_NOT, Reason.INVALID_REQUEST, "correct the query in drill.queries"),
+    StopCause.NO_SERVER: Consequence(_NOT, Reason.DATABASE_UNAVAILABLE, "see the last lines of the scratch server"),
+    StopCause.NOT_FETCHED: Consequence(_NOT, Reason.STORAGE_UNREACHABLE),
+    StopCause.NO_POINT: Consequence(_NOT, Reason.CHAIN_BROKEN),
+    StopCause.PROGRAM_FAILED: Consequence(_NOT, Reason.ADMIN_CRASHED),
 }
 """What follows from each cause. An empty hint is that of the reason."""
 
@@ -111,7 +115,7 @@ CONSEQUENCES: dict[Cause, Consequence] = {
 class Stop:
     """Why a drill stops."""
 
-    cause: Cause
+    cause: StopCause
     text: str
     """Description in one or more lines, without secrets."""
     failure: Failure | None = None
@@ -134,7 +138,9 @@ class Stop:
 class DrillStoppedError(Exception):
     """Ends a drill at the present step."""
 
-    def __init__(self, cause: Cause, text: str, failure: Failure | None = None, artifact: str | None = None) -> None:
+    def __init__(
+        self, cause: StopCause, text: str, failure: Failure | None = None, artifact: str | None = None
+    ) -> None:
         """`artifact` is the key of the damaged artifact, if it is not the last one of the chain."""
         super().__init__(text)
         self.stop = Stop(cause, text, failure)

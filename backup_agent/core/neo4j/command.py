@@ -189,9 +189,7 @@ def memory(
     if limit is None:
         return Memory(heap, pagecache)
     left = (
-        (limit - AGENT - children * _DESTINATION) // parallel
-        - JVM
-        - (LAUNCHER if launch is not Launch.DIRECT else 0)
+        (limit - AGENT - children * _DESTINATION) // parallel - JVM - (LAUNCHER if launch is not Launch.DIRECT else 0)
     )
     if heap is None:
         heap = _between(SMALLEST_HEAP, left // 2, _LARGEST_HEAP)

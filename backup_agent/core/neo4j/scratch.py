@@ -18,13 +18,17 @@ SERVER_CLASSES = (
 """The classes that start a server, in the order to look for them in the jars."""
 
 
+LICENCE = "NEO4J_ACCEPT_LICENSE_AGREEMENT"
+"""The variable by which Enterprise is told that its licence is accepted."""
+
+LICENCES = {"commercial": "yes", "evaluation": "eval"}
+"""Licence -> value of the variable."""
+
 COMMUNITY = "org.neo4j."
 """Beginning of the names of Community's classes."""
 
 
-def restore_argv(
-    program: tuple[str, ...], *, artifact: str, temp_path: str, database: DatabaseName
-) -> tuple[str, ...]:
+def restore_argv(program: tuple[str, ...], *, artifact: str, temp_path: str, database: DatabaseName) -> tuple[str, ...]:
     """Return the arguments that restore an artifact with the chain beside it (Enterprise)."""
     options = (f"--from-path={artifact}", f"--temp-path={temp_path}", "--overwrite-destination=true")
     return (*program, "database", "restore", *options, database)

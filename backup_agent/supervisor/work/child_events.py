@@ -60,6 +60,9 @@ class ChildEvents:
     def _take_event(self, name: str, run: Run, event: events.Event) -> None:
         if isinstance(event, events.CopiesNotCounted):
             log.warning("missing copies not counted", destination=event.destination, error=event.error)
+        if isinstance(event, events.Result):
+            run.result = event
+            return
         match event:
             case events.Surveyed():
                 self.survey.told(event)
@@ -89,17 +92,6 @@ class ChildEvents:
                 | events.ArtifactNotRead()
             ) | (events.PlaceJudged() | events.SliceProgress() | events.ReadingBegun()):
                 self.maintenance.told_by_reading(name, event)
-            case events.DrillBegun() | events.ArtifactDrilled():
-                self.maintenance.told_by_drill(event)
-            case (
-                events.SurveyFailed()
-                | events.TopologyTold()
-                | events.DiscoveryFailed()
-                | events.BackupReport()
-                | events.PassReport()
-                | events.CopyReport()
-            ):
-                run.result = event
             case (
                 events.ArtifactStored()
                 | events.SigningTold()
@@ -107,6 +99,8 @@ class ChildEvents:
                 | events.SetAside()
                 | events.RecordUnreadable()
                 | events.Warned()
+                | events.DrillBegun()
+                | events.ArtifactDrilled()
             ):
                 self._note(name, event)
             case _:
@@ -120,7 +114,8 @@ class ChildEvents:
         | events.VolumeTested
         | events.SetAside
         | events.RecordUnreadable
-        | events.Warned,
+        | events.Warned
+        | events.DrillEvent,
     ) -> None:
         match event:
             case events.ArtifactStored():
@@ -140,6 +135,8 @@ class ChildEvents:
                 log.error("record unreadable", fault=event.fault)
             case events.Warned():
                 log.warning(event.text, run=name, because=event.because)
+            case events.DrillBegun() | events.ArtifactDrilled():
+                self.maintenance.told_by_drill(event)
             case _:
                 assert_never(event)
 

@@ -39,6 +39,7 @@ MOST_INTERRUPTIONS = 3
 MODULES = {
     "prune": "backup_agent.jobs.prune",
     "verify": "backup_agent.jobs.verify",
+    "drill": "backup_agent.jobs.drill",
     "hold": "backup_agent.jobs.hold",
     "release": "backup_agent.jobs.hold",
 }
