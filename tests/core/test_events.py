@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
+from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.requests import events
 from backup_agent.core.requests.events import (
     ArtifactStored,
@@ -41,10 +42,19 @@ DEFINITION = {
     "options": {"txLogEnrichment": "FULL"}, "aliases": ["o"], "shards": [],
 }  # fmt: skip
 
-EVIDENCE = {
-    "key": KEY, "since": "2026-11-23T02:00:00Z", "place": "offsite", "level": "read", "outcome": "passed",
-    "started": "2026-11-23T01:00:00Z", "size": 1, "chain": {}, "proven": True,
-}  # fmt: skip
+EVIDENCE = Evidence.model_validate(
+    {
+        "key": KEY,
+        "since": "2026-11-23T02:00:00Z",
+        "place": "offsite",
+        "level": "read",
+        "outcome": "passed",
+        "started": "2026-11-23T01:00:00Z",
+        "size": 1,
+        "chain": {},
+        "proven": True,
+    }
+).model_dump(mode="json")
 
 LINES: dict[str, dict[str, Any]] = {
     "drilling": {"place": "offsite", "key": KEY, "level": "query"},

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import structlog
 
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
-from backup_agent.core.protection.health import Health, HealthState
 from backup_agent.core.drill.outcomes import DrillOutcome
+from backup_agent.core.protection.health import Health, HealthState
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import ArtifactDrilled, CopyStored
 
