@@ -170,6 +170,8 @@ COMMANDS = {
         {**_SETTINGS, **_POOL, "zstandard": "artifacts that are adopted are read"}, arguments=("catalog", "--help")
     ),
     "signing": Start({**_SETTINGS, **_POOL}, arguments=("signing", "--help")),
+    "history": Start({**_SETTINGS, **_POOL}, arguments=("history",)),
+    "audit": Start({**_SETTINGS, **_POOL}, arguments=("audit",)),
     "plan": Start({**_SETTINGS, **_POOL}, arguments=("plan",)),
     "prune": Start(_SETTINGS, arguments=("prune", "--help")),
     "why": Start({**_SETTINGS, **_POOL}, arguments=("why", "--help")),

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from backup_agent.artifact.files import locate
 from backup_agent.artifact.header import read_header
 from backup_agent.artifact.reading import ArtifactReading, read_through
+from backup_agent.catalog.audit_log import AuditLog
 from backup_agent.catalog.damage_marks import damaged
 from backup_agent.catalog.journal import Doing
 from backup_agent.catalog.place import place_of
@@ -38,6 +39,7 @@ from backup_agent.core.artifacts.names import (
 )
 from backup_agent.core.artifacts.parts import part_size
 from backup_agent.core.artifacts.records import BackupType, Header, Record
+from backup_agent.core.audit.lines import AuditKind, recorded
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.settings.model import Settings
 from backup_agent.signing.keyring import Keyring
@@ -97,6 +99,7 @@ class Adopting:
         self._volume = place_of(VOLUME, self.settings)
         self.keyring = Keyring(self.settings)
         self._root, self._journal = self._volume.root, self._volume.journal
+        self._audit = AuditLog(self._root)
 
     def run(self) -> Iterator[Result]:
         """Adopt all artifacts that can be adopted, parents first. Yield the outcome of each.
@@ -162,7 +165,9 @@ class Adopting:
         try:
             if (same := self._linked(one, members.values())) is not None:
                 if not self.dry_run:
-                    self._journal.done(same.key)  # a crash after the record was written may have left it
+                    if any(intent.key == same.key for intent in self._journal):
+                        self._note_adopted(same)  # a crash came after the record was written
+                    self._journal.done(same.key)
                 return Result(one.path, AdoptOutcome.RECORDED, same.key)
             if self._is_being_deleted(one.key):
                 return Result(one.path, AdoptOutcome.REFUSED, one.key, "the agent was deleting it when it was stopped")
@@ -231,6 +236,7 @@ class Adopting:
             started=header.taken,
             finished=header.taken,
             warnings=reading.problems,
+            audit_head=self._audit.head().digest or None,
         )
         return record.bounded()
 
@@ -259,7 +265,12 @@ class Adopting:
         for path, key, file in zip(paths, keys, record.files, strict=True):
             self._volume.store.put_artifact(key, path, file.model_copy(update={"name": path.name}), lambda _count: None)
         create_on_volume(self._volume, record, self.keyring)
+        self._note_adopted(record)
         self._journal.done(record.key)
+
+    def _note_adopted(self, record: Record) -> None:
+        digest = self._volume.record_notes.digest(record.key) or ""
+        self._audit.append(recorded(record, digest, AuditKind.ADOPTED))
 
 
 def _equal(reading: ArtifactReading, members: Iterable[Record]) -> Record | None:

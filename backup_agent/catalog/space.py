@@ -2,10 +2,14 @@
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from backup_agent import durable
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,3 +51,32 @@ def allows_hard_links(root: Path) -> bool:
         two.unlink(missing_ok=True)
         one.unlink(missing_ok=True)
     return True
+
+
+def give_up_file(reserve: Path) -> int | None:
+    """Delete one file of a reserve. Return how many are left, or None if there was none."""
+    try:
+        names = [entry.name for entry in os.scandir(reserve)]
+    except OSError:
+        return None
+    for left in range(len(names) - 1, -1, -1):
+        try:
+            (reserve / names[left]).unlink()
+        except OSError:
+            continue
+        return left
+    return None
+
+
+def insist(act: Callable[[], T], give_up: Callable[[], bool]) -> T:
+    """Call `act`, which writes to a volume, and return its result.
+
+    If the volume is full, give up a file of its reserve and call `act` again. Raise the last OSError if `give_up`
+    returns False, because the reserve is used up.
+    """
+    while True:
+        try:
+            return act()
+        except OSError as error:
+            if not durable.is_full(error) or not give_up():
+                raise

@@ -37,18 +37,20 @@ def unsigned_at(place: Place) -> Unsigned:
     return Unsigned(place.folder("unsigned"))
 
 
-def sign_records(place: Place, held: Held, keyring: Keyring) -> int:
-    """Sign the records that lack a signature. Return their number, which is 0 if the key cannot be used.
+def sign_records(place: Place, held: Held, keyring: Keyring) -> dict[str, str]:
+    """Sign the records that lack a signature. Return their artifacts, with the new SHA-256 of each record.
+
+    Nothing is signed if the key cannot be used.
 
     Each record is replaced before its note: after a crash in between, the record is recognised by its signature. Raise
     PermanentError if the store refuses a request, ConflictError if another process has changed a record.
     """
     waiting = list(unsigned_at(place))
     if not waiting or not keyring.usable:
-        return 0
+        return {}
     held.confirm()
     forget(place.index, waiting)  # signing changes the sizes of the records
-    signed = 0
+    signed: dict[str, str] = {}
     for key in waiting:
         held.check()
         seen = place.store.look(record_key(key), LARGEST)
@@ -59,6 +61,6 @@ def sign_records(place: Place, held: Held, keyring: Keyring) -> int:
             if keyring.signer(Record, key, seen.content) is None:
                 place.store.swap(record_key(key), record.to_json(), seen.version)
                 place.record_notes.add(key, record.to_json())
-                signed += 1
+                signed[key] = digest_of(record.to_json())
         unsigned_at(place).strike(key)
     return signed

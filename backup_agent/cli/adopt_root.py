@@ -9,8 +9,10 @@ from backup_agent.catalog import owner_file
 from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.catalog.place_ownership import adopt_place, ownership_at, this_volume
 from backup_agent.cli import printing
+from backup_agent.cli.audit_trail import trail_at
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import json_option, settings_option
+from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.ownership.owner import Ownership
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.permissions import forbidden
@@ -74,5 +76,7 @@ def _look(place: Place, *, yes: bool) -> dict[str, object]:
         # The volume gets a new id: if it is a clone, it still has the id of the original.
         ours = volume.ours.model_copy(update={"id": owner_file.new_id()}) if place.is_volume else volume.ours
         adopt_place(place, ours)
+        former = str(found.owner) if found.owner else None
+        trail_at(place).tell(AuditLine(kind=AuditKind.TAKEN_OVER, place=place.name, facts={"former": former}))
     facts = {"ownership": ownership.value, "description": _DESCRIPTIONS[ownership], "adopted": adopted}
     return {"place": place.name, "owner": str(found.owner) if found.owner else found.fault or None, **facts}

@@ -21,14 +21,17 @@ from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.rebuild import rebuild
 from backup_agent.catalog.recognised import read_record
 from backup_agent.catalog.signatures import signed_before_revocation
+from backup_agent.catalog.tenure import Held
 from backup_agent.cli import printing
+from backup_agent.cli.audit_trail import trail_at
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import checked_name, json_option, settings_option
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
 from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.jobs.prune import Deleted, delete
+from backup_agent.jobs.prune import Concluding, Deleted, announce, delete
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor import mounts
 
@@ -181,9 +184,12 @@ def _type(entry: Entry) -> str:
 @durable.closed_to_others()
 def _accept(place: Place, keys: tuple[str, ...], *, as_json: bool) -> int:
     refused: dict[str, str] = {}
+    trail = trail_at(place)
     for key in keys:
         try:
             accept(place, key)
+            digest = place.record_notes.digest(key)
+            trail.tell(AuditLine(kind=AuditKind.ACCEPTED, place=place.name, key=key, digest=digest))
         except PermanentError as error:
             refused[key] = error.failure.error
     accepted = [key for key in keys if key not in refused]
@@ -220,11 +226,8 @@ def _discard(place: Place, keys: tuple[str, ...], *, also_held: bool, yes: bool,
         for key in set(keys).difference(recognised):
             if place.record_notes.has(key):  # the note was written for a key that is revoked now
                 place.record_notes.strike(key)
-        deleted = {
-            key: delete(place, held, key, files_of(place, key), also_held=also_held)
-            for key in keys
-            if key not in recognised
-        }
+        going = [key for key in keys if key not in recognised]
+        deleted = _delete(place, held, going, also_held=also_held)
     discarded = [key for key, outcome in deleted.items() if outcome is not Deleted.NOT]
     kept = [key for key in deleted if key not in discarded]
     if as_json:
@@ -239,6 +242,19 @@ def _discard(place: Place, keys: tuple[str, ...], *, also_held: bool, yes: bool,
         if kept:
             printing.line("HINT: --held discards records with a hold as well", err=True)
     return 3 if kept or recognised else 0
+
+
+def _delete(place: Place, held: Held, keys: list[str], *, also_held: bool) -> dict[str, Deleted]:
+    trail = trail_at(place)
+    why = "discarded: its record is not recognised"
+    announce(place, held, trail, dict.fromkeys(keys, why))
+    deleted = {}
+    for key in keys:
+        with Concluding(place, trail) as concluding:
+            deleted[key] = delete(place, held, key, files_of(place, key), also_held=also_held)
+            if deleted[key] is not Deleted.NOT:
+                concluding.add(key, deleted[key], why=why)
+    return deleted
 
 
 def _is_recognised(place: Place, key: str) -> bool:
@@ -264,6 +280,19 @@ def _rebuild(place: Place, *, as_json: bool) -> int:
             f"{index}: not rebuilt: {what} cannot be written: {error.strerror}",
             "make room on the volume, or run this as a user who may write there; the records are intact",
         ) from error
+    if rebuilt.noted:
+        trail_at(place).tell(
+            *(
+                AuditLine(
+                    kind=AuditKind.ACCEPTED,
+                    place=place.name,
+                    key=key,
+                    digest=place.record_notes.digest(key),
+                    why="a complete copy was found",
+                )
+                for key in rebuilt.noted
+            )
+        )
     faults = [str(fault) for fault in rebuilt.unreadable]
     if as_json:
         counts = {"artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}

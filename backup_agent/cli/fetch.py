@@ -6,13 +6,16 @@ from pathlib import Path
 import click
 
 from backup_agent import durable
+from backup_agent.catalog.place import Place
 from backup_agent.cli import printing
+from backup_agent.cli.audit_trail import tell_if_here
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.cli.point import asked_point, point_options
 from backup_agent.cli.restore import origin_code
 from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.artifacts.records import Record
+from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.restore.fetching import fetch_to_folder, fetch_to_stream
 from backup_agent.restore.finding import FoundHeader, FoundPoint, find_header, find_point
@@ -58,12 +61,20 @@ def command(
     if metadata is not None:
         header = find_header(settings, asked, cut, place=place)
         code = origin_code(proven=header.proven)
+        _tell(header.place, (header.record.key,), target, metadata=True)
         _fetch_metadata(header, target, as_json=as_json)
     else:
         found = find_point(settings, asked, cut, place=place)
         code = origin_code(proven=found.proven)
+        _tell(found.place, _keys(found.chain), target, metadata=False)
         _fetch_artifacts(found, target, as_json=as_json)
     return code
+
+
+def _tell(place: Place, keys: Sequence[str], target: str, *, metadata: bool) -> None:
+    """Write into the audit log that artifacts, or a metadata script, are about to leave the agent."""
+    facts = {"to": target, "metadata": metadata}
+    tell_if_here(place, AuditLine(kind=AuditKind.FETCHED, place=place.name, keys=tuple(keys), facts=facts))
 
 
 def _target(to: str | None, metadata: str | None, *, as_json: bool) -> str:

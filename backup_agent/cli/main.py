@@ -35,6 +35,8 @@ COMMANDS = {
     "fetch": "Fetch the artifacts of a restore point.",
     "catalog": "Compare records with files, and adopt artifacts of other tools.",
     "signing": "Make keys that sign records, and show which keys are trusted.",
+    "history": "Show the audit log.",
+    "audit": "Examine the audit log of a place.",
     "plan": "Show what retention keeps and deletes, and why.",
     "prune": "Apply retention now.",
     "why": "Show why an artifact is kept or deleted, and when.",

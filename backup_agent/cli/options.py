@@ -1,6 +1,7 @@
 """Options that several commands share. `--config` may come before or after the command's name."""
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,20 @@ def checked_name(check: Callable[[str], str]) -> Callable[[click.Context, click.
     def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
         try:
             return None if value is None else check(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), context, parameter) from None
+
+    return convert
+
+
+def moment_option(
+    parse: Callable[[str], datetime],
+) -> Callable[[click.Context, click.Parameter, str | None], datetime | None]:
+    """Return a click callback for a time. `parse` returns it, or raises ValueError."""
+
+    def convert(context: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+        try:
+            return None if value is None else parse(value)
         except ValueError as error:
             raise click.BadParameter(str(error), context, parameter) from None
 

@@ -19,12 +19,14 @@ from backup_agent.catalog.contents import Contents, of_database
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.place_ownership import this_volume
 from backup_agent.catalog.recognised import create_on_volume, read_record
+from backup_agent.catalog.record_notes import digest_of
 from backup_agent.catalog.space import space
 from backup_agent.core.artifacts.chains import TypeDecision, TypeReason, decide, live_chain, parent_of
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import BackupType, Record
+from backup_agent.core.audit.lines import recorded as recorded_line
 from backup_agent.core.capabilities import newest
 from backup_agent.core.neo4j.verdict import NextStep as Judged
 from backup_agent.core.neo4j.verdict import Verdict, judge
@@ -33,6 +35,7 @@ from backup_agent.core.requests.answers import CopyState, DatabaseResult, Execut
 from backup_agent.core.requests.events import ArtifactStored, BackupReport, SetAside, Warned
 from backup_agent.core.requests.tasks import BackupTask
 from backup_agent.jobs.admin_call import Admin, CallResult, Invocation
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.event_writer import EventWriter, cancel_on_sigterm, serve
 from backup_agent.jobs.new_artifacts import NewArtifactReader, ReadingResult
 from backup_agent.jobs.signing_state import tell_signing
@@ -67,6 +70,7 @@ class BackupRun:
         self.store = self.volume.store
         self.keyring = Keyring(self.settings)
         self.staging = self.staging_of(self.task.run)
+        self.trail = AuditTrail(self.volume, self.writer)
 
     def staging_of(self, run: str) -> Staging:
         """Return the staging folders of the attempt `run` at this task."""
@@ -100,6 +104,7 @@ def back_up(run: BackupRun) -> DatabaseResult:
             judged = take(run, recorded)
         run.stages.enter("publish")
         record = publish(run, judged, recorded)
+    run.trail.tell(recorded_line(record, digest_of(record.to_json())))
     clear(run)
     return result(run, record)
 
@@ -401,6 +406,7 @@ def _record(run: BackupRun, judged: Judgement, recorded: Records) -> Record:
         launch=taken.launch if taken else None,
         exit_code=taken.completed.exit_code if taken else None,
         warnings=judged.warnings,
+        audit_head=run.trail.head(),
         **task.attribution.model_dump(),
     )
 

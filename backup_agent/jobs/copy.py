@@ -31,7 +31,7 @@ from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.recognised import is_copy, read_record
-from backup_agent.catalog.record_notes import GIVEN_UP
+from backup_agent.catalog.record_notes import GIVEN_UP, digest_of
 from backup_agent.catalog.tenure import Held
 from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
@@ -40,9 +40,11 @@ from backup_agent.core.artifacts.keys import artifact_key, database_prefix, reco
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.artifacts.summary import finished_first
+from backup_agent.core.audit.lines import copied
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.requests.events import CopiesOwed, CopyBegun, CopyFailed, CopyReport, CopyStored, Warned
 from backup_agent.core.requests.tasks import CopyTask
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.signing.keyring import Keyring
@@ -66,6 +68,7 @@ class Copying:
         self._store = place.store
         self._keyring = Keyring(place.settings)
         self._writer = writer
+        self._trail = AuditTrail(place, writer)
         self._yields = yields
         self._unanswered = dict.fromkeys(task.awaited)
         self._seen: set[str] = set()
@@ -94,6 +97,8 @@ class Copying:
                         turns.pop()
                         self._tell_owed(line.entries)
                         turns.extend(islice(lines, 1))
+                if held is not None:
+                    self._trail.store_old(held)
         except BackupError as error:
             self._failure, self._ended_early = error.failure, True
         for line in (*turns, *lines):
@@ -259,6 +264,7 @@ class Copying:
             tell_signing(self._keyring, self._writer)
         # Remove the intent before the note is written: after a crash without a note, the next pass copies again and
         # removes the intent.
+        self._trail.tell(copied(record, self._place.name, digest_of(content)))
         self._journal.done(record.key)
         self._notes.add(record.key, content)
         self._seen.add(record.key)

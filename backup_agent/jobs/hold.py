@@ -13,12 +13,14 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_of, hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.records import LARGEST
+from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.neo4j.selection import matches
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.events import PassReport
 from backup_agent.core.requests.request import Action
 from backup_agent.core.requests.tasks import HoldTask
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.event_writer import EventWriter, begin
 
 SHOWN = 1000
@@ -28,7 +30,7 @@ NAMED = 100
 """Largest number of failures in an answer."""
 
 
-def change_holds(task: HoldTask, place: Place) -> PlaceResult:
+def change_holds(task: HoldTask, place: Place, trail: AuditTrail) -> PlaceResult:
     """Select artifacts at one place, and hold or release them at all places. Return their keys and the failures.
 
     Raise PermanentError (`not_found`) if none is selected, BackupError if the place cannot be read.
@@ -44,6 +46,7 @@ def change_holds(task: HoldTask, place: Place) -> PlaceResult:
             | {*contents.strange_holds}
             | {one.artifact for one in contents.unreadable if one.key == hold_key(one.artifact)}
         )
+        before = len(changed)
         for entry in contents.entries.values():
             if not _selected(entry, task) or (task.action is Action.RELEASE and entry.key not in held):
                 continue
@@ -55,6 +58,7 @@ def change_holds(task: HoldTask, place: Place) -> PlaceResult:
                 failures.append(f"{entry.key}: its labels are not known: {error}")
             except PermanentError as error:
                 failures.append(error.failure.error)
+        trail.tell(*(_line(task, key) for key in changed[before:]))
     if not changed and not failures:
         kind = "held artifact" if task.action is Action.RELEASE else "artifact"
         raise PermanentError(Reason.NOT_FOUND, f"{place.name}: no {kind} matches", "`backup-agent list` shows them")
@@ -98,6 +102,12 @@ def _change(task: HoldTask, place: Place, key: str) -> None:
     holds.hold(place.settings, wanted)
 
 
+def _line(task: HoldTask, key: str) -> AuditLine:
+    kind = AuditKind.HELD if task.action is Action.HOLD else AuditKind.RELEASED
+    facts = {"until": task.until.isoformat()} if task.until else {}
+    return AuditLine(kind=kind, key=key, request=task.request, claimed=task.requested_by, why=task.reason, facts=facts)
+
+
 def _unreadable(contents: Contents, task: HoldTask) -> Iterator[str]:
     """Yield the unreadable records of the selected databases. Whether they are selected is unknown."""
     for one in contents.unreadable:
@@ -110,7 +120,7 @@ def _unreadable(contents: Contents, task: HoldTask) -> Iterator[str]:
 def perform(task: HoldTask, place: Place, writer: EventWriter, _cancel: threading.Event) -> None:
     """Carry out a task and report its result as the last event. SIGTERM ends the process at once."""
     try:
-        result = change_holds(task, place)
+        result = change_holds(task, place, AuditTrail(place, writer))
     except BackupError as error:
         result = PlaceResult().failed(error.failure)
     except OSError as error:

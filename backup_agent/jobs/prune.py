@@ -7,11 +7,11 @@ marks. A crash in between leaves orphans that the intent names. The next pass de
 import math
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from backup_agent import durable
 from backup_agent.catalog import evidence, hold_marks, volume_records
@@ -25,6 +25,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.catalog.unsigned import sign_records, unsigned_at
 from backup_agent.core.artifacts.keys import damage_key, database_of, evidence_key, hold_key, record_key
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.events import (
@@ -38,12 +39,16 @@ from backup_agent.core.requests.events import (
 )
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Group, Plan
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.clock_trust import PassClock
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.prune_plan import apply_policy, as_result, claimed, expire_adhoc, with_lagging_records
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.signing.keyring import Keyring
+
+ANNOUNCED = 1000
+"""Number of deletions that the audit log announces at a time. It is a multiple of BATCH."""
 
 BATCH = 100
 """Number of artifacts deleted between two checks of the lease and of the time."""
@@ -52,6 +57,7 @@ BATCH = 100
 def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
     """Apply retention at one place and return the result. Raise BackupError if nothing may be deleted there."""
     now = datetime.now(UTC)
+    trail = AuditTrail(place, writer, request=task.request, claimed=task.requested_by)
     with hold_place(place) as held:
         for notice in held.notices:
             writer.tell(Warned(text="place held", because=notice))
@@ -61,9 +67,10 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
                 held.confirm()
-            finish_interrupted(found, place, held, None if clock.wrong else now, writer)
-            put_marks(found, place, held, None if clock.wrong else now, writer)
-            sign_later(place, held, writer)
+            finish_interrupted(found, place, held, None if clock.wrong else now, trail)
+            put_marks(found, place, held, None if clock.wrong else now, trail)
+            sign_later(place, held, trail)
+            trail.store_old(held)
             note_first_seen(found, place, now)
         planned = (apply_policy(task, found, place, now), *expire_adhoc(found, place, now))
         result = as_result(planned, place, found)
@@ -73,7 +80,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
                 f"{place.name}: the plan has changed: it is {result.plan} now, {task.plan} was requested",
                 "show it by `backup-agent plan`, then repeat the request with the new id",
             )
-        result = result.model_copy(update={"dropped": give_up_owed(task, place)})
+        result = result.model_copy(update={"dropped": give_up_owed(task, place, trail)})
         if task.dry_run:
             return result
         clock.keep(place, idle=not result.deletions)
@@ -83,7 +90,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
             raise PermanentError.of(held.no_deletion)
         if clock.wrong is not None:
             raise PermanentError(Reason.CLOCK, f"nothing is deleted: {clock.wrong}")
-        done = carry_out(planned, found, place, held, writer, seconds=task.seconds)
+        done = carry_out(planned, found, place, held, trail, result.plan, seconds=task.seconds)
         changes = {"freed": done.freed, "kept_versions": done.kept_versions or None, "left": done.left or None}
         result = result.model_copy(update={"deleted": done.deleted, **changes})
         return result.failed(done.failure) if done.failure else result
@@ -109,15 +116,19 @@ def carry_out(
     found: Contents,
     place: Place,
     held: Held,
-    writer: EventWriter,
+    trail: AuditTrail,
+    plan: str | None = None,
     *,
     seconds: float | None = None,
 ) -> CarriedOut:
     """Delete the artifacts of the plans, in order. A failure stops only the deletions of its database.
 
+    Before the first, the audit log says which are meant, and after each batch, which are done.
+
     After `seconds` the rest is left for the next pass. The order makes it safe to stop at any point.
     """
     until = math.inf if seconds is None else time.monotonic() + seconds
+    writer = trail.writer
     deletions = [one for each in planned for one in each.delete]
     count = freed = kept_versions = left = 0
     stuck: dict[Group, Failure | None] = {}
@@ -127,40 +138,94 @@ def carry_out(
             if count and time.monotonic() >= until:
                 left = len(deletions) - start
                 break
+            if not start % ANNOUNCED:
+                announce(place, held, trail, {one.key: str(one) for one in deletions[start : start + ANNOUNCED]}, plan)
             held.confirm()
             forget(place.index, {one.key for one in batch})
-            for one in batch:
-                database = database_of(one.key)
-                if database in stuck:  # artifacts must not be deleted before those that need them
-                    continue
-                try:
-                    deleted = delete(place, held, one.key, found.files[one.key])
-                except PermanentError as error:
-                    stuck[database] = error.failure
-                    writer.tell(Warned(text="artifact not deleted", because=f"{one.key}: {error.failure.error}"))
-                    continue
-                if deleted is Deleted.NOT:
-                    stuck[database] = None
-                    writer.tell(
-                        Warned(text="artifact not deleted", because=f"{one.key}: a hold was set after the plan")
+            with Concluding(place, trail) as concluding:
+                for one in batch:
+                    database = database_of(one.key)
+                    if database in stuck:  # artifacts must not be deleted before those that need them
+                        continue
+                    try:
+                        deleted = delete(place, held, one.key, found.files[one.key])
+                    except PermanentError as error:
+                        stuck[database] = error.failure
+                        writer.tell(Warned(text="artifact not deleted", because=f"{one.key}: {error.failure.error}"))
+                        continue
+                    if deleted is Deleted.NOT:
+                        stuck[database] = None
+                        writer.tell(
+                            Warned(text="artifact not deleted", because=f"{one.key}: a hold was set after the plan")
+                        )
+                        continue
+                    count += 1
+                    if deleted is Deleted.FREED:
+                        freed += one.size
+                    else:
+                        kept_versions += one.size
+                    concluding.add(one.key, deleted, plan=plan)
+                    told = ArtifactDeleted(
+                        place=place.name,
+                        key=one.key,
+                        bytes=one.size,
+                        reason=str(one),
+                        freed=deleted is Deleted.FREED,
                     )
-                    continue
-                count += 1
-                if deleted is Deleted.FREED:
-                    freed += one.size
-                else:
-                    kept_versions += one.size
-                told = ArtifactDeleted(
-                    place=place.name,
-                    key=one.key,
-                    bytes=one.size,
-                    reason=str(one),
-                    freed=deleted is Deleted.FREED,
-                )
-                writer.tell(told)
+                    writer.tell(told)
     finally:  # also report deletions before a failure
         tell_summaries({database_of(one.key) for one in deletions}, place, writer)
     return CarriedOut(count, freed, kept_versions, left, next(filter(None, stuck.values()), None))
+
+
+def announce(
+    place: Place, held: Held, trail: AuditTrail, deletions: Mapping[str, str], plan: str | None = None
+) -> None:
+    """Write the intents into the audit log, and store it at the destination, before anything is deleted there.
+
+    `deletions` are keys of artifacts with the reasons. Raise BackupError if that fails: then nothing may be deleted.
+    """
+    trail.note(
+        *(
+            AuditLine(
+                kind=AuditKind.DELETING,
+                place=place.name,
+                key=key,
+                digest=place.record_notes.digest(key),
+                why=why,
+                plan=plan,
+            )
+            for key, why in deletions.items()
+        )
+    )
+    trail.store_all(held)
+
+
+class Concluding:
+    """Writes deletions into the audit log when they are done, and then removes their intents from the journal.
+
+    After a crash in between, the next pass finds the intents, and writes the lines.
+    """
+
+    def __init__(self, place: Place, trail: AuditTrail) -> None:
+        self._place = place
+        self._trail = trail
+        self._lines: list[AuditLine] = []
+
+    def add(self, key: str, deleted: "Deleted", *, plan: str | None = None, why: str | None = None) -> None:
+        """Add the deletion of an artifact."""
+        facts = {} if deleted is Deleted.FREED else {"kept_as_version": True}
+        self._lines.append(
+            AuditLine(kind=AuditKind.DELETED, place=self._place.name, key=key, plan=plan, why=why, facts=facts)
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._trail.note(*self._lines)
+        for line in self._lines:
+            self._place.journal.done(line.key or "")
 
 
 class Deleted(Enum):
@@ -175,6 +240,8 @@ class Deleted(Enum):
 
 def delete(place: Place, held: Held, key: str, files: tuple[str, ...], *, also_held: bool = False) -> Deleted:
     """Delete one artifact: intent, record, data, marks. If it is held, nothing is deleted, unless `also_held`.
+
+    The intent stays in the journal: the caller removes it by `Concluding`.
 
     The lease is checked before each deletion: if the process was suspended, it may have lost the lease, and the object
     may belong to another agent. The check sends no request while the last renewal is recent.
@@ -213,11 +280,16 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     place.damage_notes.strike(key)
     evidence.notes_at(place).strike(key)
     unsigned_at(place).strike(key)
-    place.journal.done(key)
     return freed
 
 
-def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime | None, writer: EventWriter) -> None:
+_UNFINISHED = {
+    Doing.DELETING: "its deletion was interrupted",
+    Doing.PUBLISHING: "its files were written and never recorded",
+}
+
+
+def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime | None, trail: AuditTrail) -> None:
     """Finish deletions that a crash interrupted, and remove files that were never recorded, after their grace period.
 
     `now` is None if the clock cannot be trusted: then no grace period is over. An intent whose files cannot be removed
@@ -235,15 +307,19 @@ def finish_interrupted(found: Contents, place: Place, held: Held, now: datetime 
             place.journal.done(intent.key)
         elif intent.doing is Doing.DELETING or (now is not None and now - intent.since > grace):
             try:
-                _delete_data(place, held, intent.key, intent.files, intent.doing)
+                freed = _delete_data(place, held, intent.key, intent.files, intent.doing)
             except PermanentError as error:
-                writer.tell(Warned(text="artifact not deleted", because=f"{intent.key}: {error.failure.error}"))
+                trail.writer.tell(Warned(text="artifact not deleted", because=f"{intent.key}: {error.failure.error}"))
                 continue
+            with Concluding(place, trail) as concluding:
+                concluding.add(
+                    intent.key, Deleted.FREED if freed else Deleted.AS_VERSION, why=_UNFINISHED[intent.doing]
+                )
             ended.add(database_of(intent.key))
-    tell_summaries(ended, place, writer)
+    tell_summaries(ended, place, trail.writer)
 
 
-def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, writer: EventWriter) -> None:
+def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, trail: AuditTrail) -> None:
     """Write the marks of the holds that are wanted at a destination. Remove those of released and ended holds.
 
     `now` is None if the clock cannot be trusted: then no hold has ended. A mark that cannot be written is tried again
@@ -253,7 +329,7 @@ def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, w
     if place.is_volume and now is not None:
         for key in over:
             _replace(found.holds, key, remove_ended(place, key, now))
-    keyring = Keyring(place.settings)
+    keyring, writer = Keyring(place.settings), trail.writer
     for key, hold in () if place.is_volume else place.wanted_holds:
         held.check()
         try:
@@ -266,6 +342,7 @@ def put_marks(found: Contents, place: Place, held: Held, now: datetime | None, w
             place.wanted_holds.settle(key, hold)
     for key, hold in over.items():
         if key not in found.holds:
+            trail.tell(AuditLine(kind=AuditKind.HOLD_ENDED, place=place.name, key=key, why=hold.reason))
             writer.tell(HoldEnded(place=place.name, key=key, because=str(hold)))
 
 
@@ -297,11 +374,18 @@ def _replace(holds: dict[str, Hold], key: str, hold: Hold | None) -> None:
         holds[key] = hold
 
 
-def sign_later(place: Place, held: Held, writer: EventWriter) -> None:
+def sign_later(place: Place, held: Held, trail: AuditTrail) -> None:
     """Sign records at a destination that were written without a signature. A failure leaves them for the next pass."""
     keyring = Keyring(place.settings)
+    writer = trail.writer
     try:
-        if sign_records(place, held, keyring):
+        if signed := sign_records(place, held, keyring):
+            trail.tell(
+                *(
+                    AuditLine(kind=AuditKind.RECORD_SIGNED, place=place.name, key=key, digest=digest)
+                    for key, digest in signed.items()
+                )
+            )
             tell_signing(keyring, writer)
     except BackupError as error:
         writer.tell(Warned(text="records not signed", because=f"{place.name}: {error.failure.error}"))
@@ -315,7 +399,7 @@ def note_first_seen(found: Contents, place: Place, now: datetime) -> None:
                 notes.note(key, now)
 
 
-def give_up_owed(task: PruneTask, place: Place) -> int | None:
+def give_up_owed(task: PruneTask, place: Place, trail: AuditTrail) -> int | None:
     """Give up the missing copies at the destination `task.drop_owed`. Return their number, or None if not requested."""
     if task.drop_owed is None or not place.is_volume:
         return None
@@ -327,9 +411,16 @@ def give_up_owed(task: PruneTask, place: Place) -> int | None:
     count = 0
     for set_name, database in volume_records.databases(place.root):
         if set_name in place.settings.declared_sets:
-            for record in notes.owed(of_database(place, set_name, database).entries.values()):
-                notes.give_up(record.key)
-                count += 1
+            owed = [one.key for one in notes.owed(of_database(place, set_name, database).entries.values())]
+            trail.note(
+                *(
+                    AuditLine(kind=AuditKind.COPY_GIVEN_UP, place=task.drop_owed, key=key, why="requested")
+                    for key in owed
+                )
+            )
+            for key in owed:
+                notes.give_up(key)
+            count += len(owed)
     return count
 
 

@@ -90,6 +90,7 @@ def as_result(planned: Iterable[Plan], place: Place, found: Contents) -> PlaceRe
         plan=digest,
         kept=sum(len(each.keep) for each in plans),
         deletions=tuple(Deletion(key=one.key, size=one.size, reason=str(one)) for one in deletions[:SHOWN]),
+        more_deletions=len(deletions) - SHOWN if len(deletions) > SHOWN else None,
         warnings=tuple(warnings),
     )
     if not refused:

@@ -13,6 +13,7 @@ restart. The result of a pass lists the artifacts that were not read, and why. A
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -78,6 +79,10 @@ class Verifying:
                 self._read_due()
             else:
                 self._read_one(task.artifact)
+
+    def close(self) -> None:
+        """Write into the audit log what was verified."""
+        self._reader.tell_verified()
 
     def _read_one(self, key: str) -> None:
         """Verify one artifact, even if it is marked as damaged."""
@@ -455,7 +460,8 @@ def perform(task: VerifyTask, place: Place, writer: EventWriter, cancel: threadi
     cancel_on_sigterm(cancel)
     try:
         others = tuple(one for one in all_places(place.settings) if one.name != place.name)
-        Verifying(task, place, others, writer, cancel).run()
+        with closing(Verifying(task, place, others, writer, cancel)) as verifying:
+            verifying.run()
     except BackupError as error:
         writer.tell(PassReport(result=PlaceResult().failed(error.failure)))
 

@@ -13,6 +13,7 @@ from backup_agent.catalog.recognised import read_record
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import is_record_key, record_key
 from backup_agent.core.artifacts.records import Record
+from backup_agent.core.audit.lines import MOST_KEYS, AuditKind, AuditLine, verified
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.requests.events import (
@@ -25,6 +26,7 @@ from backup_agent.core.requests.events import (
 )
 from backup_agent.core.requests.tasks import VerifyTask
 from backup_agent.core.retention.verify_slices import KeptArtifact
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.jobs.heal import Healing
 from backup_agent.jobs.reread import Mismatch, is_bad_block, reread
@@ -53,6 +55,8 @@ class ArtifactVerifier:
         self.keyring = Keyring(place.settings)
         self._writer = writer
         self._cancel = cancel
+        self.trail = AuditTrail(place, writer, request=task.request, claimed=task.requested_by)
+        self._sound_keys: list[str] = []
         bandwidth = place.settings.verify_at(place.name).bandwidth
         self._throttle = Throttle(bandwidth) if bandwidth else None
         self._healing = Healing(place, others, self._on_bytes)
@@ -168,7 +172,15 @@ class ArtifactVerifier:
         if record.key in self.artifacts.sound:
             self.artifacts.sound[record.key] = KeptArtifact(record.key, record.size, now)
         self.found.verified += 1
+        self._sound_keys.append(record.key)
+        if len(self._sound_keys) >= MOST_KEYS:
+            self.tell_verified()
         self._writer.tell(ArtifactVerified(place=self._task.place, key=record.key))
+
+    def tell_verified(self) -> None:
+        """Write into the audit log which artifacts were found undamaged since the last call."""
+        self.trail.tell(*verified(self._place.name, self._sound_keys, self._task.request))
+        self._sound_keys.clear()
 
     def _damaged(self, record: Record, mismatch: Mismatch) -> None:
         """Hold the place and mark an artifact as damaged. Report the damage even if the mark cannot be written."""
@@ -189,6 +201,9 @@ class ArtifactVerifier:
         except BackupError as error:
             self.found.errors.append(error.failure)
         if record.key not in self.artifacts.marked:
+            self.trail.tell(
+                AuditLine(kind=AuditKind.DAMAGED, place=self._place.name, key=record.key, why=mismatch.found)
+            )
             self._writer.tell(ArtifactDamaged(place=self._task.place, key=record.key, found=mismatch.found))
         self.artifacts.marked.add(record.key)
 
@@ -209,6 +224,9 @@ class ArtifactVerifier:
         self.artifacts.sound[key] = KeptArtifact(key, record.size, now)
         self.found.damaged.remove(key)
         self.found.healed.append(key)
+        self.trail.tell(
+            AuditLine(kind=AuditKind.HEALED, place=self._place.name, key=key, facts={"sources": list(sources)})
+        )
         self._writer.tell(ArtifactHealed(place=self._task.place, key=key, sources=sources))
 
     def _hold(self) -> Held:

@@ -301,6 +301,7 @@ class Limits(Section):
     keep_answers: PositiveDuration = Field(
         timedelta(days=30), description="answers and finished requests are kept this long"
     )
+    keep_audit: PositiveDuration = Field(timedelta(days=400), description="lines of the audit log are kept this long")
     keep_adhoc: PositiveDuration = Field(
         timedelta(days=7), description="ad hoc sets are kept this long after their last use"
     )

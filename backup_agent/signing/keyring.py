@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import Record, Signature
+from backup_agent.core.audit.segments import Seal
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.reasons import PermanentError
 from backup_agent.settings.model import Settings
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 ED25519 = "ed25519"
 
-KINDS: dict[type, str] = {Record: "record", Hold: "hold", Damage: "damage", Evidence: "evidence"}
+KINDS: dict[type, str] = {Record: "record", Hold: "hold", Damage: "damage", Evidence: "evidence", Seal: "audit"}
 """The kinds of documents that are signed, by their names in signatures."""
 
-Signed = Record | Hold | Damage | Evidence
+Signed = Record | Hold | Damage | Evidence | Seal
 
 D = TypeVar("D", bound=Signed)
 

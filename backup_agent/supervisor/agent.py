@@ -129,6 +129,7 @@ class Agent:
         (self._root / ".agent").mkdir(exist_ok=True)
         self._servers = self._bind()
         self._say_start(ended)
+        self._parts.audit.started(self._settings)
         self._parts.discovery.load()
         self._parts.orders.load()
         self._parts.calendar.load()
@@ -308,7 +309,7 @@ class Agent:
             processes.reap_orphans(self._parts.runs.pids)
         self._parts.intake.settle()
         self._next_scan = self._parts.intake.take_dropped(monotonic)
-        for reserve in (self._parts.reserve, self._parts.spool.reserve):
+        for reserve in (self._parts.reserve, self._parts.audit_reserve, self._parts.spool.reserve):
             reserve.make()
         self._expire()
         self._parts.expected_backups.check(utc_now(), monotonic)
@@ -366,6 +367,7 @@ class Agent:
             return
         self._facts.settings_waiting = change.waiting
         self._facts.settings_loaded = utc_now()
+        self._parts.audit.settings_in_force(change.settings)
         logs.configure(change.settings.log.format, change.settings.log.level, cluster=change.settings.cluster)
         self._take_settings()
         log.info("settings reloaded", waiting_for_restart=change.waiting)

@@ -16,6 +16,7 @@ from backup_agent.supervisor.status.health import ProblemMemory
 from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.trusted_clock import TrustedClock
 from backup_agent.supervisor.work.actions import Actions
+from backup_agent.supervisor.work.audit import Audit
 from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
 from backup_agent.supervisor.work.backup_queue import BackupQueue
@@ -45,6 +46,8 @@ class Parts:
         own = root / ".agent"
         self.reloader = reloader
         self.reserve = Reserve(own / "reserve")
+        self.audit = Audit(root)
+        self.audit_reserve = Reserve(own / "audit" / "reserve")
         self.runs = Runs(str(root), tell)
         self.volume_summaries = VolumeSummaries()
         self.survey = Survey(self.runs, self.volume_summaries, self._survey_task)
@@ -111,6 +114,7 @@ class Parts:
             self.discovery,
             self.volume_summaries,
             self.counters,
+            self.audit,
         )
         self.intake = Intake(
             reloader,

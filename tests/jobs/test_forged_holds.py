@@ -18,6 +18,7 @@ from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import HoldTask, PruneTask
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.hold import change_holds
 from backup_agent.jobs.prune import prune
 from backup_agent.signing import key_file
@@ -178,7 +179,9 @@ def test_a_forged_hold_is_selected_by_a_release_and_removed(world: World) -> Non
         run="hold-1", place="offsite", action="release", request="h", since=TAKEN, reason="forged", settings={}
     )
 
-    assert (world.old.key,) == change_holds(task, world.place()).marked_keys
+    assert (world.old.key,) == change_holds(
+        task, world.place(), AuditTrail(world.place(), an_event_writer())
+    ).marked_keys
     world.prune()
     assert None is world.store.stat(hold_key(world.old.key))
 

@@ -12,8 +12,9 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import HoldTask
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.hold import change_holds
-from tests.builders import TAKEN, a_record, settings_with
+from tests.builders import TAKEN, a_record, an_event_writer, settings_with
 from tests.catalog.places import FilledPlace, with_store
 from tests.stores.memory_store import MemoryStore
 
@@ -27,7 +28,9 @@ def _volume(tmp_path: Path) -> Place:
 
 def asked(place: Place, action: str = "hold", **selection: Any) -> PlaceResult:
     task = {"run": "hold-1", "place": place.name, "request": "h", "since": TAKEN, "reason": "audit", "settings": {}}
-    return change_holds(HoldTask.model_validate({**task, "action": action, **selection}), place)
+    return change_holds(
+        HoldTask.model_validate({**task, "action": action, **selection}), place, AuditTrail(place, an_event_writer())
+    )
 
 
 def held(volume: Place) -> set[str]:

@@ -23,6 +23,7 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason, TransientError
 from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.prune import carry_out, prune
 from backup_agent.jobs.prune_plan import apply_policy
 from tests import memory
@@ -405,7 +406,7 @@ def test_a_process_that_loses_the_lease_within_a_batch_stops_deleting(volume: Pl
     first = planned.delete[0].key
     held = Losing(root=volume.root, last=record_key(first) if last == "record" else first)
     with pytest.raises(TransientError) as refused:
-        carry_out([planned], found, volume, held, an_event_writer())
+        carry_out([planned], found, volume, held, AuditTrail(volume, an_event_writer()))
     again = survey(volume, indexed=False)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
@@ -421,7 +422,7 @@ def test_deletions_before_a_failure_are_reported(volume: Place) -> None:
     lost = Losing(root=volume.root, last=planned.delete[0].key)
     told: list[dict[str, Any]] = []
     with pytest.raises(TransientError):
-        carry_out([planned], found, volume, lost, an_event_writer(told))
+        carry_out([planned], found, volume, lost, AuditTrail(volume, an_event_writer(told)))
 
     summaries = {
         one["set"]: one["artifacts"] for one in (each["summary"] for each in told if each["event"] == "summary")
@@ -481,7 +482,7 @@ def test_a_hold_set_after_the_plan_also_keeps_the_artifacts_it_needs(volume: Pla
     planned = apply_policy(task, found, volume, datetime.now(UTC))
     assert [one.key for one in planned.delete][-3:] == [link.key, base.key, full("weekly", 0).key]
     hold(volume.settings, Hold(key=link.key, since=datetime.now(UTC), reason="audit", request="h"))
-    done = carry_out([planned], found, volume, Held(), an_event_writer())
+    done = carry_out([planned], found, volume, Held(), AuditTrail(volume, an_event_writer()))
 
     assert (done.deleted, done.failure) == (4, None)
     assert recorded(volume) == [

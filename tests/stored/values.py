@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from backup_agent.catalog.audit_copies import AuditCopyState
 from backup_agent.catalog.index import IndexLine
 from backup_agent.catalog.journal import Doing, Intent
 from backup_agent.catalog.reread_log import ReadingLine, ReadOutcome, SliceState
 from backup_agent.catalog.set_uses import Uses
 from backup_agent.catalog.tenure import _Sight
 from backup_agent.core.artifacts.marks import Damage, Hold
-from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import (
     ArtifactFile,
     BackupType,
@@ -27,6 +28,8 @@ from backup_agent.core.artifacts.records import (
     Signature,
     StoredValue,
 )
+from backup_agent.core.audit.lines import AuditKind, AuditLine
+from backup_agent.core.audit.segments import Seal
 from backup_agent.core.drill.evidence import DatabaseDrills, EntityCounts, Evidence, LastDrill, QueryOutcome, Skipped
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome
@@ -50,6 +53,7 @@ from backup_agent.core.requests.schedules import Handled
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
 from backup_agent.stores.features import Feature, FeatureFinding, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
+from backup_agent.supervisor.work.audit import SettingsDigests
 from backup_agent.supervisor.work.expected_backups import ExpectedFile
 from backup_agent.supervisor.work.orders_file import Order, OrdersFile
 from tests.builders import ORDERS
@@ -142,6 +146,9 @@ VALUES: dict[str, StoredValue] = {
         request="h1",
         until=NOW,
     ),
+    "audit-copy-state": AuditCopyState(through=130, sealed=120, looked=NOW),
+    "audit-seal": Seal(key="000000000001-000000000130.jsonl", sha256="9a" * 32, head="9a" * 32, signature=SIGNATURE),
+    "audit-settings": SettingsDigests(digests={"cluster": "0123456789abcdef"}),
     "damage": Damage(key=KEY, since=NOW, signature=SIGNATURE, found="size 1, recorded 2", file=NAME),
     "evidence": Evidence(
         key=KEY,
@@ -281,6 +288,7 @@ VALUES: dict[str, StoredValue] = {
                 outcome=Outcome.SUCCEEDED,
                 plan="p",
                 kept=1,
+                more_deletions=1,
                 deletions=(Deletion(key=KEY, size=5, reason="older than all rules"),),
                 deleted=1,
                 freed=5,
@@ -321,7 +329,28 @@ class Line:
     read: Callable[[bytes], Any]
 
 
-LINES = {"index-line": Line(IndexLine.of(RECORD, 2222, recognised=True), IndexLine.to_bytes, IndexLine.from_bytes)}
+AUDIT_LINE = AuditLine(
+    n=7,
+    epoch=1,
+    prev="9a" * 32,
+    at=datetime(2026, 11, 23, 2, 0, tzinfo=UTC),
+    pod="backup-agent-0",
+    kind=AuditKind.DELETING,
+    place=PlaceName("offsite"),
+    key=KEY,
+    keys=(KEY,),
+    digest="9a" * 32,
+    request="nightly@20261123T010000Z",
+    claimed="the DBA",
+    why="no rule keeps it, and nothing kept needs it",
+    plan="0123456789abcdef",
+    facts={"kept_as_version": True},
+)
+
+LINES = {
+    "index-line": Line(IndexLine.of(RECORD, 2222, recognised=True), IndexLine.to_bytes, IndexLine.from_bytes),
+    "audit-line": Line(AUDIT_LINE, AuditLine.to_json, AuditLine.from_json),
+}
 
 
 def write_all() -> None:

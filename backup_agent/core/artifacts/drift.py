@@ -18,6 +18,7 @@ from backup_agent.core.artifacts.keys import (
     HOLD_SUFFIX,
     RECORD_SUFFIX,
     artifact_of,
+    is_audit_key,
     prefix_of,
     segments,
 )
@@ -114,7 +115,7 @@ def folders(listing: Iterable[ListedKey]) -> Iterator[Folder | ListedKey]:
         if prefix:
             yield _folder(prefix, keys)
         else:
-            yield from (listed for listed in keys if listed.key not in OWN)
+            yield from (listed for listed in keys if not (listed.key in OWN or is_audit_key(listed.key)))
 
 
 def _folder(prefix: str, listing: Iterable[ListedKey]) -> Folder:

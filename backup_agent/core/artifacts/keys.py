@@ -3,6 +3,7 @@
 A key is `<set>/<database>/<name>`: the path of a file below the storage root, and below the prefix of a destination.
 """
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,6 +21,10 @@ RECORD_SUFFIX = ".json"
 HOLD_SUFFIX = ".hold.json"
 DAMAGE_SUFFIX = ".damaged.json"
 EVIDENCE_SUFFIX = ".drilled.json"
+AUDIT = "audit/"
+"""The prefix of the segments of the audit log at a destination."""
+SEAL_SUFFIX = ".sealed.json"
+_AUDIT_KEY = re.compile(r"audit/\d{12}-\d{12}(?:\.[0-9a-f]{8})?\.jsonl(?:\.sealed\.json)?", re.ASCII)
 
 
 class KeyParts(NamedTuple):
@@ -170,3 +175,12 @@ def artifact_of(key: str) -> str:
     """
     stem, _, number = key.rpartition(".")
     return stem if number.isdecimal() and number.isascii() and stem.endswith(ARTIFACT_SUFFIX) else key
+
+
+def is_audit_key(key: str) -> bool:
+    """Return whether a key at a destination is that of a segment of the audit log, or of its seal.
+
+    >>> is_audit_key("audit/000000000001-000000000130.jsonl"), is_audit_key("audit/orders/orders.backup")
+    (True, False)
+    """
+    return bool(_AUDIT_KEY.fullmatch(key))

@@ -199,7 +199,7 @@ class Record(Attribution, StoredValue):
     warnings: tuple[str, ...] = ()
     fencing: int | None = Field(default=None, description="number of the lease under which it was published")
     audit_head: str | None = Field(
-        default=None, description="SHA-256 of the last line of the audit log at the time, in hex; not written yet"
+        default=None, description="SHA-256 of the last line of the audit log at the time, in hex"
     )
     signature: Signature | None = Field(default=None, description="null if the agent has no signing key")
 

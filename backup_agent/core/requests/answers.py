@@ -242,6 +242,9 @@ class PlaceResult(StoredPart):
     plan: str | None = Field(default=None, description="digest of the plan")
     kept: int | None = Field(default=None, description="number of artifacts that the plan keeps")
     deletions: tuple[Deletion, ...] = Field(default=(), description="the first 1000 deletions of the plan, in order")
+    more_deletions: int | None = Field(
+        default=None, description="further deletions of the plan; `backup-agent history --plan ID` shows all"
+    )
     deleted: int | None = Field(default=None, description="artifacts deleted")
     freed: int | None = Field(default=None, description="bytes that this freed")
     kept_versions: int | None = Field(

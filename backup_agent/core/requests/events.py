@@ -252,6 +252,16 @@ class HoldEnded(ChildEvent):
     because: str
 
 
+class AuditForked(ChildEvent):
+    """The audit log at a destination has other lines than that of the volume. Another epoch has begun."""
+
+    event: Literal["audit_forked"] = "audit_forked"
+    place: PlaceName
+    because: str
+    """`forked`, or `taken_up`: the volume had stored nothing there, and continues the log of another one."""
+    found: str
+
+
 class StraysFound(ChildEvent):
     """Files at the place that have no record or cannot be read: the first few of each kind."""
 
@@ -430,6 +440,7 @@ Event = Annotated[
     | Progress
     | Warned
     | SigningTold
+    | AuditForked
     | SetAside
     | ArtifactStored
     | VolumeTested

@@ -89,6 +89,9 @@ class PruneTask(Task):
     """Forgotten database -> time at which it was forgotten."""
     seconds: float | None = None
     """Seconds after which no further artifact is deleted; the next pass deletes the rest. None: no limit."""
+    request: RequestId | None = None
+    """Id of the request; None for a scheduled pass."""
+    requested_by: str | None = None
     server_clock: ClockTime | None = None
     """The last reading of the servers' clock over Bolt, if there is one."""
 
@@ -148,6 +151,7 @@ class VerifyTask(Task):
     """`local` or a destination."""
     request: str | None = None
     """Id of the request; None for a scheduled slice."""
+    requested_by: str | None = None
     artifact: str | None = None
     """Key of one artifact. Without it the artifacts that are due are read, unless `database` or `all` is given."""
     chain: bool = False

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
 from backup_agent import durable
-from backup_agent.catalog.space import VolumeSpace, space
+from backup_agent.catalog.space import T, VolumeSpace, give_up_file, insist, space
 
 WHOLE = 64 * 2**20
 FILES = 128
@@ -31,8 +30,6 @@ PLENTY = 3
 
 MAKE_SECONDS = 0.5
 """How long one call of `make` takes at most, on a slow network volume. The next call continues."""
-
-T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -118,15 +115,11 @@ class Reserve:
 
     def give_up(self) -> bool:
         """Delete one file of the reserve; return whether there was one."""
-        names = self._names()
-        for left in range(len(names) - 1, -1, -1):
-            try:
-                (self.folder / names[left]).unlink()
-            except OSError:
-                continue
-            log.warning("volume full, reserve given up", folder=str(self.folder), files_left=left)
-            return True
-        return False
+        left = give_up_file(self.folder)
+        if left is None:
+            return False
+        log.warning("volume full, reserve given up", folder=str(self.folder), files_left=left)
+        return True
 
     def clear_the_way(self) -> None:
         """Delete the whole reserve if the volume is nearly full, so that retention, which frees space, can begin."""
@@ -138,23 +131,8 @@ class Reserve:
             pass
 
     def insist(self, act: Callable[[], T]) -> T:
-        """Call `act`, which writes to this volume, and return its result.
-
-        If the volume is full, delete one file of the reserve and call `act` again. Raise the last OSError if the
-        reserve is used up.
-        """
-        while True:
-            try:
-                return act()
-            except OSError as error:
-                if not durable.is_full(error) or not self.give_up():
-                    raise
-
-    def _names(self) -> list[str]:
-        try:
-            return [entry.name for entry in os.scandir(self.folder)]
-        except OSError:
-            return []
+        """Call `act`, which writes to this volume, and return its result: see `catalog.space.insist`."""
+        return insist(act, self.give_up)
 
 
 def _allocate(name: str, folder: int, size: int) -> None:

@@ -53,6 +53,10 @@ class Counters:
         """Count an artifact that was verified, by outcome."""
         self._metrics.verifications.labels(place=place, outcome=outcome).inc()
 
+    def audit_forked(self, place: PlaceName, because: str) -> None:
+        """Count that a destination had other lines of the audit log than the volume."""
+        self._metrics.audit_epochs.labels(place=place, because=because).inc()
+
     def folder_replaced(self) -> None:
         """Count that the requests folder was replaced and is watched again."""
         self._metrics.deaf.inc()

@@ -89,6 +89,12 @@ class Metrics:
         self.verifications = Counter(
             f"{PREFIX}_verify", "Artifacts that were read again, by result.", ["place", "outcome"], registry=registry
         )
+        self.audit_epochs = Counter(
+            f"{PREFIX}_audit_forks",
+            "Times that a destination had other lines of the audit log than the volume, by cause.",
+            ["place", "because"],
+            registry=registry,
+        )
         self.deaf = Counter(
             f"{PREFIX}_watch_restarts",
             "Times that the agent began to watch the requests folder again, because the folder had been replaced.",

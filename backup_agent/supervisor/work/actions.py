@@ -11,6 +11,7 @@ from backup_agent.catalog import holds
 from backup_agent.core.artifacts.keys import RECORD_SUFFIX, is_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import PlaceName, database_name, lowered
+from backup_agent.core.audit.lines import AuditKind
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Action
@@ -18,6 +19,7 @@ from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.requests.spool import Spool
 from backup_agent.supervisor.status.counters import Counters
+from backup_agent.supervisor.work.audit import Audit
 from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.discovery import Discovery
@@ -45,6 +47,7 @@ class Actions:
     discovery: Discovery
     volume_summaries: VolumeSummaries
     counters: Counters
+    audit: Audit
 
     def take(self, answer: Answer, now: datetime) -> None:
         """Carry out a request and give it its final answer. A request for passes is only queued."""
@@ -76,8 +79,10 @@ class Actions:
                 self._cancel(answer, now)
             case Action.PAUSE:
                 self.orders.pause(_order(answer, now))
+                self.audit.asked(AuditKind.PAUSED, answer)
             case Action.RESUME:
                 self.orders.resume()
+                self.audit.asked(AuditKind.RESUMED, answer)
             case Action.FORGET:
                 self._forget(answer, now)
             case Action.HOLD:
@@ -125,6 +130,7 @@ class Actions:
             self.orders.forget(name, _order(answer, now))
             self.discovery.forget(name)
             self.counters.forget(name)
+            self.audit.asked(AuditKind.FORGOTTEN, answer, database=name)
 
     def _hold(self, answer: Answer, now: datetime) -> dict[PlaceName, str]:
         asked = answer.asked
@@ -136,11 +142,15 @@ class Actions:
             request=answer.id,
             until=asked.until,
         )
-        return self._hurry(holds.hold(self.reloader.settings, hold))
+        marks = self._hurry(holds.hold(self.reloader.settings, hold))
+        self.audit.asked(AuditKind.HELD, answer, hold.key)
+        return marks
 
     def _release(self, answer: Answer) -> dict[PlaceName, str]:
         key = self._key(answer.asked.artifact or "")
-        return self._hurry(holds.release(self.reloader.settings, key))
+        marks = self._hurry(holds.release(self.reloader.settings, key))
+        self.audit.asked(AuditKind.RELEASED, answer, key)
+        return marks
 
     def _hurry(self, marks: dict[PlaceName, str]) -> dict[PlaceName, str]:
         """Make the passes that write these marks at their places due at once; return the marks."""

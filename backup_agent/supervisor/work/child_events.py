@@ -95,6 +95,7 @@ class ChildEvents:
             case (
                 events.ArtifactStored()
                 | events.SigningTold()
+                | events.AuditForked()
                 | events.VolumeTested()
                 | events.SetAside()
                 | events.RecordUnreadable()
@@ -111,6 +112,7 @@ class ChildEvents:
         name: str,
         event: events.ArtifactStored
         | events.SigningTold
+        | events.AuditForked
         | events.VolumeTested
         | events.SetAside
         | events.RecordUnreadable
@@ -129,6 +131,10 @@ class ChildEvents:
                     )
             case events.SigningTold():
                 self._signing(event)
+            case events.AuditForked():
+                self.counters.audit_forked(event.place, event.because)
+                say = log.error if event.because == "forked" else log.warning
+                say("audit log has another epoch", place=event.place, because=event.because, found=event.found)
             case events.SetAside():
                 log.warning("unfinished artifact set aside", run=event.run, name=event.name)
             case events.RecordUnreadable():

@@ -223,6 +223,8 @@ class Maintenance:
             drop_owed=asked.drop_owed if asked else None,
             forgotten=self.orders.forgotten,
             seconds=SLICE_SECONDS if asked is None else None,
+            request=wish.request,
+            requested_by=asked.requested_by if asked else None,
             server_clock=self.discovery.server_clock,
             settings=self.settings.model_dump(mode="json"),
         )
@@ -233,6 +235,7 @@ class Maintenance:
             run=self.runs.numbered("verify"),
             place=wish.place,
             request=wish.request,
+            requested_by=asked.requested_by if asked else None,
             artifact=asked.artifact if asked else None,
             chain=bool(asked and asked.chain),
             database=asked.database if asked else None,
