@@ -102,6 +102,7 @@ class AuditCopies:
     def _store_closed(self) -> Fork | None:
         waiting = [one for one in self._log.closed() if one.last > self._state.through]
         strange: tuple[Segment, ...] = ()
+        self._seal_earlier()
         for segment in waiting:
             strange = strange or self._strange(segment)
             content = durable.read(self._log.folder / segment.name, LARGEST)
@@ -118,8 +119,9 @@ class AuditCopies:
             self._seal(stored, content)
         fork = self._begin_epoch(strange) if strange else None
         if waiting:
-            self._keep(self._state.model_copy(update={"through": waiting[-1].last}))
-        self._seal_later()
+            through = waiting[-1].last
+            sealed = through if self._keyring.usable else self._state.sealed
+            self._keep(self._state.model_copy(update={"through": through, "sealed": sealed}))
         return fork
 
     def _strange(self, segment: Segment) -> tuple[Segment, ...]:
@@ -147,7 +149,7 @@ class AuditCopies:
         return Fork(because, ours, theirs)
 
     def _seal(self, segment: Segment, content: bytes) -> None:
-        """Sign a segment if there is a key. Without one, or if it cannot be used, a later pass does it."""
+        """Sign a segment if there is a key. Without one, `_seal_earlier` does it later."""
         if not self._keyring.usable:
             return
         last = digest_of_line(content.splitlines()[-1])
@@ -157,9 +159,9 @@ class AuditCopies:
         except PermanentError as error:  # it was sealed by an earlier key, or the seal is another program's
             if error.failure.reason is not Reason.ALREADY_EXISTS:
                 raise
-        self._keep(self._state.model_copy(update={"sealed": segment.last}))
 
-    def _seal_later(self) -> None:
+    def _seal_earlier(self) -> None:
+        """Sign the segments that were stored while there was no key, or while it could not be used."""
         if not self._keyring.usable or self._state.sealed >= self._state.through:
             return
         for segment in self._log.closed():

@@ -18,7 +18,6 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.audit.examination import AuditFault, AuditFinding, Examination, RecordFacts
 from backup_agent.core.audit.lines import AuditLine
 from backup_agent.core.audit.segments import LARGEST, Seal, Segment, listed
-from backup_agent.core.reasons import PermanentError
 from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store

@@ -64,7 +64,9 @@ def _lines(found: Examined, place: str) -> list[str]:
         return [f"{place}: there is no audit log", *map(_finding, found.findings)]
     span = f"from {printing.moment(seen.first)} to {printing.moment(seen.last)}"
     sealed = [f"sealed: {count} by {key}" for key, count in found.sealed.items()]
-    counts = f"{printing.counted(seen.lines, 'line', 'lines')} in {printing.counted(found.segments, 'segment', 'segments')}"
+    counts = (
+        f"{printing.counted(seen.lines, 'line', 'lines')} in {printing.counted(found.segments, 'segment', 'segments')}"
+    )
     end = f"head: line {seen.head.n}, {seen.head.digest}"
     return [f"{place}: {counts}, {span}", end, *sealed, *(map(_finding, found.findings))]
 

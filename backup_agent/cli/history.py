@@ -21,12 +21,20 @@ _TOLD = ("version", "type", "size", "level", "outcome", "keys", "sources", "to",
 @click.command()
 @click.option("--from", "begin", callback=moment_option(begin_of), metavar="DATE", help="From this day or time on.")
 @click.option("--to", "end", callback=moment_option(end_of), metavar="DATE", help="Up to this day or time.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(AuditKind)), help="Only lines of this kind.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice([kind.value for kind in AuditKind]),
+    help="Only lines of this kind.",
+)
 @click.option("--database", callback=checked_name(database_name), help="Only lines about this database.")
 @click.option("--artifact", metavar="KEY", help="Only lines about this artifact.")
 @click.option("--request", metavar="ID", help="Only lines of this request.")
 @click.option("--plan", metavar="ID", help="Only deletions of this plan.")
-@click.option("--place", default=VOLUME, show_default=True, help="The place whose log is read: `local` or a destination.")
+@click.option(
+    "--place", default=VOLUME, show_default=True, help="The place whose log is read: `local` or a destination."
+)
 @settings_option
 @json_option
 @click.pass_context

@@ -20,7 +20,7 @@ from backup_agent.core.artifacts.records import Record, Sha256, StoredPart, few_
 LONGEST_LINE = 64 * 1024
 """Largest number of bytes of a line with its line break."""
 
-MOST_KEYS = 200
+MOST_KEYS = 150
 """Largest number of artifacts that one line names."""
 
 _MOST_VALUES = 10_000

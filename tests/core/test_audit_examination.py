@@ -1,0 +1,237 @@
+"""What an examination of an audit log finds, and what it does not mistake for a fault."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import pytest
+
+from backup_agent.core.artifacts.names import PlaceName
+from backup_agent.core.audit.examination import AuditFault, Examination, RecordFacts
+from backup_agent.core.audit.lines import START, AuditKind, AuditLine, Head, expired
+from tests.builders import OFFSITE, TAKEN, a_record
+from tests.core.audits import DIGEST, VOLUME, backed_up, begun, chain, deleted, line, name_of
+
+Content = bytes | tuple[str, bytes]
+"""A segment, with its name if it is not that of its lines."""
+NOON = TAKEN + timedelta(minutes=2)
+OLD = a_record(0)
+NEW = a_record(24)
+
+
+def there(*records: str, finished: datetime = NOON, head: str | None = None) -> list[RecordFacts]:
+    return [RecordFacts(key, DIGEST, finished, head) for key in records]
+
+
+def found(
+    segments: Iterable[Content],
+    records: Iterable[RecordFacts] = (),
+    *,
+    place: PlaceName = OFFSITE,
+    heads: Iterable[str] = (),
+) -> list[tuple[AuditFault, str]]:
+    records = list(records)
+    examination = Examination(place)
+    examination.expect([*(record.head for record in records), *heads])
+    for one in segments:
+        name, content = one if isinstance(one, tuple) else (name_of(one), one)
+        examination.segment(name, content)
+    return [(one.fault, one.where) for one in examination.findings(records)]
+
+
+def whole() -> tuple[bytes, Head]:
+    return chain([begun(), *backed_up(0, 24), *deleted(OLD)])
+
+
+def test_a_whole_log_explains_every_record_and_every_deletion() -> None:
+    content, head = whole()
+
+    assert found([content], there(NEW.key, head=head.digest)) == []
+
+
+def test_a_log_in_several_segments_is_whole() -> None:
+    first, head = chain([begun(), *backed_up(0)])
+    second, head = chain(backed_up(24), head, minute=10)
+
+    assert found([first, second], there(OLD.key, NEW.key, head=head.digest)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda lines: [*lines[:2], lines[2].replace(b"offsite", b"onsite"), *lines[3:]], id="altered"),
+        pytest.param(lambda lines: [*lines[:2], *lines[3:]], id="removed"),
+        pytest.param(lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]], id="reordered"),
+        pytest.param(lambda lines: [*lines[:2], lines[1], *lines[2:]], id="repeated"),
+        pytest.param(lambda lines: [*lines[:2], b"{}\n", *lines[2:]], id="not a line"),
+    ],
+)
+def test_a_line_that_was_changed_is_found(change: Callable[[list[bytes]], list[bytes]]) -> None:
+    content, _ = whole()
+
+    faults = found([b"".join(change(content.splitlines(keepends=True)))], there(NEW.key))
+
+    assert AuditFault.ALTERED in {fault for fault, _ in faults}
+
+
+def test_a_line_with_a_number_out_of_order_is_found() -> None:
+    first, head = chain([begun(), *backed_up(0)])
+    second, _ = chain(backed_up(24), head._replace(n=7))
+
+    assert (AuditFault.ALTERED, "x:4") in found([("x", first + second)], there(OLD.key, NEW.key))
+
+
+def test_a_first_line_that_follows_nothing_and_is_not_the_first_is_found() -> None:
+    content, _ = chain(backed_up(0), Head(4, 1, ""))
+
+    assert found([content], there(OLD.key)) == [(AuditFault.ALTERED, f"{name_of(content)}:1")]
+
+
+def test_a_segment_that_is_missing_in_the_middle_is_found() -> None:
+    first, head = chain([begun(), *backed_up(0)])
+    _, head = chain(backed_up(24), head)
+    third, _ = chain(deleted(OLD), head, minute=10)
+
+    faults = found([first, third], there(NEW.key))
+
+    assert (AuditFault.REMOVED, f"{name_of(third)}:1") in faults
+    assert (AuditFault.UNEXPLAINED, NEW.key) in faults
+
+
+def test_a_missing_tail_is_found_by_the_record_that_names_it() -> None:
+    first, head = chain([begun(), *backed_up(0)])
+    _, head = chain(backed_up(24), head)
+    later = there(NEW.key, finished=NOON + timedelta(hours=1), head=head.digest)
+
+    assert found([first], [*there(OLD.key), *later]) == [(AuditFault.TAIL, OFFSITE)]
+
+
+def test_a_missing_tail_is_found_by_an_artifact_whose_deletion_it_had() -> None:
+    first, _ = chain([begun(), *backed_up(0, 24)])
+
+    assert found([first], there(NEW.key)) == [(AuditFault.MISSING, OLD.key)]
+
+
+def test_a_rewritten_log_is_found_by_the_heads_of_records() -> None:
+    content, _ = whole()
+
+    assert found([content], there(NEW.key, head="00" * 32)) == [(AuditFault.REMOVED, NEW.key)]
+
+
+def test_a_deletion_that_was_announced_may_be_done_or_not() -> None:
+    content, _ = chain([begun(), *backed_up(0, 24), next(deleted(OLD))])
+
+    assert found([content], there(NEW.key)) == []
+    assert found([content], there(OLD.key, NEW.key)) == []
+
+
+def test_a_deletion_without_an_announcement_or_without_a_plan_is_found() -> None:
+    unannounced, _ = chain([begun(), *backed_up(0), line(AuditKind.DELETED, OLD.key, OFFSITE)])
+    unplanned, _ = chain([begun(), *backed_up(0), line(AuditKind.DELETING, OLD.key, OFFSITE)])
+
+    assert found([unannounced]) == [(AuditFault.UNPLANNED, f"{name_of(unannounced)}:4")]
+    assert found([unplanned]) == [(AuditFault.UNPLANNED, f"{name_of(unplanned)}:4")]
+
+
+def test_deletions_of_what_was_never_recorded_need_no_plan() -> None:
+    lines = [line(kind, "default/x/x.backup", OFFSITE) for kind in (AuditKind.DELETING, AuditKind.DELETED)]
+
+    assert found([chain([begun(), *lines])[0]]) == []
+
+
+def test_a_record_that_no_line_names_or_that_differs_is_found() -> None:
+    content, _ = whole()
+    replaced = RecordFacts(NEW.key, "cd" * 32, NOON, None)
+
+    assert found([content], [replaced, *there("default/x/x.backup")]) == [
+        (AuditFault.UNEXPLAINED, NEW.key),
+        (AuditFault.UNEXPLAINED, "default/x/x.backup"),
+    ]
+
+
+def test_each_place_is_explained_by_its_own_lines() -> None:
+    content, _ = whole()
+
+    assert found([content], there(OLD.key, NEW.key), place=VOLUME) == []
+
+
+def test_the_first_lines_may_have_expired() -> None:
+    _, old = chain([begun(), *backed_up(0)])
+    content, _ = chain([expired(OFFSITE, old), *backed_up(24)], old, minute=60)
+    ancient = there(OLD.key, finished=TAKEN)
+
+    assert found([content], [*there(NEW.key, finished=TAKEN + timedelta(minutes=61)), *ancient]) == []
+
+
+def test_records_that_are_older_than_the_log_are_a_gap() -> None:
+    content, _ = chain([begun(), *backed_up(24)], minute=60)
+    new = there(NEW.key, finished=TAKEN + timedelta(minutes=61))
+
+    assert found([content], [*new, *there(OLD.key, finished=TAKEN)]) == [(AuditFault.GAP, OFFSITE)]
+
+
+def test_a_line_that_was_cut_off_is_a_gap() -> None:
+    content, _ = whole()
+    lines = [begun(), line(AuditKind.TORN, facts={"file": "torn-2", "bytes": 6})]
+
+    assert found([("x", content + b"{9")], there(NEW.key)) == [(AuditFault.GAP, "x:8")]
+    assert found([chain(lines)[0]]) == [(AuditFault.GAP, f"{name_of(chain(lines)[0])}:2")]
+
+
+def forked() -> tuple[bytes, bytes, bytes, bytes]:
+    """Return a shared segment, theirs, ours, and the first segment of the next epoch."""
+    shared, head = chain([begun(), *backed_up(0)])
+    theirs, their_head = chain(backed_up(24), head, minute=10)
+    ours, our_head = chain([line(AuditKind.STARTED)], head, minute=20)
+    above = Head(their_head.n, 2, our_head.digest)
+    again, _ = chain([begun("forked", local=our_head, offsite=their_head)], above, minute=30)
+    return shared, theirs, ours, again
+
+
+def test_a_fork_is_a_gap_and_both_branches_are_accounted_for() -> None:
+    shared, theirs, ours, again = forked()
+    segments: list[Content] = [shared, (name_of(ours, "0123abcd"), ours), theirs, again]
+
+    assert found(segments, there(OLD.key, NEW.key)) == [(AuditFault.GAP, f"{name_of(again)}:1")]
+
+
+def test_a_branch_that_an_epoch_names_and_that_is_missing_is_found() -> None:
+    shared, _, ours, again = forked()
+
+    faults = found([shared, (name_of(ours, "0123abcd"), ours), again], there(OLD.key))
+
+    assert (AuditFault.REMOVED, f"{name_of(again)}:1") in faults
+
+
+def test_a_branch_that_nothing_names_is_found() -> None:
+    shared, head = chain([begun(), *backed_up(0)])
+    theirs, _ = chain(backed_up(24), head, minute=10)
+    ours, _ = chain([line(AuditKind.STARTED)], head, minute=20)
+
+    assert found([shared, ours, theirs], there(OLD.key, NEW.key)) == [(AuditFault.BRANCH, "line 4")]
+
+
+def test_the_log_of_a_lost_volume_is_taken_up_again_with_a_gap() -> None:
+    theirs, their_head = chain([begun(), *backed_up(0)])
+    ours, our_head = chain([begun(), line(AuditKind.STARTED)], minute=20)
+    above = Head(their_head.n, 2, our_head.digest)
+    again, _ = chain([begun("taken_up", local=our_head, offsite=their_head), *backed_up(24)], above, minute=30)
+    segments: list[Content] = [(name_of(ours, "0123abcd"), ours), theirs, again]
+
+    assert found(segments, there(OLD.key, NEW.key)) == [(AuditFault.GAP, f"{name_of(again)}:1")]
+    assert found([ours, again], there(NEW.key), place=VOLUME) == [(AuditFault.GAP, f"{name_of(again)}:1")]
+
+
+def test_an_expected_line_that_is_missing_is_known() -> None:
+    content, head = whole()
+    examination = Examination(OFFSITE)
+    examination.expect([head.digest, "00" * 32])
+    examination.segment("x", content)
+
+    assert (examination.misses(head.digest), examination.misses("00" * 32)) == (False, True)
+    assert (examination.lines, examination.head, examination.first) == (7, head, TAKEN)
+
+
+def test_a_log_without_a_line_explains_nothing() -> None:
+    assert found([], there(OLD.key)) == [(AuditFault.TAIL, OFFSITE)]
+    assert found([("x", AuditLine(n=1, epoch=1, kind=AuditKind.BEGUN).to_json())]) == []
+    assert START.n == 0
