@@ -19,7 +19,7 @@ def stored(seaweedfs: SeaweedFS, tmp_path: Path) -> dict[str, Any]:
     place = f"{tmp_path.name}/demo/"
     found = seaweedfs.client().list_objects_v2(Bucket=BUCKET, Prefix=place).get("Contents", [])
     written = {one["Key"].removeprefix(place): one["LastModified"] for one in found}
-    return {key: when for key, when in written.items() if not key.startswith(".") and key != "owner.json"}
+    return {key: when for key, when in written.items() if not key.startswith((".", "audit/")) and key != "owner.json"}
 
 
 def content(seaweedfs: SeaweedFS, tmp_path: Path, key: str) -> bytes:

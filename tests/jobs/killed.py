@@ -77,10 +77,12 @@ class Places:
 
         return fill(World(root, "offsite", {"offsite": destination}, None if on_volume else put))
 
-    def seen(self, world: World) -> dict[str, bytes]:
+    def seen(self, world: World, *, hidden: bool = False) -> dict[str, bytes]:
         if not world.destinations:
             return of_folder(world.root)
-        return of_bucket(self.client, BUCKET, f"{world.destinations['offsite']['prefix']}/demo", self.known)
+        return of_bucket(
+            self.client, BUCKET, f"{world.destinations['offsite']['prefix']}/demo", self.known, hidden=hidden
+        )
 
     def lease(self, world: World) -> dict[str, Any]:
         assert self.client is not None

@@ -32,12 +32,12 @@ def of_folder(root: Path) -> dict[str, bytes]:
 def of_bucket(
     client: Any, bucket: str, prefix: str, known: dict[str, bytes], *, hidden: bool = False
 ) -> dict[str, bytes]:
-    """Return the objects below a prefix, with the agent's hidden ones if `hidden`. `known` caches content by ETag."""
+    """Return the objects below a prefix, with the agent's hidden ones and its audit log if `hidden`. `known` caches content by ETag."""
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/")
     found = {}
     for one in (one for page in pages for one in page.get("Contents", [])):
         key = one["Key"].removeprefix(f"{prefix}/")
-        if not hidden and any(part.startswith(".") for part in key.split("/")):
+        if not hidden and any(part == "audit" or part.startswith(".") for part in key.split("/")):
             continue
         if one["ETag"] not in known:
             large = one["Size"] > LARGEST

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from backup_agent.catalog.audit_reading import AuditSource, examine
 from backup_agent.catalog.place import place_of
+from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.audit.examination import GAPS, AuditFault
+from backup_agent.signing.keyring import Keyring
 from tests.components.seaweedfs import BUCKET, SeaweedFS
 from tests.jobs.killed import LONGEST, PRUNE, Dying, Places, result_of
 from tests.jobs.outside import begun, broken, faults, of_folder, records
@@ -28,6 +32,26 @@ def die_at_each_step(share: int, at: Callable[[int], bool]) -> int:
         if not at(step):
             return step
     raise AssertionError(f"it has more than {LONGEST} steps")
+
+
+def audited(places: Places, world: World, place: str) -> set[AuditFault]:
+    """Return what is wrong with the audit log of a place, from a copy of the bucket for a destination."""
+    folder = world.root
+    if world.destinations:
+        folder = world.root.parent / "bucket"
+        for key, content in places.seen(world, hidden=True).items():
+            path = folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    source = AuditSource.of_folder(place_of(place, world.settings).name, folder)
+    return {one.fault for one in examine(source, Keyring(world.settings)).findings}
+
+
+def deletions(world: World) -> set[str]:
+    """Return the artifacts that the log says were deleted: announced with a plan, or left by an earlier life."""
+    lines = list(AuditSource.of_folder(VOLUME, world.root).lines())
+    announced = {line.key for line in lines if line.kind == "deleting" and line.plan}
+    return {line.key for line in lines if line.kind == "deleted" and (line.why or line.key in announced)}
 
 
 def pruned_at_each_step(places: Places, dying: Dying, share: int) -> int:
@@ -55,6 +79,8 @@ def pruned_at_each_step(places: Places, dying: Dying, share: int) -> int:
             assert places.lease(world)["released"]
         else:
             assert not (world.root / "test").exists()  # the ad hoc set and its folder
+        assert set(world.going) <= deletions(world)
+        assert not audited(places, world, world.place) - GAPS
         return bool(first["died"])
 
     return die_at_each_step(share, die)
@@ -100,6 +126,10 @@ def test_a_copy_killed_at_any_step_leaves_no_lease_and_is_finished_by_the_next_p
         assert lease["released"]
         assert all(1 <= record["fencing"] <= lease["number"] for record in records(seen).values())
         assert begun(world.root, "offsite") == set()
+        assert {*world.kept} == {
+            line.key for line in AuditSource.of_folder(VOLUME, world.root).lines() if line.kind == "copied"
+        }
+        assert not audited(places, world, "offsite") - GAPS
         if not died:
             break
 
