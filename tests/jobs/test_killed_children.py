@@ -51,7 +51,7 @@ def deletions(world: World) -> set[str]:
     """Return the artifacts that the log says were deleted: announced with a plan, or left by an earlier life."""
     lines = list(AuditSource.of_folder(VOLUME, world.root).lines())
     announced = {line.key for line in lines if line.kind == "deleting" and line.plan}
-    return {line.key for line in lines if line.kind == "deleted" and (line.why or line.key in announced)}
+    return {line.key or "" for line in lines if line.kind == "deleted" and (line.why or line.key in announced)}
 
 
 def pruned_at_each_step(places: Places, dying: Dying, share: int) -> int:
