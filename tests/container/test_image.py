@@ -20,6 +20,14 @@ print([name for name, module in sys.modules.items() if name != "__main__"
        and (cached := getattr(module, "__cached__", None)) and not Path(cached).exists()])
 """
 
+CLIENT = """
+import re, boto3
+boto3.session.Session("key", "secret", region_name="eu-central-1").client("s3")
+boto3.session.Session("key", "secret", region_name="eu-central-1").client("sts")
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
+"""
+"""Makes the clients of S3 and of the service that gives out its credentials, and prints its peak memory."""
+
 HEALTH = ". /opt/backup-agent/bin/healthcheck; echo $?; grep VmHWM /proc/$$/status"
 """Runs the health check in a shell that then prints its peak memory."""
 
@@ -57,6 +65,13 @@ def test_the_image_has_no_build_tools_and_no_files_of_the_build(agent: Pod) -> N
     )
 
     assert found == ""
+
+
+def test_a_client_of_s3_needs_little_memory_in_the_image(agent: Pod) -> None:
+    done = agent.podman.exec(agent.name, "python", "-B", "-c", CLIENT)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert int(done.stdout) < 48 * 1024  # KiB
 
 
 def test_the_image_has_the_licence_of_the_agent_and_of_each_package(agent: Pod) -> None:
