@@ -145,6 +145,29 @@ class Cluster:
         self.stateful_set(name)["spec"]["template"], workload.earlier = workload.earlier, template
         self.save()
 
+    def create_secret(self, name: str, options: Sequence[tuple[str, str]]) -> None:
+        """Create a Secret of texts (--from-literal) and files (--from-file)."""
+        found = {}
+        for option, text in options:
+            key, _, value = text.partition("=")
+            if option == "--from-literal":
+                found[key] = value
+            elif option == "--from-file":
+                found[key] = Path(value).read_text()
+        self.files[name] = found
+        self.save()
+
+    def check(self, name: str) -> None:
+        """Raise RefusedError unless all pods of a StatefulSet exist."""
+        for number in range(self.stateful_set(name)["spec"]["replicas"]):
+            if not self.exists(f"{name}-{number}"):
+                raise RefusedError(f"pod {name}-{number} is missing")
+
+    def first_container(self, pod: str) -> str:
+        """Return the container that is entered if none is named."""
+        template = self.stateful_set(pod.rpartition("-")[0])["spec"]["template"]
+        return str(template["spec"]["containers"][0]["name"])
+
     def exists(self, pod: str) -> bool:
         return self._podman("pod", "exists", pod, check=False) == 0
 
@@ -179,12 +202,15 @@ class Arguments:
 
     words: list[str]
     options: dict[str, str]
+    repeated: list[tuple[str, str]]
+    """All options with a value after `=`, in order."""
     command: list[str]
 
     @classmethod
     def parse(cls, argv: Sequence[str]) -> "Arguments":
         end = list(argv).index("--") if "--" in argv else len(argv)
         words, options, rest = [], {}, list(argv[:end])
+        repeated = []
         while rest:
             word = rest.pop(0)
             name, equals, value = word.partition("=")
@@ -192,9 +218,24 @@ class Arguments:
                 options[word] = rest.pop(0)
             elif word.startswith("-"):
                 options[name] = value if equals else ""
+                repeated += [(name, value)] if equals else []
             else:
                 words.append(word)
-        return cls(words, options, list(argv[end + 1 :]))
+        return cls(words, options, repeated, list(argv[end + 1 :]))
+
+
+def roll_out(cluster: Cluster, words: Sequence[str]) -> None:
+    """Run `kubectl rollout`. Raise RefusedError if it cannot be done."""
+    match words:
+        case ["status", "statefulset", name]:
+            cluster.check(name)
+        case ["status", *names] if all(name.startswith("statefulset/") for name in names):
+            for name in names:
+                cluster.check(name.removeprefix("statefulset/"))
+        case ["undo", "statefulset", name]:
+            cluster.undo(name)
+        case _:
+            raise RefusedError(f"unknown command: rollout {words}")
 
 
 def run(cluster: Cluster, given: Arguments) -> None:
@@ -206,7 +247,13 @@ def run(cluster: Cluster, given: Arguments) -> None:
     match given.words:
         case ["exec", pod]:
             interactive = bool({"-i", "-it"} & options.keys())
-            cluster.enter(pod, options["-c"], given.command, interactive=interactive)
+            container = options.get("-c") or cluster.first_container(pod)
+            cluster.enter(pod, container, given.command, interactive=interactive)
+        case ["create", "secret", "generic", name]:
+            cluster.create_secret(name, given.repeated)
+        case ["apply"]:
+            folder = Path(options["-k"])
+            cluster.apply([yaml.safe_load(path.read_text()) for path in sorted(folder.glob("*.yaml"))])
         case ["scale", "statefulset", name]:
             cluster.scale(name, int(options["--replicas"]))
         case ["wait", *pods] if options["--for"] == "delete":
@@ -214,12 +261,8 @@ def run(cluster: Cluster, given: Arguments) -> None:
                 raise RefusedError(f"timed out waiting for the condition on {left}")
         case ["patch", "statefulset", name] if options["--type"] == "strategic":
             cluster.patch(name, json.loads(options["-p"]))
-        case ["rollout", "status", "statefulset", name]:
-            for number in range(cluster.stateful_set(name)["spec"]["replicas"]):
-                if not cluster.exists(f"{name}-{number}"):
-                    raise RefusedError(f"pod {name}-{number} is missing")
-        case ["rollout", "undo", "statefulset", name]:
-            cluster.undo(name)
+        case ["rollout", *words]:
+            roll_out(cluster, words)
         case _:
             raise RefusedError(f"unknown command: {given}")
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ import yaml
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.bolt import BoltServer
 from tests.components.containers import ROOT, Podman
+from tests.components.seaweedfs import ADMIN
 from tests.container.conftest import VERSION
 from tests.container.kubectl import Cluster, Workload
 from tests.container.pod import unpack_store
@@ -24,6 +26,8 @@ SERVER, AGENT = "demo-server", "demo-backup"
 SERVER_POD, AGENT_POD = f"{SERVER}-0-neo4j", f"{AGENT}-0-backup"
 PASSWORD = "it's a $(secret)"
 DATABASE = "orders"
+
+CREDENTIALS = f"[default]\naws_access_key_id = {ADMIN.access_key}\naws_secret_access_key = {ADMIN.secret_key}\n"
 
 _HOST = "demo-{}.demo-headless.default.svc.cluster.local"
 
@@ -50,7 +54,10 @@ class PodsBolt(BoltServer):
 class World:
     """The rendered pods, and a shell in which `kubectl` reaches them. Use as a context manager."""
 
-    def __init__(self, podman: Podman, image: str, folder: Path, *, servers: int) -> None:
+    def __init__(
+        self, podman: Podman, image: str, folder: Path, *, servers: int, destination: Mapping[str, Any] | None = None
+    ) -> None:
+        """`destination` has the settings of the destination `offsite`."""
         self.podman = podman
         self.folder = folder
         self.root = folder / "shell"
@@ -65,7 +72,8 @@ class World:
         self.cluster_folder = stand_in / "cluster"
         self.save(_simulated(servers))
         self._bolt = PodsBolt(self.cluster_folder)
-        self.objects = _rendered(servers)
+        self.spec = _spec(servers, destination)
+        self.objects = rendered(parsed(self.spec))
         recorders = {"/recorders": str(folder / "recorders")}
         self._workloads = {
             SERVER: Workload(server_image(podman, VERSION), folders=recorders),
@@ -76,7 +84,7 @@ class World:
             [*podman.argv],
             podman.environment,
             self._workloads,
-            {"demo-auth": {"username": "neo4j", "password": PASSWORD}},
+            {"demo-auth": {"username": "neo4j", "password": PASSWORD}, "demo-backup-s3": {"credentials": CREDENTIALS}},
         )
 
     def __enter__(self) -> Self:
@@ -98,17 +106,28 @@ class World:
         self.podman.clear()
         self._bolt.stop()
 
-    def sh(self, lines: str, *, recorded: bool = False) -> subprocess.CompletedProcess[str]:
-        """Enter lines in a shell on a machine that has kubectl, in a folder that cannot be written to, until one fails.
+    def lose_everything(self) -> None:
+        """Remove all pods, claims and objects. The servers that come next are new."""
+        self.podman.clear()
+        for workload in self._workloads.values():
+            workload.stateful_set = None
+        self.kubectl.files = {}
+        self.kubectl.save()
+        system = {"database_id": "F" * 64}
+        self.save(simulated.load(self.cluster_folder).with_database_dropped(DATABASE).with_database("system", **system))
+
+    def sh(self, lines: str, *, recorded: bool = False, cwd: str = "/proc") -> subprocess.CompletedProcess[str]:
+        """Enter lines in a shell on a machine that has kubectl, until one fails. The folder cannot be written to.
 
         With `recorded`, the recorders of the test take the place of the programs in the containers.
         """
-        environment = {"PATH": f"{self.root}:{os.environ['PATH']}", **({"RECORDERS": "1"} if recorded else {})}
+        path = f"{self.root}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        environment = {"PATH": path, "PASSWORD": PASSWORD, **({"RECORDERS": "1"} if recorded else {})}
         return subprocess.run(
             ["bash", "-eo", "pipefail"],
             input=lines,
             env=environment,
-            cwd="/proc",
+            cwd=cwd,
             capture_output=True,
             text=True,
             check=False,
@@ -164,16 +183,23 @@ def server_image(podman: Podman, version: str) -> str:
 
 
 def _simulated(servers: int) -> simulated.Cluster:
-    made = simulated.three_servers(VERSION, databases=(DATABASE,)) if servers > 1 else simulated.one_server(VERSION)
+    made = (
+        simulated.three_servers(VERSION, databases=(DATABASE,))
+        if servers > 1
+        else simulated.one_server(VERSION, databases=(DATABASE,))
+    )
     for one in made.servers:
         made = made.with_server(one.name, backup=f"{_HOST.format(one.name)}:6362")
     return made.with_alias("sales", DATABASE)
 
 
-def _rendered(servers: int) -> dict[str, Any]:
+def _spec(servers: int, destination: Mapping[str, Any] | None) -> str:
     spec = yaml.safe_load((EXAMPLE / "spec.yaml").read_text())
     spec["topology"]["servers"] = servers
-    return rendered(parsed(yaml.safe_dump(spec)))
+    if destination is not None:
+        spec["backup"]["s3"] = {"credentials_secret": "demo-backup-s3", "region": "us-east-1"}
+        spec["backup"]["settings"]["storage"] = {"destinations": {"offsite": dict(destination)}}
+    return yaml.safe_dump(spec)
 
 
 def _text(value: Any) -> str:
