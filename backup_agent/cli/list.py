@@ -1,15 +1,16 @@
 """`backup-agent list`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain, islice
 
 import click
 
 from backup_agent.catalog import volume_records
-from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database
+from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database, of_database
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.cli import printing
@@ -23,16 +24,20 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
+AT_ONCE = 1000
+"""How many records are read ahead."""
+
+HEAD = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "HELD", "FAULT")
+
 
 @dataclass(frozen=True)
 class Listed:
-    """The records of one database at a place."""
+    """One artifact at a place. Its record may not be recognised."""
 
-    records: tuple[Record, ...]
-    """Oldest first. Includes records that are not recognised."""
-    contents: Contents
-    faults: tuple[str, ...]
-    """One line for each object that cannot be read."""
+    record: Record
+    hold: Hold | None
+    fault: str | None
+    """Why it cannot be restored."""
 
 
 @click.command()
@@ -70,63 +75,61 @@ def command(
         )
     at = place_of(place, settings)
     others = _others(at)
-    found: list[Record] = []
     faults: list[str] = []
-    unrestorable: dict[str, str] = {}
-    marks: dict[str, Hold] = {}
-    for listed in _at(at, set_name, database):
-        found += [record for record in listed.records if _has(record, labels)]
-        faults += listed.faults
-        unrestorable |= listed.contents.unrestorable | dict.fromkeys(listed.contents.unrecognised, NOT_RECOGNISED)
-        marks |= listed.contents.holds
-    holds = {key: hold for key, hold in holds_at(at, marks).items() if not hold.ended(datetime.now(UTC))}
+    found = _found(at, set_name, database, labels, faults)
     if as_json:
-        printing.as_json(
-            {
-                "artifacts": [
-                    {
-                        **record.model_dump(mode="json", by_alias=True),
-                        "id": artifact_id(record.key),
-                        "copies": _copies(record, others),
-                        "held": record.key in holds,
-                        "held_until": _until(holds, record.key),
-                        "fault": unrestorable.get(record.key),
-                    }
-                    for record in found
-                ],
-                "unreadable": faults,
-            }
-        )
+        values = (_as_json(one, others) for one in found)
+        printing.long_list_as_json("artifacts", values, lambda: {"unreadable": faults})
+    elif (first := next(found, None)) is not None:
+        printing.table(HEAD, (_row(one, others) for one in chain([first], found)))
     else:
         asked = (("set", set_name), ("database", database), ("label", ", ".join(labels)))
         of = "".join(f", {kind} {name}" for kind, name in asked if name)
-        _print(f"{root if at.is_volume else place}{of}", found, others, holds, unrestorable)
-        for fault in faults:
-            printing.line(f"unreadable: {fault}", err=True)
+        printing.line(f"no artifact is recorded at {root if at.is_volume else place}{of}")
+    for fault in () if as_json else faults:
+        printing.line(f"unreadable: {fault}", err=True)
     return 3 if faults else 0
 
 
-def _at(place: Place, set_name: SetName | None, database: str | None) -> Iterator[Listed]:
-    """Yield the records of a place by database. Each record is read; the index serves only to list them."""
-    sets = {set_name} if set_name else None
+def _found(
+    place: Place, set_name: SetName | None, database: str | None, labels: tuple[str, ...], faults: list[str]
+) -> Iterator[Listed]:
+    """Yield the artifacts of a place, by database, oldest first. Each record is read; the index serves to list them.
+
+    A line for each object that cannot be read is added to `faults`.
+    """
+    now = datetime.now(UTC)
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
+        for contents in _contents(place, set_name, database):
+            faults += map(str, contents.unreadable)
+            unrestorable = contents.unrestorable | dict.fromkeys(contents.unrecognised, NOT_RECOGNISED)
+            holds = {key: hold for key, hold in holds_at(place, contents.holds).items() if not hold.ended(now)}
+            keys = iter(sorted((*contents.entries, *contents.unrecognised)))  # the name of an artifact has its time
+            while some := tuple(islice(keys, AT_ONCE)):
+                for key, read in zip(some, pool.map(partial(_read, place.store), some), strict=True):
+                    if isinstance(read, str):
+                        faults.append(read)
+                    elif read is not None and _has(read, labels):
+                        yield Listed(read, holds.get(key), unrestorable.get(key))
+
+
+def _contents(place: Place, set_name: SetName | None, database: str | None) -> Iterator[Contents]:
+    """Yield the contents of a place, of a set, or of a database, whose folders alone are read on the volume."""
+    sets = {set_name} if set_name else None
+    if database is None:
+        yield from by_database(place, sets=sets, writes=False, read_all=True)
+    elif place.is_volume:
+        for found, name in sorted(volume_records.databases(place.root)):
+            if name == database.lower() and set_name in (None, found):
+                yield of_database(place, found, name, read_all=True)
+    else:
         for contents in by_database(place, sets=sets, writes=False, read_all=True):
-            if database is not None and not contents.is_of(database.lower()):
-                continue
-            read: list[Record] = []
-            faults = [str(one) for one in contents.unreadable]
-            for found in pool.map(partial(_read, place.store), (*contents.entries, *contents.unrecognised)):
-                if isinstance(found, Record):
-                    read.append(found)
-                elif found is not None:
-                    faults.append(found)
-            read.sort(key=lambda record: (record.header.taken, record.key))
-            yield Listed(tuple(read), contents, tuple(faults))
+            if contents.is_of(database.lower()):
+                yield contents
 
 
-def _until(holds: Mapping[str, Hold], key: str) -> str | None:
-    """Return the end of the hold on an artifact; None if there is no hold, or if the hold has no end."""
-    hold = holds.get(key)
+def _until(hold: Hold | None) -> str | None:
+    """Return the end of a hold; None if there is no hold, or if the hold has no end."""
     return printing.moment(hold.until) if hold is not None and hold.until is not None else None
 
 
@@ -157,30 +160,28 @@ def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[st
     return {name: "stored" if has(record.key) else "not stored" for name, has in others.items()}
 
 
-def _print(
-    place: str,
-    found: list[Record],
-    others: dict[str, Callable[[str], bool]],
-    holds: Mapping[str, Hold],
-    unrestorable: dict[str, str],
-) -> None:
-    if not found:
-        printing.line(f"no artifact is recorded at {place}")
-        return
-    head = ["ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "HELD", "FAULT"]
-    rows = [
-        [
-            record.key,
-            artifact_id(record.key),
-            record.type.value,
-            printing.size(record.size),
-            printing.moment(record.header.taken),
-            "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
-            record.type_reason,
-            ", ".join(name for name, has in others.items() if has(record.key)) or "-",
-            f"until {end}" if (end := _until(holds, record.key)) else "yes" if record.key in holds else "-",
-            unrestorable.get(record.key, "-"),
-        ]
-        for record in found
-    ]
-    printing.table(head, rows)
+def _as_json(one: Listed, others: dict[str, Callable[[str], bool]]) -> dict[str, object]:
+    return {
+        **one.record.model_dump(mode="json", by_alias=True),
+        "id": artifact_id(one.record.key),
+        "copies": _copies(one.record, others),
+        "held": one.hold is not None,
+        "held_until": _until(one.hold),
+        "fault": one.fault,
+    }
+
+
+def _row(one: Listed, others: dict[str, Callable[[str], bool]]) -> tuple[str, ...]:
+    record = one.record
+    return (
+        record.key,
+        artifact_id(record.key),
+        record.type.value,
+        printing.size(record.size),
+        printing.moment(record.header.taken),
+        "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
+        record.type_reason,
+        ", ".join(name for name, has in others.items() if has(record.key)) or "-",
+        f"until {end}" if (end := _until(one.hold)) else "yes" if one.hold else "-",
+        one.fault or "-",
+    )

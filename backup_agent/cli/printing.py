@@ -7,9 +7,10 @@ or forge a line. tests/test_house.py checks that no command prints in any other 
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
 from typing import BinaryIO
 
 import click
@@ -27,6 +28,9 @@ _CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 LEAST_COLUMN = 8
 """Number of characters to which a column is narrowed at most."""
+
+_ROWS = 1000
+"""How many rows of a table are printed with the same widths."""
 
 _CLEAR_LINE = "\r\x1b[K"
 """Move to the first column and erase the line (ECMA-48, EL)."""
@@ -89,26 +93,29 @@ def confirm(question: str) -> bool:
     return click.confirm(printable(question), err=True)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None) -> None:
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, longest: int | None = None) -> None:
     """Print rows under a header row. Each cell except the last of a row is cut to `longest` characters."""
     for text in table_lines(header, rows, longest=longest):
         click.echo(text)
 
 
 def table_lines(
-    header: Sequence[str], rows: Sequence[Sequence[str]], *, longest: int | None = None, width: int | None = None
-) -> list[str]:
-    """Return the lines of a table. If the table is wider than `width`, the widest columns are cut until it fits."""
-    shown = [[printable(cell) for cell in row] for row in (header, *rows)]
-    if longest is not None:
-        shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
-    widths = [max(len(row[column]) for row in shown) for column in range(len(header))]
-    if width is not None:
-        widths = fitting(widths, width)
-    return [
-        "  ".join(shortened(cell, wide).ljust(wide) for cell, wide in zip(row, widths, strict=True)).rstrip()
-        for row in shown
-    ]
+    header: Sequence[str], rows: Iterable[Sequence[str]], *, longest: int | None = None, width: int | None = None
+) -> Iterator[str]:
+    """Yield the lines of a table. If the table is wider than `width`, the widest columns are cut until it fits.
+
+    A column of a long table may become wider after each _ROWS rows: only these are in memory.
+    """
+    widths = [0] * len(header)
+    left = chain([header], rows)
+    while some := list(islice(left, _ROWS)):
+        shown = [[printable(cell) for cell in row] for row in some]
+        if longest is not None:
+            shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
+        widths = [max(wide, *(len(row[column]) for row in shown)) for column, wide in enumerate(widths)]
+        cut = widths if width is None else fitting(widths, width)
+        for row in shown:
+            yield "  ".join(shortened(cell, wide).ljust(wide) for cell, wide in zip(row, cut, strict=True)).rstrip()
 
 
 def fitting(widths: Sequence[int], total: int) -> list[int]:
@@ -144,7 +151,25 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
 
 def as_json(value: object, *, indent: int | None = 2) -> None:
     """Print a value as JSON."""
-    click.echo(printable_json(json.dumps(value, indent=indent, default=str, ensure_ascii=False)))
+    click.echo(_json(value, indent))
+
+
+def long_list_as_json(name: str, values: Iterable[object], others: Callable[[], Mapping[str, object]]) -> None:
+    """Print a JSON object with a list, one value a line, so that only one value is in memory at a time.
+
+    `others` is called after the last value, and returns the other fields of the object.
+    """
+    click.echo(f"{{{_json(name)}: [", nl=False)
+    before = "\n"
+    for value in values:
+        click.echo(f"{before}{_json(value)}", nl=False)
+        before = ",\n"
+    fields = "".join(f",\n{_json(field)}: {_json(value)}" for field, value in others().items())
+    click.echo(f"\n]{fields}}}")
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    return printable_json(json.dumps(value, indent=indent, default=str, ensure_ascii=False))
 
 
 def size(count: float) -> str:

@@ -96,7 +96,11 @@ def printable_json(document: str) -> str:
     >>> printable_json('{"a": "\u202e\x7f"}')
     '{"a": "\\u202e\\u007f"}'
     """
-    return "".join(char if char == "\n" or _is_printable(char) else json.dumps(char)[1:-1] for char in document)
+    return "\n".join(line if _is_printable(line) else _escaped_json(line) for line in document.split("\n"))
+
+
+def _escaped_json(line: str) -> str:
+    return "".join(char if _is_printable(char) else json.dumps(char)[1:-1] for char in line)
 
 
 def shortened(text: str, longest: int) -> str:
@@ -123,8 +127,8 @@ def quoted(value: object, longest: int = 80) -> str:
     return shortened(printable(repr(value)), longest)
 
 
-def _is_printable(char: str) -> bool:
-    return char.isprintable() and not _INVISIBLE.fullmatch(char)
+def _is_printable(text: str) -> bool:
+    return text.isprintable() and not _INVISIBLE.search(text)
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import tracemalloc
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +33,41 @@ def test_a_block_keeps_line_breaks_and_escapes_the_rest(capsys: pytest.CaptureFi
     printing.block("a\nb\x1b[2K\n")
 
     assert capsys.readouterr().out == "a\nb\\x1b[2K\n"
+
+
+def test_a_long_table_is_printed_while_its_rows_come(capsys: pytest.CaptureFixture[str]) -> None:
+    """A column becomes wider where a later row needs that."""
+    printed: list[int] = []
+
+    def rows() -> Iterator[tuple[str, str]]:
+        for number in range(2500):
+            printed.append(capsys.readouterr().out.count("\n"))
+            yield ("wide" * 5 if number == 1500 else "x", str(number))
+
+    printing.table(["NAME", "NUMBER"], rows())
+    last = capsys.readouterr().out.splitlines()[-1]
+
+    assert sum(printed[:999]) == 0
+    assert sum(printed) >= 2000
+    assert last == f"{'x':20}  2499"
+
+
+@pytest.mark.parametrize("values", [[], [{"a": 1}], [HOSTILE, None, [1, {"b": "ü"}]]])
+def test_a_long_list_is_valid_json_and_its_other_fields_come_last(
+    values: list[object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[object] = []
+
+    def each() -> Iterator[object]:
+        for value in values:
+            seen.append(value)
+            yield value
+
+    printing.long_list_as_json("artifacts", each(), lambda: {"unreadable": seen, "more": 0})
+    out = capsys.readouterr().out
+
+    assert json.loads(out) == {"artifacts": values, "unreadable": values, "more": 0}
+    assert "\x1b" not in out
 
 
 @pytest.mark.parametrize("length", [0, 1, 65_535, 65_536, 65_537, 131_072, 200_000])
