@@ -79,7 +79,7 @@ class AloneSpec(CommonSpec):
     @property
     def agent_auth(self) -> LoginSecret:
         """The account with which the agent logs in."""
-        return self.backup.auth or LoginSecret(secret=f"{self.cluster}-backup-auth")
+        return self.own_account
 
 
 Spec = ClusterSpec | AloneSpec

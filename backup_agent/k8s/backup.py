@@ -19,7 +19,6 @@ from backup_agent.k8s.names import (
     SECRETS,
     Object,
     backup_name,
-    labels,
     metadata,
     selector,
 )
@@ -27,8 +26,10 @@ from backup_agent.k8s.pods import (
     KEPT_CLAIMS,
     RESTRICTED_CONTAINER,
     claim_template,
+    monitor_of,
     mount,
     pod,
+    pod_metadata,
     resources,
     scratch,
     secret_volume,
@@ -67,7 +68,7 @@ def stateful_set(spec: Spec) -> Object:
             "persistentVolumeClaimRetentionPolicy": KEPT_CLAIMS,
             "selector": {"matchLabels": selector(spec, BACKUP)},
             "template": {
-                "metadata": {"labels": labels(spec, BACKUP)},
+                "metadata": pod_metadata(spec, BACKUP, spec.backup.pod_labels, spec.backup.pod_annotations),
                 "spec": {
                     **pod(spec, backup_name(spec), spec.backup.placement, int(grace.total_seconds())),
                     "containers": [_container(spec)],
@@ -113,18 +114,7 @@ def service(spec: Spec) -> Object:
 
 def service_monitor(spec: Spec) -> Object:
     """Return the ServiceMonitor, by which the Prometheus operator scrapes the agent."""
-    monitor = metadata(spec, backup_name(spec), BACKUP)
-    monitor["labels"] = {**spec.monitoring.labels, **monitor["labels"]}
-    interval = f"{int(spec.monitoring.interval.total_seconds())}s"
-    return {
-        "apiVersion": "monitoring.coreos.com/v1",
-        "kind": "ServiceMonitor",
-        "metadata": monitor,
-        "spec": {
-            "selector": {"matchLabels": selector(spec, BACKUP)},
-            "endpoints": [{"port": "http", "path": "/metrics", "scheme": "http", "interval": interval}],
-        },
-    }
+    return monitor_of(spec, metadata(spec, backup_name(spec), BACKUP), selector(spec, BACKUP), "http")
 
 
 def _container(spec: Spec) -> Object:

@@ -20,6 +20,7 @@ USER = 7474
 """User and group of Neo4j's own images, and of the agent's."""
 
 HTTP, HTTPS, BOLT, DISCOVERY, RAFT, ROUTING, BACKUP_PORT = 7474, 7473, 7687, 6000, 7000, 7688, 6362
+METRICS = 2004
 AGENT_HTTP, AGENT_PROBES, AGENT_ARTIFACTS = 8080, 8081, 8083
 
 BACKUPS, REQUESTS = "/backups", "/backup-requests"
@@ -45,6 +46,11 @@ def admission_name(spec: Spec) -> str:
 def client_name(spec: ClusterSpec) -> str:
     """Return the name of the Service for clients."""
     return f"{spec.cluster}-client"
+
+
+def metrics_name(spec: ClusterSpec) -> str:
+    """Return the name of the Service for the servers' metrics."""
+    return f"{spec.cluster}-metrics"
 
 
 def headless_name(spec: ClusterSpec) -> str:
@@ -93,8 +99,13 @@ def labels(spec: Spec, component: str) -> dict[str, str]:
 
 def metadata(spec: Spec, name: str, component: str, annotations: dict[str, str] | None = None) -> Object:
     """Return the metadata of an object."""
-    found: Object = {"name": name, "namespace": spec.namespace, "labels": labels(spec, component)}
-    return {**found, "annotations": dict(annotations)} if annotations else found
+    found: Object = {
+        "name": name,
+        "namespace": spec.namespace,
+        "labels": {**spec.labels, **labels(spec, component)},
+    }
+    every = {**spec.annotations, **(annotations or {})}
+    return {**found, "annotations": every} if every else found
 
 
 def replicas_of(stateful_set: Object | None) -> int:

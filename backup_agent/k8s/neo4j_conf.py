@@ -8,7 +8,7 @@ of servers is in the file, but changing it restarts no server: see `lasting`.
 import re
 from collections.abc import Iterator, Mapping
 
-from backup_agent.k8s.names import BACKUP_PORT, BOLT, DISCOVERY, HTTP, HTTPS, RAFT, ROUTING, server_hosts
+from backup_agent.k8s.names import BACKUP_PORT, BOLT, DISCOVERY, HTTP, HTTPS, METRICS, RAFT, ROUTING, server_hosts
 from backup_agent.k8s.spec import Certificate, ClusterSpec, memory_bytes
 
 LAST_5 = (5, 26)
@@ -88,6 +88,11 @@ MANAGED = frozenset(
 """Settings of any version that follow from the spec, in addition to the TLS policies."""
 
 
+PROMETHEUS = {
+    "server.metrics.prometheus.enabled": "true",
+    "server.metrics.prometheus.endpoint": f"0.0.0.0:{METRICS}",
+}
+
 PASSING = (
     *ENDPOINTS.values(),
     "dbms.cluster.discovery.resolver_type",
@@ -126,6 +131,7 @@ def managed(spec: ClusterSpec) -> dict[str, str]:
         # In full: this setting does not inherit the default address, and its own default is 127.0.0.1.
         "server.backup.listen_address": f"0.0.0.0:{BACKUP_PORT}",
         "server.directories.data": "/data",
+        **(PROMETHEUS if spec.server.metrics else {}),
         **_seeds(spec),
         **_discovery(spec),
         **_tls(spec),

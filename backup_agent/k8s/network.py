@@ -17,6 +17,7 @@ from backup_agent.k8s.names import (
     DISCOVERY,
     HTTP,
     HTTPS,
+    METRICS,
     RAFT,
     ROUTING,
     SERVER,
@@ -28,6 +29,8 @@ from backup_agent.k8s.names import (
     server_name,
 )
 from backup_agent.k8s.spec import ClusterSpec, Peer
+
+DNS = 53
 
 NAMESPACE = "kubernetes.io/metadata.name"
 """Label of each namespace with its name, which Kubernetes sets."""
@@ -54,7 +57,12 @@ def _to_servers(spec: ClusterSpec) -> list[Object]:
         *([_rule((BOLT, HTTPS, HTTP), None)] if clients is None else []),
         *([_rule((BOLT, HTTPS, HTTP), _peers(clients))] if clients else []),
         *([] if clients is None else [_rule((BOLT,), [agent])]),
+        *([_rule((METRICS,), _peers(spec.network.prometheus))] if _measured(spec) else []),
     ]
+
+
+def _measured(spec: ClusterSpec) -> bool:
+    return spec.server.metrics and bool(spec.network.prometheus)
 
 
 def _agent_policy(spec: Spec, servers: list[Object]) -> Object:
@@ -63,7 +71,19 @@ def _agent_policy(spec: Spec, servers: list[Object]) -> Object:
         *([_rule((AGENT_HTTP,), _peers(spec.network.prometheus))] if spec.network.prometheus else []),
         *([_rule((AGENT_ARTIFACTS,), servers)] if servers else []),
     ]
-    return _policy(spec, backup_name(spec), BACKUP, to_agent)
+    found = _policy(spec, backup_name(spec), BACKUP, to_agent)
+    if spec.network.egress is not None:
+        found["spec"]["policyTypes"] = ["Ingress", "Egress"]
+        found["spec"]["egress"] = [
+            {"ports": [{"port": DNS, "protocol": protocol} for protocol in ("UDP", "TCP")]},
+            *([_egress(server_ports(spec), servers)] if servers else []),
+            *(_egress(target.ports, _peers([target])) for target in spec.network.egress),
+        ]
+    return found
+
+
+def _egress(ports: Iterable[int], targets: list[Object]) -> Object:
+    return {"to": targets, "ports": [{"port": port, "protocol": "TCP"} for port in ports]}
 
 
 def _existing(spec: AloneSpec) -> list[Object]:

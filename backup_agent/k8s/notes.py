@@ -1,8 +1,9 @@
 """What a person must know or do in addition to applying the objects: Secrets, certificates, removing servers."""
 
+import re
 from collections.abc import Iterable, Iterator
 
-from backup_agent.k8s import agent_settings
+from backup_agent.k8s import agent_settings, former_settings
 from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.connection import connection, server_ports
 from backup_agent.k8s.names import (
@@ -68,10 +69,14 @@ def notes(spec: Spec, running: int | None = None) -> list[str]:
     return [
         *_shrinking(spec, running),
         *_needed(spec, [*_server_secrets(spec), *_agent_secrets(spec)]),
+        _account(spec),
         *_certificates(spec),
         *_kept(spec),
         *_one_server(spec),
         *_offline(spec),
+        *_exposed(spec),
+        *_passwords(spec),
+        *_former(spec),
         *_memory(spec),
         *_versions(spec),
     ]
@@ -114,6 +119,10 @@ def _server_secrets(spec: ClusterSpec) -> Iterator[Needed]:
     yield spec.auth.secret, (spec.auth.password_key,)
     for scope, tls in policies(spec).items():
         yield tls.secret, ("tls.crt", "tls.key", *(("ca.crt",) if scope in MUTUAL else ()))
+    for name in spec.server.env_from:
+        yield name, ()
+    for one in spec.server.secret_mounts:
+        yield one.secret, ()
     if spec.server.s3 and spec.server.s3.credentials_secret:
         yield spec.server.s3.credentials_secret, ("credentials",)
 
@@ -149,7 +158,7 @@ def _listed(needed: Iterable[Needed]) -> str:
     wanted: dict[str, set[str]] = {}
     for name, keys in needed:
         wanted.setdefault(name, set()).update(keys)
-    return "; ".join(f"{name} ({', '.join(sorted(keys))})" for name, keys in sorted(wanted.items()))
+    return "; ".join(f"{name} ({', '.join(sorted(keys))})" if keys else name for name, keys in sorted(wanted.items()))
 
 
 def _cluster_wide(spec: Spec) -> dict[str, set[str]]:
@@ -163,6 +172,18 @@ def _cluster_wide(spec: Spec) -> dict[str, set[str]]:
         if spec.monitoring.service_monitor
         else set(),
     }
+
+
+ACCOUNT = (
+    "the agent logs in with the account in the Secret {secret}. Create the account once the servers run, with "
+    "backup_agent/cluster/role.cypher (docs/kubernetes.md): there are no backups before"
+)
+
+
+def _account(spec: ClusterSpec) -> str:
+    if spec.backup.use_servers_account:
+        return "backup.use_servers_account: the agent logs in as an administrator of the cluster"
+    return ACCOUNT.format(secret=spec.agent_auth.secret)
 
 
 def _certificates(spec: ClusterSpec) -> list[str]:
@@ -196,6 +217,49 @@ def _one_server(spec: ClusterSpec) -> list[str]:
     if spec.topology.servers > 1:
         return []
     return [f"one server, {server_hosts(spec)[0]}: no other server has a copy while it is down"]
+
+
+def _exposed(spec: ClusterSpec) -> Iterator[str]:
+    service = spec.client_service
+    if service.type != "LoadBalancer":
+        return
+    plain = [name for name, tls in (("bolt", spec.tls.bolt), ("https", spec.tls.https)) if tls is None]
+    if plain:
+        missing = " and ".join(f"tls.{name}" for name in plain)
+        yield (
+            f"client_service.type: LoadBalancer without {missing}: passwords and data leave the Kubernetes cluster "
+            "unencrypted"
+        )
+    if not service.source_ranges:
+        yield "client_service.type: LoadBalancer without client_service.source_ranges: every address may connect"
+
+
+SECRET = re.compile(r"pass(word|phrase)?$|secret$|token$|credentials?$", re.IGNORECASE)
+
+
+def _passwords(spec: ClusterSpec) -> list[str]:
+    """Return a note for each setting that looks like a secret. Its value is not shown."""
+    return [
+        f"server.config.{key} looks like a secret: its value is in the ConfigMap {server_name(spec)}, which is no "
+        "Secret. Use server.env_from, with a Secret whose key is the variable of the setting"
+        for key in sorted(spec.server.config)
+        if SECRET.search(key)
+    ]
+
+
+def _former(spec: ClusterSpec) -> Iterator[str]:
+    for key in sorted(spec.server.config):
+        found = former_settings.former(key, spec.at)
+        if found is None:
+            continue
+        advice = f"write {found.new}" if found.new else "leave it out, nothing replaced it"
+        if found.refused:
+            effect = "a server with strict validation does not start with it"
+        elif found.new:
+            effect = "a server reads it with a warning, and not at all if the new setting is in neo4j.conf"
+        else:
+            effect = "a server ignores it with a warning"
+        yield f"server.config.{key} is a setting of earlier versions: {advice}. {effect[0].upper()}{effect[1:]}"
 
 
 def _offline(spec: ClusterSpec) -> list[str]:

@@ -1,7 +1,7 @@
 """What the server pods and the agent's pod share: profile `restricted`, accounts without a token, kept claims."""
 
 from backup_agent.k8s.alone import Spec
-from backup_agent.k8s.names import USER, Object, claim_labels, metadata
+from backup_agent.k8s.names import USER, Object, claim_labels, labels, metadata
 from backup_agent.k8s.spec import Claim, Memory, Placement
 
 RESTRICTED: Object = {
@@ -32,7 +32,7 @@ def pod(spec: Spec, name: str, placement: Placement, grace: int) -> Object:
         "automountServiceAccountToken": False,
         # A Service named neo4j-… would become variables NEO4J_…, which Neo4j's image reads as settings.
         "enableServiceLinks": False,
-        "securityContext": RESTRICTED,
+        "securityContext": _security(spec),
         "serviceAccountName": name,
         "terminationGracePeriodSeconds": grace,
     }
@@ -45,6 +45,33 @@ def pod(spec: Spec, name: str, placement: Placement, grace: int) -> Object:
     if placement.tolerations:
         found["tolerations"] = list(placement.tolerations)
     return found
+
+
+def pod_metadata(spec: Spec, component: str, more: dict[str, str], annotations: dict[str, str]) -> Object:
+    """Return the metadata of a pod's template."""
+    found: Object = {"labels": {**more, **labels(spec, component)}}
+    return {**found, "annotations": dict(annotations)} if annotations else found
+
+
+def monitor_of(spec: Spec, monitor: Object, chosen: dict[str, str], port: str) -> Object:
+    """Return a ServiceMonitor with metadata; `chosen` are the labels of the Service, `port` is its port's name."""
+    interval = f"{int(spec.monitoring.interval.total_seconds())}s"
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "ServiceMonitor",
+        "metadata": {**monitor, "labels": {**spec.monitoring.labels, **monitor["labels"]}},
+        "spec": {
+            "selector": {"matchLabels": chosen},
+            "endpoints": [{"port": port, "path": "/metrics", "scheme": "http", "interval": interval}],
+        },
+    }
+
+
+def _security(spec: Spec) -> Object:
+    fixed = spec.pod_user == "fixed"
+    return {
+        key: value for key, value in RESTRICTED.items() if fixed or key not in {"runAsUser", "runAsGroup", "fsGroup"}
+    }
 
 
 def resources(cpu: str, cpu_limit: str | None, request: Memory, limit: Memory) -> Object:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from backup_agent.k8s import agent_settings
 from backup_agent.k8s.alone import AloneSpec, Spec
-from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, memory_faults
+from backup_agent.k8s.neo4j_conf import MANAGED, MOST_HEAP, PROMETHEUS, memory_faults
 from backup_agent.k8s.spec import ClusterSpec, ServerSpec, memory_bytes
 from backup_agent.settings.fault_texts import faults_of
 from backup_agent.settings.faults import Fault, SettingsError
@@ -111,6 +111,7 @@ def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
         found += tuple(_config_faults(config))
         found += tuple(_memory_faults(config, server.get("memory", ServerSpec.model_fields["memory"].default)))
     found += tuple(_heap_options(server.get("jvm_additional")))
+    found += tuple(_key_faults(backup, server, alone=ALONE in tree))
     if isinstance(given, dict):
         found += agent_settings.faults(spec, given, alone=ALONE in tree)
         keeps = given.get("retention") is not None
@@ -126,6 +127,35 @@ def _more_faults(spec: Spec | None, tree: dict[str, Any]) -> tuple[Fault, ...]:
         if keeps and backup.get("keep_everything") is True:
             found += (Fault("backup.keep_everything", "set this or backup.settings.retention, not both"),)
     return found
+
+
+def _key_faults(backup: dict[str, Any], server: dict[str, Any], *, alone: bool) -> Iterator[Fault]:
+    """Yield the faults of keys that contradict each other."""
+    if backup.get("use_servers_account") is True:
+        if alone:
+            yield Fault("backup.use_servers_account", "leave it out: no servers are rendered that have an account")
+        elif backup.get("auth") is not None:
+            yield Fault("backup.use_servers_account", "set this or backup.auth, not both")
+    config = server.get("config")
+    if server.get("metrics") is True and isinstance(config, dict):
+        yield from (
+            Fault(f"{CONFIG}.{key}", "leave it out: it follows from server.metrics")
+            for key in PROMETHEUS
+            if key in config
+        )
+    mounts = server.get("secret_mounts")
+    paths = [one.get("path") if isinstance(one, dict) else None for one in mounts] if isinstance(mounts, list) else []
+    for number, path in enumerate(paths):
+        if isinstance(path, str) and (path in paths[:number] or _is_taken(path)):
+            yield Fault(f"server.secret_mounts[{number}].path", "another path: this one is used already")
+
+
+TAKEN = ("/conf", "/data", "/logs", "/run/secrets", "/startup", "/tmp", "/var/lib/neo4j/conf", "/var/lib/neo4j/run")  # noqa: S108  the container's own
+"""Folders of a server's container in which or above which nothing else is mounted."""
+
+
+def _is_taken(path: str) -> bool:
+    return any(f"{path}/".startswith(f"{one}/") or f"{one}/".startswith(f"{path}/") for one in TAKEN)
 
 
 def _has_rule(retention: object) -> bool:

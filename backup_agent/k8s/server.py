@@ -13,6 +13,7 @@ from backup_agent.k8s.names import (
     DISCOVERY,
     HTTP,
     HTTPS,
+    METRICS,
     RAFT,
     ROUTING,
     SECRETS,
@@ -20,8 +21,8 @@ from backup_agent.k8s.names import (
     Object,
     client_name,
     headless_name,
-    labels,
     metadata,
+    metrics_name,
     selector,
     server_domain,
     server_name,
@@ -29,19 +30,25 @@ from backup_agent.k8s.names import (
 from backup_agent.k8s.pods import (
     KEPT_CLAIMS,
     RESTRICTED_CONTAINER,
+    SECRET_MODE,
     claim_template,
+    monitor_of,
     mount,
     pod,
+    pod_metadata,
     resources,
     scratch,
     secret_volume,
     service_account,
 )
-from backup_agent.k8s.spec import ClusterSpec
+from backup_agent.k8s.spec import ClusterSpec, SecretMount
 
 HOME = "/var/lib/neo4j"
 
 NODE, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"
+
+PURPOSE = "neo4j.com/service"
+"""Label of the Service that a ServiceMonitor selects: the other Services of the servers have no port of metrics."""
 
 UPDATES = {"automatic": "RollingUpdate", "supervised": "OnDelete"}
 
@@ -61,6 +68,7 @@ def objects(spec: ClusterSpec) -> list[Object]:
         headless_service(spec),
         disruption_budget(spec),
         service_account(spec, server_name(spec), SERVER, dict(spec.server.service_account_annotations)),
+        *_metrics(spec),
     ]
 
 
@@ -71,7 +79,6 @@ def image(spec: ClusterSpec) -> str:
 
 def stateful_set(spec: ClusterSpec) -> Object:
     """Return the StatefulSet. Its template does not depend on the number of servers."""
-    template_labels = {**labels(spec, SERVER), "app.kubernetes.io/version": spec.version}
     digest = hashlib.sha256(neo4j_conf.lasting(spec).encode()).hexdigest()[:32]
     return {
         "apiVersion": "apps/v1",
@@ -88,7 +95,12 @@ def stateful_set(spec: ClusterSpec) -> Object:
             "persistentVolumeClaimRetentionPolicy": KEPT_CLAIMS,
             "selector": {"matchLabels": selector(spec, SERVER)},
             "template": {
-                "metadata": {"labels": template_labels, "annotations": {DIGEST: f"sha256-{digest}"}},
+                "metadata": pod_metadata(
+                    spec,
+                    SERVER,
+                    {**spec.server.pod_labels, "app.kubernetes.io/version": spec.version},
+                    {**spec.server.pod_annotations, DIGEST: f"sha256-{digest}"},
+                ),
                 "spec": {
                     **pod(spec, server_name(spec), spec.server.placement, _seconds(spec)),
                     **_spread(spec),
@@ -129,7 +141,8 @@ def environment(spec: ClusterSpec) -> list[Object]:
 def ports(spec: ClusterSpec) -> dict[str, int]:
     """Return the ports that a server listens on, by name."""
     web = {"https": HTTPS} if spec.tls.https else {"http": HTTP}
-    return {"bolt": BOLT, **web, "cluster": DISCOVERY, "raft": RAFT, "routing": ROUTING, "backup": BACKUP_PORT}
+    inside = {"cluster": DISCOVERY, "raft": RAFT, "routing": ROUTING, "backup": BACKUP_PORT}
+    return {"bolt": BOLT, **web, **inside, **({"metrics": METRICS} if spec.server.metrics else {})}
 
 
 def client_ports(spec: ClusterSpec) -> dict[str, int]:
@@ -175,9 +188,32 @@ def headless_service(spec: ClusterSpec) -> Object:
             "type": "ClusterIP",
             "publishNotReadyAddresses": True,
             "selector": selector(spec, SERVER),
-            "ports": [_service_port(name, port) for name, port in ports(spec).items()],
+            "ports": [_service_port(name, port) for name, port in ports(spec).items() if port != METRICS],
         },
     }
+
+
+def _metrics(spec: ClusterSpec) -> list[Object]:
+    """Return the Service for the servers' metrics and its ServiceMonitor, if the spec asks for them."""
+    if not spec.server.metrics:
+        return []
+    service = metadata(spec, metrics_name(spec), SERVER)
+    service["labels"][PURPOSE] = "metrics"
+    found: Object = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": service,
+        "spec": {
+            "clusterIP": "None",
+            "type": "ClusterIP",
+            "publishNotReadyAddresses": True,
+            "selector": selector(spec, SERVER),
+            "ports": [_service_port("metrics", METRICS)],
+        },
+    }
+    chosen = {**selector(spec, SERVER), PURPOSE: "metrics"}
+    monitor = monitor_of(spec, metadata(spec, metrics_name(spec), SERVER), chosen, "metrics")
+    return [found, *([monitor] if spec.monitoring.service_monitor else [])]
 
 
 def disruption_budget(spec: ClusterSpec) -> Object:
@@ -220,6 +256,7 @@ def _container(spec: ClusterSpec) -> Object:
         "image": image(spec),
         "imagePullPolicy": spec.image_pull_policy,
         "env": environment(spec),
+        **_env_from(spec),
         "ports": [
             {"name": name, "containerPort": port, "protocol": "TCP"} for name, port in sorted(ports(spec).items())
         ],
@@ -229,8 +266,19 @@ def _container(spec: ClusterSpec) -> Object:
     }
 
 
+def _env_from(spec: ClusterSpec) -> Object:
+    sources = [{"secretRef": {"name": name}} for name in spec.server.env_from]
+    return {"envFrom": sources} if sources else {}
+
+
+def _volume_name(given: SecretMount) -> str:
+    """Return a name that other mounts do not change, as the position in the list would."""
+    return f"secret-{hashlib.sha256(f'{given.secret} {given.path}'.encode()).hexdigest()[:12]}"
+
+
 def _mounts(spec: ClusterSpec) -> list[Object]:
-    found = [
+    found = [mount(_volume_name(one), one.path, read_only=True) for one in spec.server.secret_mounts]
+    found += [
         mount("config", "/conf", read_only=True),
         mount("data", "/data"),
         mount("logs", "/logs"),
@@ -250,6 +298,10 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
     # The entrypoint copies the file with its mode and then appends to it: the owner must be able to write.
     found: list[Object] = [
         {"name": "config", "configMap": {"name": server_name(spec), "defaultMode": 0o640}},
+        *(
+            {"name": _volume_name(one), "secret": {"secretName": one.secret, "defaultMode": SECRET_MODE}}
+            for one in spec.server.secret_mounts
+        ),
         scratch("logs", "2Gi"),
         scratch("neo4j-conf", "16Mi"),
         scratch("neo4j-run", "16Mi"),

@@ -31,6 +31,7 @@ _IMAGE = re.compile(
 _LABEL_NAME = re.compile(rf"((?=.{{1,253}}/){_SUBDOMAIN}/)?[A-Za-z0-9]([A-Za-z0-9._-]{{0,61}}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _JVM_OPTION = re.compile(r"-[^\s\"'\\$`]+")
+_PATH = re.compile(r"(?=.{2,255}$)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+")
 _REGION = re.compile(r"[a-z0-9-]{1,63}")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
@@ -113,6 +114,17 @@ LabelName = Annotated[str, shaped(_LABEL_NAME, "the name of a label or annotatio
 LabelValue = Annotated[str, shaped(_LABEL_VALUE, "at most 63 letters, digits, '.', '_' and '-'")]
 Labels = dict[LabelName, LabelValue]
 Annotations = dict[LabelName, str]
+OWN_LABELS = ("app.kubernetes.io/", "neo4j.com/")
+"""Beginnings of labels that the renderer sets itself, and by which operators select pods."""
+
+
+def _not_own(value: dict[str, str]) -> dict[str, str]:
+    if found := [name for name in value if name.startswith(OWN_LABELS)]:
+        raise ValueError(f"labels without {', '.join(OWN_LABELS)} at their beginning, unlike {found[0]}")
+    return value
+
+
+MoreLabels = Annotated[Labels, AfterValidator(_not_own)]
 Cidr = Annotated[str, AfterValidator(_cidr)]
 JvmOption = Annotated[str, shaped(_JVM_OPTION, "one option of java, such as -XX:+UseZGC")]
 SettingName = Annotated[str, shaped(_SETTING, "the name of a setting of neo4j.conf")]
@@ -232,6 +244,15 @@ class Certificates(Section):
     backup: BackupCertificate | None = Field(None, description="connections of the agent to the backup port")
 
 
+class SecretMount(Section):
+    """A Secret that is mounted into the servers' containers, such as a trust store or a license."""
+
+    secret: ObjectName = Field(description="name of the Secret", examples=["demo-trust-store"])
+    path: Annotated[str, shaped(_PATH, "an absolute path, such as /licenses")] = Field(
+        description="folder with a file for each key of the Secret", examples=["/licenses"]
+    )
+
+
 class Claim(Section):
     """A persistent volume claim: size, class and access mode of a volume.
 
@@ -303,6 +324,21 @@ class ServerSpec(Section):
         {}, description="more settings of neo4j.conf; those that follow from the spec are faults here"
     )
     jvm_additional: tuple[JvmOption, ...] = Field((), description="more options of the JVM", examples=[["-XX:+UseZGC"]])
+    env_from: tuple[ObjectName, ...] = Field(
+        (),
+        description="Secrets whose keys become variables of the servers; NEO4J_dbms_security_… becomes a setting",
+        examples=[["demo-ldap"]],
+    )
+    secret_mounts: tuple[SecretMount, ...] = Field(
+        (), description="Secrets that are mounted: trust stores, licenses", examples=[["{secret: …, path: /licenses}"]]
+    )
+    metrics: bool = Field(
+        False, description="serve Neo4j's metrics on port 2004 to the clients of network.prometheus; a Service for them"
+    )
+    pod_labels: MoreLabels = Field({}, description="more labels of the servers' pods; a change restarts the servers")
+    pod_annotations: Annotations = Field(
+        {}, description="annotations of the servers' pods; a change restarts the servers"
+    )
     s3: ServerS3 | None = Field(None, description="read-only access to the backups, for restores")
     seeds: bool = Field(
         True,
@@ -355,8 +391,21 @@ class Peer(Section):
         return self
 
 
+class EgressTarget(Peer):
+    """Pods or addresses to which the agent may connect."""
+
+    ports: Annotated[tuple[Annotated[int, Field(ge=1, le=65535)], ...], Field(min_length=1)] = Field(
+        (443,), description="TCP ports", validate_default=True
+    )
+
+
 class AgentNetwork(Section):
-    """The clients that may connect to the agent (NetworkPolicy)."""
+    """The clients that may connect to the agent, and what it may connect to (NetworkPolicy)."""
+
+    egress: tuple[EgressTarget, ...] | None = Field(
+        None,
+        description="what the agent may connect to besides DNS and the servers, such as buckets; without it everything",
+    )
 
     prometheus: tuple[Peer, ...] = Field(
         (
@@ -392,8 +441,11 @@ class AgentSpec(Section):
         examples=["registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"],
     )
     auth: LoginSecret | None = Field(
-        None, description="Secret with an account of the agent's own; without it the agent uses that of the servers"
+        None, description="Secret with an account of the agent's own; without it <cluster>-backup-auth"
     )
+    use_servers_account: bool = Field(False, description="log in with the servers' account instead, an administrator")
+    pod_labels: MoreLabels = Field({}, description="more labels of the agent's pod; a change restarts the agent")
+    pod_annotations: Annotations = Field({}, description="annotations of the agent's pod; a change restarts the agent")
     memory: Annotated[Memory, _at_least(SMALLEST_AGENT)] = Field(
         "1Gi", description="limit; heap and page cache of neo4j-admin follow from it"
     )
@@ -436,12 +488,24 @@ class CommonSpec(Section):
         description="that you accept Neo4j's commercial license (yes) or its evaluation license (eval)",
         examples=["yes"],
     )
+    labels: MoreLabels = Field({}, description="more labels of all objects, but not of pods and claims")
+    annotations: Annotations = Field({}, description="annotations of all objects, but not of pods and claims")
+    pod_user: Literal["fixed", "assigned"] = Field(
+        "fixed",
+        description="user of the pods: 7474 (Pod Security restricted; on OpenShift the SCC nonroot-v2), or the one "
+        "that the Kubernetes cluster assigns (OpenShift's SCC restricted-v2)",
+    )
     image_pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets for the registry of the images")
     image_pull_policy: Literal["IfNotPresent", "Always"] = Field(
         "IfNotPresent", description="pull policy of the images"
     )
     monitoring: Monitoring = Field(Monitoring(), description="objects of the Prometheus operator")
     backup: AgentSpec = Field(description="the agent", examples=["{image: …, storage: {size: 200Gi}}"])
+
+    @property
+    def own_account(self) -> LoginSecret:
+        """The account of the agent's own."""
+        return self.backup.auth or LoginSecret(secret=f"{self.cluster}-backup-auth")
 
     @property
     def at(self) -> tuple[int, ...]:
@@ -469,4 +533,4 @@ class ClusterSpec(CommonSpec):
     @property
     def agent_auth(self) -> LoginSecret:
         """The account with which the agent logs in."""
-        return self.backup.auth or self.auth
+        return self.auth if self.backup.use_servers_account else self.own_account

@@ -28,7 +28,8 @@ def test_objects_go_to_stdout_and_notes_to_stderr(capsys: pytest.CaptureFixture[
     said = capsys.readouterr()
     assert said.out == (GOLDEN / "smallest.yaml").read_text()
     assert said.err.startswith(
-        "NOTE: needed in namespace default, and not rendered: Secrets demo-auth (password, username)\n"
+        "NOTE: needed in namespace default, and not rendered: Secrets demo-auth (password); "
+        "demo-backup-auth (password, username)\n"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from backup_agent.k8s import neo4j_conf, server
+from backup_agent.k8s import former_settings, neo4j_conf, server
 from backup_agent.k8s.spec import ClusterSpec
 from tests.components.neo4j_community import CommunityHome
 from tests.k8s.specs import parsed, text
@@ -66,3 +66,48 @@ def test_neo4j_accepts_every_setting_that_it_knows(
 
     assert done.returncode == 0, done.stdout
     assert len(known) > 35
+
+
+REFUSED = "Unrecognized setting. No declared setting with name: {name}."
+
+
+@pytest.mark.components
+def test_neo4j_migrates_or_drops_each_setting_of_earlier_versions(
+    community_home: Callable[[str], CommunityHome], neo4j_version: str
+) -> None:
+    assert "No declared setting" not in validated(community_home(neo4j_version), *former_settings.names())
+
+
+@pytest.mark.components
+def test_neo4j_refuses_a_setting_that_it_does_not_migrate(
+    community_home: Callable[[str], CommunityHome], neo4j_version: str
+) -> None:
+    found = validated(community_home(neo4j_version), "causal_clustering.minimum_core_cluster_size_at_formation")
+
+    assert REFUSED.format(name="causal_clustering.minimum_core_cluster_size_at_formation") in found
+
+
+@pytest.mark.components
+def test_neo4j_knows_the_settings_that_replaced_those_of_earlier_versions(
+    community_home: Callable[[str], CommunityHome], neo4j_version: str
+) -> None:
+    at = tuple(int(part) for part in neo4j_version.split(".")[:2])
+    found = (former_settings.former(name, at) for name in former_settings.names())
+
+    assert "No declared setting" not in validated(
+        community_home(neo4j_version), *sorted({one.new for one in found if one and one.new})
+    )
+
+
+def validated(home: CommunityHome, *names: str) -> str:
+    """Return what Neo4j says of a neo4j.conf with these settings, each empty: which of them it does not know."""
+    (home.folder / "conf/neo4j.conf").write_text("".join(f"{name}=\n" for name in names))
+    done = subprocess.run(
+        (str(home.script), "server", "validate-config"),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **home.environment},
+        timeout=120,
+    )
+    return done.stdout

@@ -57,6 +57,14 @@ trees = st.fixed_dictionaries(
                 "cpu_limit": st.sampled_from(["1000m", 2, "1.5"]),
                 "s3": s3,
                 "placement": placements,
+                "env_from": st.lists(secrets, max_size=2, unique=True),
+                "secret_mounts": st.lists(
+                    st.fixed_dictionaries({"secret": secrets, "path": st.sampled_from(["/licenses", "/trust/store"])}),
+                    max_size=2,
+                    unique_by=lambda one: one["path"],
+                ),
+                "metrics": st.booleans(),
+                "pod_labels": st.just({"team": "graphs"}),
                 "update": st.sampled_from(["automatic", "supervised"]),
                 "offline_maintenance": st.booleans(),
                 "config": st.dictionaries(
@@ -85,6 +93,9 @@ trees = st.fixed_dictionaries(
     },
     optional={
         "namespace": names,
+        "labels": st.just({"example.com/team": "graphs"}),
+        "annotations": st.just({"example.com/owner": "dba"}),
+        "pod_user": st.sampled_from(["fixed", "assigned"]),
         "image_pull_secrets": st.lists(secrets, max_size=2),
         "tls": st.fixed_dictionaries(
             {},
@@ -97,7 +108,12 @@ trees = st.fixed_dictionaries(
         ),
         "client_service": st.sampled_from([{}, {"type": "LoadBalancer", "source_ranges": ["10.0.0.0/8"]}]),
         "network": st.fixed_dictionaries(
-            {}, optional={"clients": st.lists(peers, max_size=2), "prometheus": st.lists(peers, max_size=2)}
+            {},
+            optional={
+                "clients": st.lists(peers, max_size=2),
+                "egress": st.lists(peers, max_size=2),
+                "prometheus": st.lists(peers, max_size=2),
+            },
         ),
         "monitoring": st.just({"service_monitor": True}),
     },
