@@ -72,6 +72,8 @@ class PartBody:
         `on_read` is called for each block that is about to be sent, with the number of bytes that are left after it.
         """
         self.sha256 = sha256
+        self.at_once = False
+        """Whether it is sent without asking the store first if it may be (`Expect: 100-continue`)."""
         self._on_read = on_read
         self._source = source
         self._descriptor = descriptor

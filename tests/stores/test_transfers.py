@@ -83,6 +83,18 @@ def test_of_eight_parts_only_the_one_that_failed_is_sent_again(
     assert sum(reported) == eight.size
 
 
+def test_the_store_is_asked_before_the_first_part_and_before_one_that_is_sent_again(
+    far: S3Store, proxy: FaultProxy, tmp_path: Path, eight: ArtifactFile
+) -> None:
+    """Each question (`Expect: 100-continue`) costs a round trip."""
+    proxy.inject(Fault(part(3), "reset", after=MIB // 2))
+
+    far.put_artifact(KEY, tmp_path / "source", eight, ignore)
+    waits = [[" expect" in line for line in proxy.asked if re.search(part(number), line)] for number in range(1, 9)]
+
+    assert waits == [[True], [False], [False, True], *([[False]] * 5)]
+
+
 def test_a_part_that_is_refused_for_good_ends_those_that_hang(
     far: S3Store, proxy: FaultProxy, tmp_path: Path, eight: ArtifactFile
 ) -> None:

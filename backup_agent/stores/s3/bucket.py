@@ -162,6 +162,7 @@ class Bucket:
         client.meta.events.register("response-received.s3", self._answered)
         client.meta.events.register("before-sign.s3", self._check_credentials)
         client.meta.events.register("choose-signer.s3", _choose_signer)
+        client.meta.events.register("before-call.s3", _send_at_once)
         if self._endpoint_url:
             client.meta.events.register("before-call.s3", _do_not_redirect)
         return client
@@ -501,6 +502,12 @@ class Bucket:
 
 def _choose_signer(signature_version: str, **_: object) -> str | None:
     return _SIGNER if signature_version in {"v4", "s3v4"} else None
+
+
+def _send_at_once(params: dict[str, Any], **_: object) -> None:
+    """Leave out `Expect: 100-continue` if a body is to be sent at once: waiting for the store costs a round trip."""
+    if isinstance(body := params.get("body"), PartBody) and body.at_once:
+        params["headers"].pop("Expect", None)
 
 
 def _do_not_redirect(params: dict[str, Any], **_: object) -> None:

@@ -91,7 +91,9 @@ class Sending:
         """Send the parts that are not in `sent` yet, and add them there."""
         missing = [part for part in self._upload.parts if part.number not in sent]
         try:
-            answers = self._bucket.carry(_PartRequest(self, upload_id, part) for part in missing)
+            answers = self._bucket.carry(
+                _PartRequest(self, upload_id, part, asks=part is missing[0]) for part in missing
+            )
             sent.update(zip((part.number for part in missing), answers, strict=True))
         finally:
             self._upload.stop.set()  # if a part has failed, no thread may read the file any more
@@ -238,9 +240,14 @@ class Sending:
 
 
 class _PartRequest:
-    """The sending of one part. If it is sent again, then with the same body, which counts the progress once."""
+    """The sending of one part. If it is sent again, then with the same body, which counts the progress once.
 
-    def __init__(self, sending: Sending, upload_id: str, part: Part) -> None:
+    If it `asks`, or is sent again, the body waits for the store's consent. So a refusal is read, which may be lost if
+    the store closes the connection while a body is sent. All other parts save the round trip.
+    """
+
+    def __init__(self, sending: Sending, upload_id: str, part: Part, *, asks: bool) -> None:
+        self._asks = asks
         self._sending = sending
         self._upload_id = upload_id
         self._part = part
@@ -251,6 +258,7 @@ class _PartRequest:
         self._flight = flight
         self._body = self._body or self._sending.body(self._part, self._moved)
         self._body.seek(0)
+        self._body.at_once, self._asks = not self._asks, True
         try:
             return self._sending.send_part(self._upload_id, self._part, self._body)
         finally:
