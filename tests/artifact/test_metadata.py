@@ -41,7 +41,9 @@ def fault_of(content: bytes) -> str:
 
 
 @pytest.mark.parametrize("magic", ["BZV2", "BZV3", "BTV2"])
-@pytest.mark.parametrize(("key", "value"), [(PLAIN, SECRET), (GZIPPED, gzip.compress(SECRET))])
+@pytest.mark.parametrize(
+    ("key", "value"), [(PLAIN, SECRET), (GZIPPED, gzip.compress(SECRET))], ids=["plain", "gzipped"]
+)
 def test_the_script_is_read_with_every_magic_plain_and_gzipped(magic: str, key: bytes, value: bytes) -> None:
     assert script_of(magic=magic, metadata={b"shard_count": b"2", key: value, b"z": b""}) == SECRET.decode()
 
@@ -51,7 +53,11 @@ def test_a_header_of_version_1_has_no_script(magic: str) -> None:
     assert script_of(magic=magic) is None
 
 
-@pytest.mark.parametrize("entries", [{}, {b"shard_count": b"2"}, {PLAIN: b""}, {GZIPPED: gzip.compress(b"")}])
+@pytest.mark.parametrize(
+    "entries",
+    [{}, {b"shard_count": b"2"}, {PLAIN: b""}, {GZIPPED: gzip.compress(b"")}],
+    ids=["no entry", "another entry", "empty", "gzipped, empty"],
+)
 def test_a_header_without_a_script_is_no_error(entries: dict[bytes, bytes]) -> None:
     assert script_of(metadata=entries) is None
 
