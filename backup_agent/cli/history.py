@@ -52,9 +52,10 @@ def command(
     place: str,
     as_json: bool,
 ) -> int:
-    """Show the audit log: what was backed up, copied, deleted, held, fetched and changed, when, why, and who asked.
+    """Show the audit log.
 
-    Who asked is what the request says of itself. With --json each line is printed as it is stored.
+    It says what was backed up, copied, deleted, held, fetched and changed, when, why, and who asked. Who
+    asked is what the request says of itself. With --json each line is printed as it is stored.
     """
     period = Period(begin, end)
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "run": "Run the agent until SIGTERM.",
     "request": "Send a request, and wait for its answer with --wait.",
     "cancel": "Cancel a request, or withdraw it while no agent has taken it.",
-    "status": "Show the state of the running agent.",
+    "status": "Show the health and the state of the running agent.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
     "restore": "Print the plan of a restore.",

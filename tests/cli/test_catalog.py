@@ -246,7 +246,9 @@ def test_discard_deletes_unrecognised_records_with_their_files_and_nothing_else(
     assert discard(place, "--all") == {"place": "offsite", "discarded": forged, "held": [], "recognised": []}
 
     left = {one.key for one in bucket.store.list()}
-    assert {own.key, record_key(own.key)} == {key for key in left if not key.startswith(".")} - {"owner.json"}
+    assert {own.key, record_key(own.key)} == {key for key in left if not key.startswith((".", "audit/"))} - {
+        "owner.json"
+    }
 
 
 def test_discard_keeps_held_records_unless_they_are_included(place: Place, bucket: FilledPlace) -> None:
@@ -284,8 +286,8 @@ def test_discard_keeps_a_copy_that_was_confirmed_since_the_records_were_listed(
     copy = bucket.add(a_record(0), recognised=False)
 
     @contextmanager
-    def held_after_a_copy(at: CatalogPlace) -> Iterator[Held]:
-        with hold_place(at) as held:
+    def held_after_a_copy(at: CatalogPlace, **options: Any) -> Iterator[Held]:
+        with hold_place(at, **options) as held:
             bucket.place.record_notes.add(copy.key, copy.to_json())
             yield held
 

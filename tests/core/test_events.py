@@ -32,6 +32,7 @@ SUMMARY = {
     "chain_links": 1,
     "chain_size": {"FULL": 1, "DIFF": 0},
     "owed": {"offsite": 2},
+    "owed_since": {"offsite": "2026-11-23T02:00:00Z"},
 }
 COPY = {
     "database": "orders", "type": "standard", "role": "primary", "writer": True, "address": "server-0:7687",
@@ -75,7 +76,14 @@ LINES: dict[str, dict[str, Any]] = {
     "summary": {"summary": SUMMARY},
     "unsummarised": {"set": "default", "database": "orders", "error": "Input/output error"},
     "gone": {"set": "default", "database": "orders"},
-    "owed": {"set": "default", "database": "orders", "destination": "offsite", "owed": 2},
+    "owed": {
+        "set": "default",
+        "database": "orders",
+        "destination": "offsite",
+        "owed": 2,
+        "oldest": "2026-11-23T02:00:00Z",
+    },
+    "audit_forked": {"place": "offsite", "because": "forked", "found": "other lines from 7 on"},
     "uncounted": {"destination": "offsite", "error": "Input/output error"},
     "rows": {
         "copies": [COPY],
