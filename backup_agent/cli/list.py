@@ -27,7 +27,7 @@ from backup_agent.stores.store import ObjectTooLargeError, Store
 AT_ONCE = 1000
 """How many records are read ahead."""
 
-HEAD = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "TRANSACTIONS", "WHY", "COPIES", "HELD", "FAULT")
+HEAD = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "APPEND INDEXES", "WHY", "COPIES", "HELD", "FAULT")
 
 
 @dataclass(frozen=True)

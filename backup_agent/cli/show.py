@@ -145,7 +145,7 @@ def _facts(
     yield "type", f"{record.type.value} ({record.type_reason})"
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)
-    yield "transactions", "none (empty differential)" if header.empty else f"{header.lowest}-{header.highest}"
+    yield "append index", "none (empty differential)" if header.empty else f"{header.lowest}-{header.highest}"
     if record.last_committed_tx is not None:
         yield "committed", f"at least up to transaction {record.last_committed_tx}"
     if record.definition is not None:

@@ -291,6 +291,14 @@ def _history(place: Place, entries: list[Entry], key: str | None, cut: Cut) -> t
     return found
 
 
+def _window(points: Points) -> str:
+    """Return the moments that can be restored, as the end of a sentence."""
+    window = points.window()
+    if window is None:
+        return ""
+    return f"; moments from {in_utc(window[0])} to {in_utc(window[1])} can be restored, except inside a full"
+
+
 def _no_point(place: Place, folder: Contents, points: Points, key: str | None, found: NoPoint | None) -> PermanentError:
     """Return the error for a moment or an artifact that cannot be restored from a place."""
     newest = points.newest()
@@ -300,7 +308,7 @@ def _no_point(place: Place, folder: Contents, points: Points, key: str | None, f
         nearest = f"; the nearest restore points are {' and '.join(near)}" if near else ""
         return PermanentError(
             Reason.NOT_FOUND if not near else Reason.INVALID_REQUEST,
-            f"{place.name}: it cannot be restored to that point: {found.why}{nearest}",
+            f"{place.name}: it cannot be restored to that point: {found.why}{nearest}{_window(points)}",
             "name one of these artifacts instead, or another moment" if near else HEAL,
         )
     if key is None:

@@ -76,6 +76,16 @@ def test_a_damaged_differential_is_not_used() -> None:
     assert shown(Points(day, damaged).at(hours(0.5))) == "F1 D1 until 0.5"
 
 
+def test_the_window_is_from_the_end_of_the_first_full_to_the_start_of_the_last_differential() -> None:
+    day = list(entries(DAY))
+    full, differential = Points(day).window() or (None, None)
+
+    assert full == day[0].finished + LEAST_SLACK
+    assert differential == max(entry.taken for entry in day if not entry.full) - LEAST_SLACK
+    assert Points(entry for entry in day if entry.full).window() is None
+    assert Points([]).window() is None
+
+
 def test_a_larger_known_difference_of_the_clocks_needs_a_later_differential() -> None:
     near = timedelta(minutes=5)
     assert shown(Points(entries(DAY)).at(hours(1) - near)) == "F1 D1 until 0.916667"

@@ -91,6 +91,18 @@ class Points:
         entry = next((entry for entry in self._restorable if entry.key == key), None)
         return RestorePoint(next(self._ways(entry))) if entry is not None else None
 
+    def window(self) -> tuple[datetime, datetime] | None:
+        """Return the first and the last moment that a differential reaches for certain, or None if there is none.
+
+        Moments inside a full lie between them and cannot be restored.
+        """
+        fulls = (entry for entry in self._restorable if entry.full)
+        first = next((entry.finished + self._slack(entry) for entry in fulls), None)
+        last = next(
+            (self._started(entry) - self._slack(entry) for entry in reversed(self._restorable) if not entry.full), None
+        )
+        return (first, last) if first is not None and last is not None and first < last else None
+
     def at(self, moment: datetime) -> RestorePoint | NoPoint:
         """Return the restore point for a moment: every transaction that was committed before it, and no other."""
 
