@@ -171,6 +171,7 @@ COMMANDS = {
     ),
     "signing": Start({**_SETTINGS, **_POOL}, arguments=("signing", "--help")),
     "history": Start({**_SETTINGS, **_POOL}, arguments=("history",)),
+    "report": Start({**_SETTINGS, **_POOL}, arguments=("report", "--help")),
     "audit": Start({**_SETTINGS, **_POOL}, arguments=("audit",)),
     "plan": Start({**_SETTINGS, **_POOL}, arguments=("plan",)),
     "prune": Start(_SETTINGS, arguments=("prune", "--help")),

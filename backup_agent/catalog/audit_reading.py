@@ -1,7 +1,7 @@
 """Reading the audit log of a place, and comparing it with the records there. Needs no agent and no volume."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -74,15 +74,22 @@ class AuditSource:
 class Examined:
     """The result of `examine`."""
 
-    def __init__(self, source: AuditSource, keyring: Keyring, heads: Iterable[str]) -> None:
+    def __init__(
+        self,
+        source: AuditSource,
+        keyring: Keyring,
+        heads: Iterable[str],
+        on_record: Callable[[Record], None],
+        on_line: Callable[[AuditLine], None],
+    ) -> None:
         self._source = source
         self._keyring = keyring
         self._faults: list[AuditFinding] = []
         self.sealed: dict[str, int] = {}
         """Fingerprint of a trusted key -> number of segments that it has signed."""
         self.segments = 0
-        records, unreadable = _facts(source.records())
-        self.examination = Examination(source.place)
+        records, unreadable = _facts(source.records(), on_record)
+        self.examination = Examination(source.place, on_line)
         self.examination.expect((*heads, *(record.head for record in records)))
         for name, content in source.segments():
             self.segments += 1
@@ -114,15 +121,25 @@ class Examined:
                 yield AuditFinding(AuditFault.REMOVED, head, "no line has this digest: the log ended there once")
 
 
-def examine(source: AuditSource, keyring: Keyring, heads: Iterable[str] = ()) -> Examined:
+def examine(
+    source: AuditSource,
+    keyring: Keyring,
+    heads: Iterable[str] = (),
+    *,
+    on_record: Callable[[Record], None] = lambda _: None,
+    on_line: Callable[[AuditLine], None] = lambda _: None,
+) -> Examined:
     """Examine the log of a place. `heads` are digests of lines that it must have, which an auditor has noted before.
 
-    Raise BackupError or OSError if the place cannot be read.
+    `on_record` is called with each readable record of the place, then `on_line` with each line of the log. Raise
+    BackupError or OSError if the place cannot be read.
     """
-    return Examined(source, keyring, tuple(heads))
+    return Examined(source, keyring, tuple(heads), on_record, on_line)
 
 
-def _facts(records: Iterable[tuple[str, bytes]]) -> tuple[list[RecordFacts], list[AuditFinding]]:
+def _facts(
+    records: Iterable[tuple[str, bytes]], on_record: Callable[[Record], None]
+) -> tuple[list[RecordFacts], list[AuditFinding]]:
     found: list[RecordFacts] = []
     unreadable: list[AuditFinding] = []
     for key, content in records:
@@ -131,5 +148,6 @@ def _facts(records: Iterable[tuple[str, bytes]]) -> tuple[list[RecordFacts], lis
         except ValueError:
             unreadable.append(AuditFinding(AuditFault.UNEXPLAINED, key, "its record cannot be read"))
             continue
+        on_record(record)
         found.append(RecordFacts(key, digest_of(content), record.finished, record.audit_head))
     return found, unreadable

@@ -37,6 +37,7 @@ COMMANDS = {
     "signing": "Make keys that sign records, and show which keys are trusted.",
     "history": "Show the audit log.",
     "audit": "Examine the audit log of a place.",
+    "report": "Print a report for auditors.",
     "plan": "Show what retention keeps and deletes, and why.",
     "prune": "Apply retention now.",
     "why": "Show why an artifact is kept or deleted, and when.",

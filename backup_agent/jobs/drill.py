@@ -18,6 +18,7 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.audit.lines import AuditLine, drilled
 from backup_agent.core.drill.budget import Candidate, fits, in_order
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.drill.levels import Level
@@ -30,6 +31,7 @@ from backup_agent.core.requests.events import ArtifactDrilled, DrillBegun, PassR
 from backup_agent.core.requests.tasks import DrillTask
 from backup_agent.core.restore.asked import AskedDatabase, parse_asked
 from backup_agent.core.restore.points import Points
+from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.drill_scratch import scratch_folder
 from backup_agent.jobs.drill_steps import Means, PointDrill
 from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
@@ -159,6 +161,7 @@ class Drilling:
                 marked = self._write_beside(place, done, damaged or done.key)
                 drills = drill_notes.of_database(place, *database_of(done.key)).after(done, marked=marked)
                 drill_notes.remember(place, drills)
+                AuditTrail(place, self._writer, request=self._task.request).tell(_line(done))
             elif self._task.evidence == "prefix" and done.outcome is not DrillOutcome.NOT_DONE:
                 done = evidence.write(place, self._keyring, done, prefix=evidence.PREFIX)
         except BackupError as error:
@@ -203,6 +206,17 @@ class Drilling:
             other_points=_has_point_without(place, damaged),
             marked_today=last is not None and done.since - last < MARKS_EVERY,
         )
+
+
+def _line(done: Evidence) -> AuditLine:
+    """Return the line of the audit log for a drill."""
+    facts = {
+        "reached": done.reached.value if done.reached is not None else None,
+        "restore_seconds": done.restore_seconds,
+        "reason": done.reason.value if done.reason is not None else None,
+    }
+    known = {name: value for name, value in facts.items() if value is not None}
+    return drilled(done.place, done.key, level=done.level.value, outcome=done.outcome.value, facts=known)
 
 
 def _has_point_without(place: Place, key: str) -> bool:

@@ -146,3 +146,39 @@ def test_a_fetch_on_a_machine_without_the_volume_writes_nothing(place: Place, tm
 
     assert place.run("fetch", record.key, "--to", str(tmp_path / "out")).code == 3
     assert not (place.root / ".agent" / "audit").exists()
+
+
+PERIOD = ("--from", "2026-11-01", "--to", "2300-01-01")
+
+
+def test_a_report_is_made_from_the_records_and_the_log(place: Place, records: tuple[Record, Record]) -> None:
+    first, second = place.run("report", *PERIOD), place.run("report", *PERIOD)
+
+    assert first == second
+    assert first.code == 0
+    assert "# Backups of demo, 2026-11-01T00:00:00Z to 2300-01-01" in first.out
+    assert f"| {records[1].key} | FULL | 2026-11-24T02:00:00Z |" in first.out
+    assert f"| local | {records[0].key} | - | - | no rule keeps it | 0123 | - |" in first.out
+    assert "the log ends before the period" in first.out
+
+
+def test_a_report_as_json_has_objectives_and_what_is_not_known(place: Place, records: tuple[Record, Record]) -> None:
+    place.settings["objectives"] = [{"databases": "orders", "rpo": "1h", "copies": 1}]
+    found = place.run("report", *PERIOD, "--json").json
+    none = place.run("report", *PERIOD, "--format", "json", "--database", "web").json
+
+    [orders] = found["databases"]
+    assert (orders["rpo_seconds"], orders["fulls"], orders["copies_met"]) == (3600, 2, True)
+    assert [point["key"] for point in orders["points"]] == [records[1].key]
+    assert found["versions"] == {"agent": ["0.2.0"]}
+    assert found["sources"]["gaps"]
+    assert (none["databases"], none["deletions"]) == ([], [])
+
+
+def test_a_report_of_a_log_that_was_changed_exits_with_1(place: Place) -> None:
+    log = AuditLog(place.root)
+    log.append(AuditLine(kind=AuditKind.STARTED))
+    (log.folder / "open.jsonl").write_bytes(b"{}\n" + (log.folder / "open.jsonl").read_bytes())
+
+    assert place.run("report", *PERIOD).code == 1
+    assert place.run("report", "--from", "2026-11-02", "--to", "2026-11-01").code == 2

@@ -231,6 +231,13 @@ def test_an_expected_line_that_is_missing_is_known() -> None:
     assert (examination.lines, examination.head, examination.first) == (7, head, TAKEN)
 
 
+@pytest.mark.parametrize("heads", ["x", {"offsite": "x"}, {"offsite": {"digest": 7}}])
+def test_an_epoch_with_hostile_heads_names_nothing(heads: object) -> None:
+    content, _ = chain([line(AuditKind.BEGUN, why="first", facts={"heads": heads}), *backed_up(0)])
+
+    assert {fault for fault, _ in found([content], there(OLD.key))} <= {AuditFault.REMOVED}
+
+
 def test_a_log_without_a_line_explains_nothing() -> None:
     assert found([], there(OLD.key)) == [(AuditFault.TAIL, OFFSITE)]
     assert found([("x", AuditLine(n=1, epoch=1, kind=AuditKind.BEGUN).to_json())]) == []

@@ -4,11 +4,11 @@ The segments are read in order, one at a time. Memory depends on the number of a
 of lines.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.audit.lines import AuditKind, AuditLine, Head, digest_of_line
@@ -84,9 +84,10 @@ _ARRIVALS = {
 class Examination:
     """The examination of one log. `segment` is called for each segment in order, then `findings`."""
 
-    def __init__(self, place: PlaceName) -> None:
-        """`place` is where the log and the records are."""
+    def __init__(self, place: PlaceName, on_line: Callable[[AuditLine], None] = lambda _: None) -> None:
+        """`place` is where the log and the records are. `on_line` is called with each line."""
         self._place = place
+        self._on_line = on_line
         self._found: list[AuditFinding] = []
         self._ends: dict[str, Head] = {}
         self._continued: set[str] = set()
@@ -129,6 +130,7 @@ class Examination:
             self._wanted.discard(digest)
             self._note_time(line.at)
             self._take(where, line)
+            self._on_line(line)
         if head is not None:
             self._ends[head.digest] = head
             if self.head is None or head.n > self.head.n:
@@ -186,12 +188,14 @@ class Examination:
                     one.digests |= {line.digest} if line.digest else set()
 
     def _take_epoch(self, where: str, line: AuditLine) -> None:
-        heads: Mapping[str, Any] = line.facts.get("heads") or {}
-        for place, named in heads.items():
-            digest = named.get("digest", "")
+        heads = line.facts.get("heads")
+        for place, named in heads.items() if isinstance(heads, dict) else ():
+            digest = str(named.get("digest", "")) if isinstance(named, dict) else ""
             self._named.add(digest)
             if place == self._place and place != VOLUME and digest not in self._ends:
-                self._tell(AuditFault.REMOVED, where, f"it names line {named.get('n')}, which is not here")
+                self._tell(
+                    AuditFault.REMOVED, where, "it names a line as the end of the other log, and that is not here"
+                )
         if line.why == "taken_up":
             self._tell(
                 AuditFault.GAP,

@@ -209,7 +209,7 @@ def drilled(
     """Return the line for a drill of an artifact.
 
     `level` is what was proven (read, restore, check, query), `outcome` one of passed, artifact_failed, content_failed
-    and not_done. `facts` are what the evidence measured, such as `seconds`, and the digest of the evidence, `evidence`.
+    and not_done. `facts` are what the evidence measured, such as `restore_seconds`.
     """
     return AuditLine(
         kind=AuditKind.DRILLED,

@@ -1,0 +1,229 @@
+"""The report for auditors: objectives, points, and what happened in a period."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
+from backup_agent.core.audit.lines import AuditKind, AuditLine, drilled, verified
+from backup_agent.core.audit.period import Period
+from backup_agent.core.audit.report import AuditReport, Expected, LogFacts, PointFacts, Sources, report
+from backup_agent.core.audit.report_text import markdown
+from tests.builders import OFFSITE, ORDERS, SAID, TAKEN, a_record
+from tests.core.audits import DIGEST, VOLUME, backed_up, deleted, line
+
+PAIR = (DEFAULT_SET, ORDERS)
+GOLDEN = Path(__file__).parent / "golden" / "audit_report.md"
+HOUR = timedelta(hours=1)
+
+
+def at(hours: float) -> datetime:
+    return TAKEN + timedelta(hours=hours)
+
+
+def written(lines: Iterable[tuple[float, AuditLine]]) -> list[AuditLine]:
+    """Return lines as the log has them: numbered, each so many hours after TAKEN."""
+    return [
+        one.model_copy(update={"n": number, "epoch": 1, "at": at(hour), "pod": "pod-0"})
+        for number, (hour, one) in enumerate(lines, start=1)
+    ]
+
+
+def backups(*hours: float) -> list[tuple[float, AuditLine]]:
+    return [
+        (hour, line(AuditKind.RECORDED, a_record(int(hour)).key, digest=DIGEST, facts={"type": "FULL"}))
+        for hour in hours
+    ]
+
+
+def point(hour: int, **changes: Any) -> PointFacts:
+    record = a_record(hour)
+    facts = PointFacts(
+        key=record.key,
+        type=record.type.value,
+        taken=record.header.taken,
+        finished=record.finished,
+        size=record.size,
+        sha256=record.files[0].sha256,
+        kept="daily until 2026-12-07",
+    )
+    return facts._replace(**changes)
+
+
+def made(
+    lines: list[AuditLine],
+    *points: PointFacts,
+    until: float = 24,
+    since: float = 0,
+    database: DatabaseName | None = None,
+    **expected: Any,
+) -> AuditReport:
+    log = LogFacts(Period(at(since), at(until)), database)
+    for one in lines:
+        log.take(one)
+    sources = Sources.model_validate(
+        {
+            "cluster": "demo",
+            "place": OFFSITE,
+            "from": at(since),
+            "to": at(until),
+            "database": database,
+            "lines": len(lines),
+            "log_from": lines[0].at if lines else None,
+            "log_to": lines[-1].at if lines else None,
+            "head": DIGEST,
+            "sealed": {"sha256:0f": 3},
+            "findings": ("gap: 000000000151-000000000160.jsonl:1: another volume goes on from here",),
+            "gaps": ("times are those of the agent's clock",),
+        }
+    )
+    return report(sources, log, points, {PAIR: Expected(**expected)})
+
+
+STARTED = line(AuditKind.STARTED, facts={"version": "0.2.0"})
+
+
+@pytest.mark.parametrize(
+    ("hours", "missed"),
+    [
+        pytest.param([1, 2, 3], [], id="in time"),
+        pytest.param([1, 3.5], [(2.5, 3.5)], id="a late backup"),
+        pytest.param([1], [(2.5, 4)], id="none at the end"),
+        pytest.param([2], [(1.5, 2), (3.5, 4)], id="none at the beginning"),
+        pytest.param([], [(1.5, 4)], id="none at all"),
+    ],
+)
+def test_the_times_in_which_the_objective_was_missed_are_named(
+    hours: list[float], missed: list[tuple[float, float]]
+) -> None:
+    lines = written([(0, STARTED), *backups(*hours), (4, STARTED)])
+
+    [one] = made(lines, until=4, rpo=HOUR, grace=HOUR / 2).databases
+
+    assert [(late.since, late.until) for late in one.missed] == [(at(begin), at(end)) for begin, end in missed]
+    assert one.met == (not missed)
+
+
+def test_a_backup_before_the_period_counts_for_its_beginning() -> None:
+    lines = written([*backups(0), *backups(5), (6, STARTED)])
+
+    [one] = made(lines, since=4, until=6, rpo=HOUR, grace=HOUR).databases
+
+    assert [(late.since, late.until) for late in one.missed] == [(at(4), at(5))]
+    assert (one.fulls, one.first) == (1, at(5))
+
+
+def test_without_the_whole_log_or_an_objective_nothing_is_called_met() -> None:
+    lines = written([*backups(1, 2), (3, STARTED)])
+
+    assert made(lines, until=9, rpo=9 * HOUR).databases[0].met is None
+    assert made(lines, until=3).databases[0].met is None
+    assert made([], rpo=HOUR).databases[0].met is None
+
+
+def test_drills_and_copies_are_judged_by_their_objectives() -> None:
+    key = a_record(0).key
+    lines = written(
+        [
+            (0, STARTED),
+            *((0, one) for one in backed_up(0)),
+            (1, drilled(OFFSITE, key, level="check", outcome="passed", facts={"restore_seconds": 90})),
+            (5, drilled(OFFSITE, key, level="check", outcome="not_done", facts={"reason": "disk_full"})),
+            (6, STARTED),
+        ]
+    )
+
+    [met] = made(lines, point(0), until=6, drilled_every=5 * HOUR, copies=2, rto=HOUR).databases
+    [missed] = made(lines, point(0), until=6, drilled_every=4 * HOUR, copies=3).databases
+    [later] = made(lines, point(0), until=6, since=2, drilled_every=5 * HOUR).databases
+
+    assert (met.drills_met, met.copies_met, met.slowest_restore_seconds) == (True, True, 90)
+    assert (missed.drills_met, missed.copies_met) == (False, False)
+    assert (later.drills_met, later.copies_met) == (True, None)
+    assert met.points[0].copies == ("local", "offsite")
+
+
+def test_a_deletion_is_told_with_the_reason_of_its_announcement() -> None:
+    old = a_record(0)
+    lines = written([(0, one) for one in (*backed_up(0), *deleted(old), *deleted(old, VOLUME))])
+    lines += written([(1, line(AuditKind.DELETED, "default/x/x.backup", OFFSITE, why="its deletion was interrupted"))])
+
+    found = made(lines)
+
+    assert [(one.place, one.why, one.plan) for one in found.deletions] == [
+        ("offsite", "no rule keeps it", "0123"),
+        ("local", "no rule keeps it", "0123"),
+        ("offsite", "its deletion was interrupted", None),
+    ]
+    assert made(lines, database=DatabaseName("web")).deletions == ()
+
+
+def test_holds_in_force_are_told_even_if_they_began_before_the_period() -> None:
+    keys = [a_record(hour).key for hour in range(3)]
+    lines = written(
+        [
+            *((0, line(AuditKind.HELD, key, why="audit", claimed="ann")) for key in keys),
+            (1, line(AuditKind.RELEASED, keys[0])),
+            (5, line(AuditKind.HOLD_ENDED, keys[1], OFFSITE)),
+            (99, line(AuditKind.RELEASED, keys[2])),
+        ]
+    )
+
+    found = made(lines, since=4)
+
+    assert [(one.kind, one.keys) for one in found.holds] == [("held", (keys[2],)), ("hold_ended", (keys[1],))]
+    assert [one.keys for one in made(lines, since=4, database=ORDERS).holds] == [(keys[2],), (keys[1],)]
+    assert made(lines, since=4, database=DatabaseName("web")).holds == ()
+
+
+@pytest.mark.parametrize("kind", [AuditKind.RECORDED, AuditKind.DRILLED, AuditKind.DELETED])
+def test_lines_about_impossible_artifacts_do_not_stop_the_report(kind: AuditKind) -> None:
+    lines = written([(0, STARTED), (1, line(kind, "../../x")), (2, line(kind))])
+
+    assert [one.fulls for one in made(lines).databases] == [0]
+
+
+def everything() -> AuditReport:
+    record = a_record(0, **SAID, admin_version="2026.09.0", server_version="2026.09.0")
+    hostile = "</td> | `rm` [x](http://y)\n# Objectives: met"
+    lines = written(
+        [
+            (0, STARTED),
+            (0, line(AuditKind.RECORDED, record.key, facts={"type": "FULL", "admin_version": "2026.09.0"})),
+            (0.5, line(AuditKind.COPIED, record.key, OFFSITE)),
+            *((1, one) for one in verified(OFFSITE, [record.key], None)),
+            (2, drilled(OFFSITE, record.key, level="restore", outcome="passed", facts={"restore_seconds": 61.5})),
+            (3, line(AuditKind.HELD, record.key, why=hostile, claimed="ann", request="cli@1", facts={"until": "2027"})),
+            (4, line(AuditKind.SETTINGS, facts={"keys": ["retention.daily"], "changed": 1})),
+            (5, line(AuditKind.FETCHED, None, OFFSITE, keys=(record.key,), facts={"to": "/tmp/out"})),
+            *((6, one) for one in deleted(a_record(1))),
+            (7, line(AuditKind.DAMAGED, record.key, OFFSITE, why="size 1, recorded 2")),
+            (24, STARTED),
+        ]
+    )
+    expected: dict[str, Any] = {"rpo": 12 * HOUR, "grace": HOUR, "rto": HOUR, "copies": 2, "drilled_every": 24 * HOUR}
+    return made(lines, point(0), point(1, fault="its file is missing"), **expected)
+
+
+def test_the_whole_report_as_markdown() -> None:
+    """`python -m tests.core.test_audit_report` writes the golden file anew."""
+    assert markdown(everything()) == GOLDEN.read_text()
+
+
+def test_the_same_input_gives_the_same_bytes() -> None:
+    assert everything().model_dump_json() == everything().model_dump_json()
+
+
+def test_an_empty_report_says_that_nothing_happened() -> None:
+    text = markdown(made([], database=ORDERS))
+
+    assert "Nothing was deleted in the period." in text
+    assert "- only the database orders" in text
+
+
+if __name__ == "__main__":
+    GOLDEN.parent.mkdir(exist_ok=True)
+    GOLDEN.write_text(markdown(everything()))
