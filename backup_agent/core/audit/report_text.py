@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.audit.report import AuditReport, DatabaseReport, LineFacts, PointReport
 from backup_agent.core.durations import written_duration
 from backup_agent.core.escaping import printable
@@ -59,7 +60,7 @@ def _objectives(databases: Iterable[DatabaseReport]) -> Iterator[str]:
     yield ""
     rows = [
         (
-            f"{one.set}/{one.database}",
+            database_key(one.set, one.database),
             _span(one.rpo_seconds),
             _met(one.met),
             f"{one.fulls} FULL, {one.differentials} DIFF",
@@ -76,7 +77,7 @@ def _objectives(databases: Iterable[DatabaseReport]) -> Iterator[str]:
 
 
 def _points(one: DatabaseReport) -> Iterator[str]:
-    yield f"## Restore points of {_text(one.set)}/{_text(one.database)}"
+    yield f"## Restore points of {_text(database_key(one.set, one.database))}"
     yield ""
     header = ("artifact", "type", "taken", "kept", "copies", "verified", "drilled", "SHA-256")
     yield from _table(header, [_point(point) for point in one.points])
