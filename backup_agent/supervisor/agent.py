@@ -422,6 +422,8 @@ class Agent:
             turn.destinations, monotonic, asked=self._parts.discovery.asked
         ):
             self._parts.dispatch.discover()  # a cloned volume contains the topology of another cluster
+        elif not self._parts.backup_queue.waits and self._parts.discovery.aged(monotonic):
+            self._parts.dispatch.discover()
 
     def _advance_on_volume(self, monotonic: float) -> None:
         """Start the next pass over the volume, unless a backup or another pass over the volume runs."""

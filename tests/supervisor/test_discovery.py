@@ -115,3 +115,11 @@ def test_a_failed_query_is_not_used_longer_for_any_database(tmp_path: Path) -> N
     known.fail(SILENT, 1.0)
 
     assert [known.serves(now) for now in (2.0, FRESH_SECONDS + 2)] == [True, False]
+
+
+def test_the_cluster_is_queried_at_the_start_and_an_hour_after_the_last_query(tmp_path: Path) -> None:
+    known = Discovery(tmp_path)
+    at_start = known.aged(0.0)
+    known.fail(SILENT, 10.0)
+
+    assert (at_start, known.aged(11.0), known.aged(3609.0), known.aged(3610.0)) == (True, False, False, True)
