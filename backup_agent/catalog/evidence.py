@@ -38,6 +38,10 @@ class EvidenceNotes(NoteFolder):
         """Note the evidence of an artifact."""
         self._write(key, digest_of(content).encode())
 
+    def has(self, key: str) -> bool:
+        """Return whether the agent wrote evidence of an artifact."""
+        return self._read(key) is not None
+
     def names(self, key: str, content: bytes) -> bool:
         """Return whether the agent wrote this evidence of an artifact."""
         return self._read(key) == digest_of(content).encode()

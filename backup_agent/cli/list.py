@@ -51,15 +51,19 @@ class Listed:
     metavar="KEY[=VALUE]",
     help="Only artifacts with this label. Repeat for several.",
 )
+@click.option("--held", is_flag=True, help="Only artifacts with a hold.")
 @settings_option
 @json_option
 @click.pass_context
 def command(
     context: click.Context,
+    /,
+    *,
     place: str,
     set_name: SetName | None,
     database: str | None,
     labels: tuple[str, ...],
+    held: bool,
     as_json: bool,
 ) -> int:
     """List the recorded artifacts.
@@ -76,7 +80,7 @@ def command(
     at = place_of(place, settings)
     others = _others(at)
     faults: list[str] = []
-    found = _found(at, set_name, database, labels, faults)
+    found = _found(at, set_name, database, labels, faults, held=held)
     if as_json:
         values = (_as_json(one, others) for one in found)
         printing.long_list_as_json("artifacts", values, lambda: {"unreadable": faults})
@@ -84,7 +88,7 @@ def command(
         printing.table(HEAD, (_row(one, others) for one in chain([first], found)))
     else:
         asked = (("set", set_name), ("database", database), ("label", ", ".join(labels)))
-        of = "".join(f", {kind} {name}" for kind, name in asked if name)
+        of = "".join(f", {kind} {name}" for kind, name in asked if name) + ", held" * held
         printing.line(f"no artifact is recorded at {root if at.is_volume else place}{of}")
     for fault in () if as_json else faults:
         printing.line(f"unreadable: {fault}", err=True)
@@ -92,7 +96,13 @@ def command(
 
 
 def _found(
-    place: Place, set_name: SetName | None, database: str | None, labels: tuple[str, ...], faults: list[str]
+    place: Place,
+    set_name: SetName | None,
+    database: str | None,
+    labels: tuple[str, ...],
+    faults: list[str],
+    *,
+    held: bool,
 ) -> Iterator[Listed]:
     """Yield the artifacts of a place, by database, oldest first. Each record is read; the index serves to list them.
 
@@ -104,7 +114,8 @@ def _found(
             faults += map(str, contents.unreadable)
             unrestorable = contents.unrestorable | dict.fromkeys(contents.unrecognised, NOT_RECOGNISED)
             holds = {key: hold for key, hold in holds_at(place, contents.holds).items() if not hold.ended(now)}
-            keys = iter(sorted((*contents.entries, *contents.unrecognised)))  # the name of an artifact has its time
+            known = (*contents.entries, *contents.unrecognised)
+            keys = iter(sorted(key for key in known if not held or key in holds))  # an artifact's name has its time
             while some := tuple(islice(keys, AT_ONCE)):
                 for key, read in zip(some, pool.map(partial(_read, place.store), some), strict=True):
                     if isinstance(read, str):
@@ -131,6 +142,13 @@ def _contents(place: Place, set_name: SetName | None, database: str | None) -> I
 def _until(hold: Hold | None) -> str | None:
     """Return the end of a hold; None if there is no hold, or if the hold has no end."""
     return printing.moment(hold.until) if hold is not None and hold.until is not None else None
+
+
+def _story(hold: Hold | None) -> dict[str, object] | None:
+    """Return who set a hold, when and why."""
+    if hold is None:
+        return None
+    return hold.model_dump(mode="json", include={"since", "reason", "requested_by", "request"})
 
 
 def _read(store: Store, key: str) -> Record | str | None:
@@ -167,6 +185,7 @@ def _as_json(one: Listed, others: dict[str, Callable[[str], bool]]) -> dict[str,
         "copies": _copies(one.record, others),
         "held": one.hold is not None,
         "held_until": _until(one.hold),
+        "hold": _story(one.hold),
         "fault": one.fault,
     }
 

@@ -1,17 +1,21 @@
 """Preview what retention would do at a place. A preview reads the place itself and needs no agent."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
 from backup_agent.catalog.contents import Contents, survey
+from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.cli import printing
 from backup_agent.core.artifacts.keys import split_key
+from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
-from backup_agent.core.retention.plan import Plan
+from backup_agent.core.retention.plan import KeepReason, Plan, Rule
 from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.work.orders_file import OrdersFile, orders_file, read_orders
@@ -38,7 +42,21 @@ class PlacePreview:
     @property
     def kept(self) -> dict[str, list[str]]:
         """Key -> reasons, for each artifact that would be kept."""
-        return {key: [str(reason) for reason in reasons] for plan in self.plans for key, reasons in plan.keep.items()}
+        return {key: self._reasons(key, reasons) for plan in self.plans for key, reasons in plan.keep.items()}
+
+    def why(self, plan: Plan, key: str) -> list[str]:
+        """Return why an artifact is kept or deleted. Raise KeyError if it is not in the plan."""
+        return self._reasons(key, plan.keep[key]) if key in plan.keep else list(plan.why(key))
+
+    def _reasons(self, key: str, reasons: Iterable[KeepReason]) -> list[str]:
+        hold = self.holds.get(key)
+        told = f"held {hold.story}" if hold is not None else None
+        return [told if told and reason.rule is Rule.HELD else str(reason) for reason in reasons]
+
+    @cached_property
+    def holds(self) -> dict[str, Hold]:
+        """Key -> the hold that counts."""
+        return holds_at(self.place, self.found.holds)
 
     @property
     def deleted(self) -> list[tuple[str, int, str]]:

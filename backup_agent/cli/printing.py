@@ -130,9 +130,10 @@ def fitting(widths: Sequence[int], total: int) -> list[int]:
     return found
 
 
-def width() -> int | None:
-    """Return the number of columns of the terminal, or None if stdout is not a terminal."""
-    return shutil.get_terminal_size().columns if is_terminal() else None
+def terminal_size() -> tuple[int, int] | tuple[None, None]:
+    """Return the columns and lines of the terminal; None for both if stdout is not a terminal."""
+    columns, lines = shutil.get_terminal_size()
+    return (columns, lines) if is_terminal() else (None, None)
 
 
 def screen(texts: Iterable[str]) -> None:

@@ -2,19 +2,19 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import click
 
 from backup_agent import durable, quoting
 from backup_agent.catalog.contents import Contents
-from backup_agent.catalog.place import destinations, place_of
+from backup_agent.catalog.place import place_of
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import json_option, settings_option
+from backup_agent.cli.proofs import Proof, proofs
+from backup_agent.cli.proofs import facts as proof_facts
 from backup_agent.cli.restore import origin_code, print_plan
 from backup_agent.core.artifacts.chains import chains
-from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.artifacts.records import Definition, Record
 from backup_agent.core.reasons import PermanentError, Reason
@@ -117,31 +117,28 @@ def _show_answer(answer: Answer) -> None:
 
 def _show_record(settings: Settings, folder: Contents, key: str, *, as_json: bool) -> None:
     record = read_any_record(place_of(VOLUME, settings), key)
-    copies = {one.name: "stored" if one.record_notes.has(key) else "not stored" for one in destinations(settings)}
+    known = proofs(settings, folder, key)
+    copies = {one.place: "stored" if one.stored else "not stored" for one in known if one.place != VOLUME}
     links = [[link.key for link in chain.records] for chain in chains(folder.entries.values())]
     chain = next((keys for keys in links if key in keys), [key])
-    hold, fault = folder.holds.get(key), folder.fault(key)
+    fault = folder.fault(key)
     if as_json:
         document = record.model_dump(mode="json", by_alias=True)
-        held = hold and hold.model_dump(mode="json", exclude={"key", "schema_"})
-        printing.as_json({**document, "copies": copies, "chain": chain, "hold": held, "fault": fault})
+        places = {one.place: one.to_json() for one in known}
+        printing.as_json({**document, "copies": copies, "chain": chain, "places": places, "fault": fault})
     else:
-        printing.facts(_facts(record, chain, copies, hold, fault))
+        printing.facts(_facts(record, chain, copies, known, fault))
 
 
 def _facts(
-    record: Record, chain: list[str], copies: dict[PlaceName, str], hold: Hold | None, fault: str | None
+    record: Record, chain: list[str], copies: dict[PlaceName, str], known: tuple[Proof, ...], fault: str | None
 ) -> Iterator[tuple[str, str]]:
     header = record.header
     yield "artifact", record.key
     yield "id", artifact_id(record.key)
     if fault:
         yield "fault", f"cannot be restored from the volume: {fault}"
-    if hold:
-        by = f" by {hold.requested_by}" if hold.requested_by else ""
-        until = f" until {printing.moment(hold.until)}" if hold.until else ""
-        over = " (ended)" if hold.ended(datetime.now(UTC)) else ""
-        yield "held", f"since {printing.moment(hold.since)}{by}{until}{over}: {hold.reason}"
+    yield from proof_facts(known)
     yield "type", f"{record.type.value} ({record.type_reason})"
     yield "size", f"{printing.size(record.size)} ({record.size} bytes)"
     yield "taken", printing.moment(header.taken)

@@ -53,7 +53,8 @@ def command(
         raise click.UsageError("--check goes without --problems, --database and --watch")
     if watch and as_json:
         raise click.UsageError("--watch goes without --json")
-    shown = status_text.Shown(problems=problems, database=database, width=printing.width())
+    width, height = printing.terminal_size()
+    shown = status_text.Shown(problems=problems, database=database, width=width, height=height)
     if watch:
         _watch(lambda: status_text.lines(_status(context), shown))
     status = _status(context)

@@ -23,6 +23,9 @@ MOST_PROBLEMS = 10
 MOST_ROWS = 15
 """Number of problems, and of databases, that are shown unless more are asked for."""
 
+LEAST_ROWS = 5
+"""Number of databases that are shown on a terminal of few lines."""
+
 HEAD = ("SET/DATABASE", "STATE", "LAST SUCCESS", "RPO", "LINKS", "SIZE", "COPIES MISSING")
 
 STATES = ("unprotected", "late", "failed", "missing", "waiting", "protected", "excluded")
@@ -39,6 +42,8 @@ class Shown:
     """A glob: only databases that match are shown, and all of them."""
     width: int | None = None
     """Columns of the terminal; None if the output is not a terminal."""
+    height: int | None = None
+    """Lines of the terminal; None if the output is not a terminal."""
 
 
 def first_line(status: dict[str, Any]) -> str:
@@ -56,17 +61,22 @@ def lines(status: dict[str, Any], shown: Shown) -> list[str]:
         return found
     if shown.database is None:
         found += ["", *_agent(status, now)]
+    rest = [] if shown.database is not None else [*_schedules(status, now, shown), *_destinations(status, shown)]
     rows = _rows(status, now, shown)
-    most = MOST_ROWS if shown.database is None else len(rows)
+    most = len(rows) if shown.database is not None else _most_rows(len(found) + len(rest), shown.height)
     if rows:
         found += ["", *printing.table_lines(HEAD, rows[:most], longest=LONGEST_NAME, width=shown.width)]
     elif shown.database is not None:
         found += ["", f"no database matches {shown.database}"]
     if more := rows[most:]:
         found.append(f"and {_states(more)}: `backup-agent status --database '*'` shows them")
-    if shown.database is None:
-        found += [*_schedules(status, now, shown), *_destinations(status, shown)]
-    return found
+    return found + rest
+
+
+def _most_rows(others: int, height: int | None) -> int:
+    """Return how many databases are shown beside other lines, so that the first line stays on the terminal."""
+    beside = 4  # a blank line, the head, the line that counts the other databases, the prompt
+    return MOST_ROWS if height is None else max(LEAST_ROWS, height - others - beside)
 
 
 def _problems(status: dict[str, Any], now: datetime, shown: Shown) -> Iterator[str]:

@@ -41,9 +41,9 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
     fault = preview.found.unrestorable.get(key)
     if as_json:
         when = outlook.when.isoformat() if outlook.when else None
-        facts = {"reasons": plan.why(key), "outlook": outlook.text, "when": when, "fault": fault}
+        facts = {"reasons": preview.why(plan, key), "outlook": outlook.text, "when": when, "fault": fault}
         printing.as_json({"key": key, **facts})
     else:
         lost = (f"cannot be restored: {fault}",) if fault else ()
-        printing.lines((key, *(f"  {reason}" for reason in (*lost, *plan.why(key))), f"  {outlook.text}"))
+        printing.lines((key, *(f"  {reason}" for reason in (*lost, *preview.why(plan, key))), f"  {outlook.text}"))
     return 0

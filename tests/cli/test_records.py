@@ -5,15 +5,20 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from backup_agent.catalog import evidence
 from backup_agent.catalog.place import place_of
-from backup_agent.core.artifacts.keys import hold_key
+from backup_agent.core.artifacts.keys import evidence_key, hold_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import Definition
+from backup_agent.core.drill.evidence import Evidence
+from backup_agent.core.drill.levels import Level
+from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Deletion, Outcome, PlaceResult, State
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.settings.load import load
+from backup_agent.signing.keyring import Keyring
 from tests import memory
 from tests.builders import SAID, TAKEN, an_answer
 from tests.cli.conftest import Place
@@ -83,9 +88,77 @@ def test_a_held_artifact_is_shown_as_held(place: Place) -> None:
 
     assert [row[column:].split()[0] for row in rows] == ["yes", "-"]
     assert [one["held"] for one in place.run("list", "--json").json["artifacts"]] == [True, False]
-    assert "\nheld          since 2026-11-23T02:00:00Z by ann: audit 2026\n" in place.run("show", held.key).out
-    assert place.run("show", held.key, "--json").json["hold"]["reason"] == "audit 2026"
+    assert "\nheld          local: since 2026-11-23T02:00:00Z by ann: audit 2026\n" in place.run("show", held.key).out
+    assert place.run("show", held.key, "--json").json["places"]["local"]["hold"]["reason"] == "audit 2026"
     assert "held" not in place.run("show", other.key).out
+
+
+def test_held_artifacts_alone_with_who_and_why(place: Place) -> None:
+    held, _ = place.record(0), place.record(1)
+    mark = Hold(key=held.key, since=TAKEN, reason="audit 2026", requested_by="ann", request="r")
+    (place.root / hold_key(held.key)).write_bytes(mark.to_json())
+
+    [told] = place.run("list", "--held", "--json").json["artifacts"]
+    assert (told["key"], told["hold"]) == (
+        held.key,
+        {"since": "2026-11-23T02:00:00Z", "reason": "audit 2026", "requested_by": "ann", "request": "r"},
+    )
+    assert len(place.run("list", "--held").out.splitlines()) == 2
+    assert "held since 2026-11-23T02:00:00Z by ann: audit 2026\n" in place.run("why", held.key).out
+    assert "held since 2026-11-23T02:00:00Z by ann: audit 2026" in place.run("plan").out
+
+
+def test_a_hold_that_is_only_wanted_at_a_destination_is_shown_there(place: Place) -> None:
+    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
+    record = place.record()
+    offsite = place_of("offsite", load(place.config, {}).settings)
+    offsite.record_notes.add(record.key, record.to_json())
+    offsite.wanted_holds.hold(Hold(key=record.key, since=TAKEN, reason="audit", request="r"))
+    said = place.run("show", record.key)
+
+    assert "\nheld          offsite: since 2026-11-23T02:00:00Z: audit\n" in said.out
+    assert "held          local" not in said.out
+
+
+def test_an_artifact_says_when_it_was_verified_and_drilled_at_each_place(place: Place) -> None:
+    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", "bucket": "backups"}}
+    read, other = place.record(0), place.record(1)
+    settings = load(place.config, {}).settings
+    volume, offsite = place_of("local", settings), place_of("offsite", settings)
+    offsite.record_notes.add(read.key, read.to_json())
+    volume.reread_log.note(read.key, TAKEN)
+    proof = Evidence(
+        key=read.key, since=TAKEN, place="local", level=Level.CHECK, reached=Level.CHECK, outcome=DrillOutcome.PASSED,
+        started=TAKEN, restore_seconds=62.0, size=1, chain={}, proven=True,
+    )  # fmt: skip
+    evidence.write(volume, Keyring(settings), proof)
+    known, unknown = place.run("show", read.key), place.run("show", other.key)
+
+    assert "\nverified      local: 2026-11-23T02:00:00Z (" in known.out
+    assert "\nverified      offsite: not since it was stored\n" in known.out
+    assert "\ndrilled       local: check passed 2026-11-23T02:00:00Z (" in known.out
+    assert " ago), restored in 1m 2s\n" in known.out
+    assert "\ndrilled       offsite: never\n" in known.out
+    assert "\nverified      local: not since it was stored\ndrilled       local: never\n" in unknown.out
+    places = place.run("show", read.key, "--json").json["places"]
+    assert (places["local"]["verified"], places["local"]["drilled"]["outcome"]) == (
+        "2026-11-23T02:00:00+00:00",
+        "passed",
+    )
+    assert places["offsite"] == {"stored": True, "verified": None, "drilled": None, "drill_fault": None, "hold": None}
+
+
+def test_evidence_that_another_program_wrote_is_not_believed(place: Place) -> None:
+    record = place.record()
+    settings = load(place.config, {}).settings
+    volume = place_of("local", settings)
+    proof = Evidence(
+        key=record.key, since=TAKEN, place="local", level=Level.CHECK, reached=Level.CHECK, outcome=DrillOutcome.PASSED,
+        started=TAKEN, size=1, chain={}, proven=True,
+    )  # fmt: skip
+    volume.store.swap(evidence_key(record.key), proof.to_json(), None)
+
+    assert "\ndrilled       local: its evidence is not recognised\n" in place.run("show", record.key).out
 
 
 def test_the_end_of_a_hold_is_shown(place: Place) -> None:
@@ -100,9 +173,9 @@ def test_the_end_of_a_hold_is_shown(place: Place) -> None:
     assert [row[column:].split("  ")[0] for row in rows] == ["until 2400-01-01T00:00:00Z", "-"]
     listed = place.run("list", "--json").json["artifacts"]
     assert [(one["held"], one["held_until"]) for one in listed] == [(True, "2400-01-01T00:00:00Z"), (False, None)]
-    assert "since 2026-11-23T02:00:00Z until 2400-01-01T00:00:00Z: audit\n" in place.run("show", held.key).out
-    assert " until 2026-11-23T02:00:00Z (ended): audit\n" in place.run("show", over.key).out
-    assert "  held until 2400-01-01T00:00:00Z\n" in place.run("why", held.key).out
+    assert "local: since 2026-11-23T02:00:00Z until 2400-01-01T00:00:00Z: audit\n" in place.run("show", held.key).out
+    assert " until 2026-11-23T02:00:00Z: audit (ended)\n" in place.run("show", over.key).out
+    assert "  held since 2026-11-23T02:00:00Z until 2400-01-01T00:00:00Z: audit\n" in place.run("why", held.key).out
     assert "held" not in place.run("why", over.key).out
 
 

@@ -405,6 +405,7 @@ def test_on_a_terminal_no_line_is_wider_than_it(place: Place) -> None:
 
     assert said[0] == "DEGRADED: 1 of 200 databases failed"
     assert max(map(len, said)) <= 80
+    assert len(said) < 24
 
 
 def test_the_databases_that_match_are_all_shown_with_their_problems(place: Place) -> None:

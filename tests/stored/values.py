@@ -213,7 +213,11 @@ VALUES: dict[str, StoredValue] = {
     "schedules": CalendarFile(schedules={"nightly": Handled(through=NOW, cron="0 2 * * * UTC")}),
     "expected": ExpectedFile(
         expected={"default/orders": ExpectedSince(since=NOW, scheduled=True)},
-        failures={"default/sales": Attempt(at=NOW, failed_at=NOW, reason=Reason.TIMEOUT, error="too slow")},
+        failures={
+            "default/sales": Attempt(
+                at=NOW, failed_at=NOW, reason=Reason.TIMEOUT, error="too slow", request="nightly@20261123T020000Z"
+            )
+        },
     ),
     "orders": OrdersFile(
         paused=Order(since=NOW, request="p1", requested_by="the DBA", reason="the store moves", until=LATER),

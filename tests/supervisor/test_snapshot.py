@@ -81,3 +81,17 @@ def test_a_clock_that_was_set_back_makes_no_negative_age(agent: AgentParts) -> N
 
 def test_every_field_of_the_status_is_set(agent: AgentParts) -> None:
     assert Status.model_fields.keys() - agent.status(datetime.now(UTC)).model_fields_set == {"schema_"}
+
+
+def test_a_second_pause_keeps_who_asked_first_and_why_and_ends_no_earlier(agent: AgentParts) -> None:
+    agent.ask("one", action="pause", requested_by="ann", reason="the store moves", until="2099-01-02T00:00:00Z")
+    first = agent.status(datetime.now(UTC)).paused
+    agent.ask("two", action="pause", requested_by="bob", reason="lunch", until="2099-01-01T00:00:00Z")
+    second = agent.status(datetime.now(UTC)).paused
+    agent.ask("three", action="pause", requested_by="bob", reason="no end")
+    third = agent.status(datetime.now(UTC)).paused
+
+    assert first is not None
+    assert (first.requested_by, first.reason) == ("ann", "the store moves")
+    assert second == first
+    assert third == first.model_copy(update={"until": None})

@@ -37,9 +37,20 @@ class Hold(Mark):
         """Return whether the hold ends no earlier than another."""
         return self.until is None or (other.until is not None and self.until >= other.until)
 
+    @property
+    def story(self) -> str:
+        """Since when, by whom, until when, and why: `since 2026-11-23T02:00:00Z by ann: audit`."""
+        by = f" by {self.requested_by}" if self.requested_by else ""
+        until = "" if self.until is None else f" until {_time(self.until)}"
+        return f"since {_time(self.since)}{by}{until}: {self.reason}"
+
     def __str__(self) -> str:
         """Return `held` or `held until 2026-12-31T23:59:59Z`."""
-        return "held" if self.until is None else f"held until {self.until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return "held" if self.until is None else f"held until {_time(self.until)}"
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class Damage(Mark):

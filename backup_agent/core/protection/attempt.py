@@ -14,6 +14,8 @@ class Attempt(StoredPart):
     """When an attempt last failed."""
     reason: Reason | None = None
     error: str | None = None
+    request: str | None = None
+    """The request that failed."""
 
     @property
     def failed(self) -> bool:

@@ -18,7 +18,7 @@ from backup_agent.core.artifacts.keys import database_key, database_of, name_of,
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName, lowered, time_of_artifact
 from backup_agent.core.artifacts.records import BackupType, Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
-from backup_agent.core.escaping import first_few
+from backup_agent.core.escaping import first_few, shortened
 from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.protection.expected import Pair
 from backup_agent.core.protection.judging import DatabaseProtection, Protection
@@ -34,6 +34,9 @@ LARGEST_OFFSET = timedelta(minutes=5)
 
 NEARLY_FULL = timedelta(days=1)
 """How long before the volume is full that is a problem."""
+
+LONGEST_ERROR = 200
+"""Largest number of characters of an error that are shown in a problem. An answer has all of it."""
 
 LEAST_FREE = 0.05
 """Share of the volume that should be free."""
@@ -309,7 +312,9 @@ def _failure(attempt: Attempt | None, one: DatabaseProtection) -> str | None:
     """Return why the last backup of a database failed; None if it did not, or if a later success is recorded."""
     if attempt is None or not attempt.failed or (one.last_success is not None and one.last_success > attempt.at):
         return None
-    return ": ".join(filter(None, (attempt.reason, attempt.error))) or "no reason is known"
+    error = shortened((attempt.error or "no reason is known").partition("\n")[0], LONGEST_ERROR)
+    more = f"; `backup-agent show {attempt.request}` has more" if attempt.request else ""
+    return ": ".join(filter(None, (attempt.reason, error))) + more
 
 
 def _of_copies(facts: HealthFacts) -> Iterator[Problem]:

@@ -81,7 +81,7 @@ class Counters:
             self._metrics.promotions.labels(reason=result.type_reason or "", **labels).inc()
         for stage, seconds in result.stages.items():
             self._metrics.stages.labels(stage=stage).observe(seconds)
-        self._attempted(database_key(set_name, database), result, now)
+        self._attempted(database_key(set_name, database), answer.id, result, now)
 
     @property
     def databases(self) -> set[DatabaseName]:
@@ -102,11 +102,13 @@ class Counters:
             if split_database_key(key)[0] in declared or attempt.at >= before
         }
 
-    def _attempted(self, key: str, result: DatabaseResult, now: datetime) -> None:
+    def _attempted(self, key: str, request: str, result: DatabaseResult, now: datetime) -> None:
         before = self.attempts.get(key)
         if result.outcome in (Outcome.FAILED, Outcome.CANCELLED):
-            self.attempts[key] = Attempt(at=now, failed_at=now, reason=result.reason, error=result.error)
+            self.attempts[key] = Attempt(
+                at=now, failed_at=now, reason=result.reason, error=result.error, request=request
+            )
         elif before is None:
             self.attempts[key] = Attempt(at=now)
         else:
-            self.attempts[key] = before.model_copy(update={"at": now, "error": None})
+            self.attempts[key] = before.model_copy(update={"at": now, "error": None, "request": None})

@@ -44,8 +44,10 @@ class Orders:
         return self._kept.forgotten_since
 
     def pause(self, order: Order) -> None:
-        """Pause the agent, so that it starts nothing."""
-        self._keep(self._kept.model_copy(update={"paused": order}))
+        """Pause the agent, so that it starts nothing. A pause that is in force keeps its requester and reason."""
+        before = self.paused
+        pause = order if before is None else before.followed_by(order)
+        self._keep(self._kept.model_copy(update={"paused": pause}))
 
     def end_pause(self, now: datetime) -> None:
         """End a pause whose time is over. If the volume refuses the change, a restart ends the pause again."""

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field
 
@@ -23,6 +24,11 @@ class Order(StoredPart):
     reason: str | None = None
     until: datetime | None = None
     """When a pause ends by itself; None if it lasts until it is ended."""
+
+    def followed_by(self, later: Self) -> Self:
+        """Return this pause after another request for a pause: who, why and since when stay, the later end counts."""
+        until = None if self.until is None or later.until is None else max(self.until, later.until)
+        return self.model_copy(update={"until": until, "reason": self.reason or later.reason})
 
 
 class OrdersFile(StoredValue):
