@@ -17,7 +17,7 @@ from backup_agent.core.artifacts.names import SetName
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.restore.fetching import fetch_to_folder, fetch_to_stream
+from backup_agent.restore.fetching import fetch_to_folder, fetch_to_stream, with_few_ranges
 from backup_agent.restore.finding import FoundHeader, FoundPoint, find_header, find_point
 from backup_agent.restore.metadata_script import metadata_script
 
@@ -57,7 +57,7 @@ def command(
     """
     target = _target(to, metadata, as_json=as_json)
     asked, cut = asked_point(what, at, before_tx, history, set_name)
-    settings = loaded(context).settings
+    settings = with_few_ranges(loaded(context).settings)
     if metadata is not None:
         header = find_header(settings, asked, cut, place=place)
         code = origin_code(proven=header.proven)

@@ -19,6 +19,7 @@ from backup_agent.catalog.space import space
 from backup_agent.core.artifacts.keys import artifact_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.settings.model import Settings
 
 UNCHECKED = ".part"
 """Suffix of a file that was not compared with its record to its end."""
@@ -27,6 +28,9 @@ SUMS = "SHA256SUMS"
 
 _BLOCK = 1 << 20
 _MODE = 0o600
+
+RANGES = 2
+"""Ranges of an object that are read at a time, unless the settings say it: with them a fetch takes less than 64 MiB."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes fetched since the last call."""
@@ -81,6 +85,15 @@ class _Reading:
             f"{place}: {self._source.key} differs from its record: {how}",
             "fetch from another place with --from, or repair with `backup-agent verify --heal`",
         )
+
+
+def with_few_ranges(settings: Settings) -> Settings:
+    """Return settings with which few ranges of an object are in memory, for destinations without `parallel_parts`."""
+    narrow = {
+        name: one if one.parallel_parts else one.model_copy(update={"parallel_parts": RANGES})
+        for name, one in settings.storage.destinations.items()
+    }
+    return settings.model_copy(update={"storage": settings.storage.model_copy(update={"destinations": narrow})})
 
 
 def fetch_to_stream(place: Place, records: Sequence[Record], stream: BinaryIO, progress: Progress) -> None:

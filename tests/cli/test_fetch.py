@@ -1,5 +1,6 @@
 """`fetch`: the artifacts of a restore point, in a folder or as a tar."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from backup_agent.core.artifacts.records import Record
+from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.restore.machines import RECEIVE
 from backup_agent.stores.s3 import S3Store
-from tests.builders import content
+from tests import memory
+from tests.builders import a_record, content
 from tests.cli.conftest import Place, on_a_terminal, read
 from tests.components.seaweedfs import ADMIN, SeaweedFS
 from tests.stores.files import ignore
@@ -129,3 +131,29 @@ def test_after_a_lost_volume_the_settings_and_the_bucket_are_enough(
 
     assert (result.code, result.err.splitlines()[1]) == (3, "fetching 2 files, 270 B, from offsite")
     assert sorted(path.name for path in (tmp_path / "to").iterdir()) == names(full, differential)
+
+
+LARGE = 96 << 20
+
+
+def test_a_large_artifact_of_a_bucket_takes_little_memory(
+    place: Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Sixteen ranges of 4 MiB are read at a time where memory is not limited: with them it would be 120 MiB."""
+    ADMIN.use(monkeypatch)
+    name = names(a_record(0))[0]
+    digest = hashlib.sha256()
+    for _ in range(96):
+        digest.update(bytes(1 << 20))
+    record = a_record(0, files=(ArtifactFile(name=name, size=LARGE, sha256=digest.hexdigest()),))
+    store = S3Store(**seaweedfs.place(f"{place.folder.name}/demo"))
+    memory.sparse(tmp_path / "large", LARGE)
+    store.put_artifact(record.key, tmp_path / "large", record.files[0], ignore)
+    store.create(f"{record.key}.json", record.to_json())
+    place.settings["storage"]["destinations"] = {"offsite": {"type": "s3", **seaweedfs.place(place.folder.name)}}
+    words = ("fetch", "orders", "--from", "offsite", "--to", str(tmp_path / "to"))
+    fetched = memory.run("backup_agent", "--config", str(place.config), *words)
+
+    assert fetched.code == 3, fetched.err
+    assert (tmp_path / "to" / name).stat().st_size == LARGE
+    assert fetched.mib < 90

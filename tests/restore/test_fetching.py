@@ -15,7 +15,7 @@ from backup_agent.core.artifacts.records import Record
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.restore import fetching
 from backup_agent.restore.fetching import fetch_to_folder, fetch_to_stream
-from tests.builders import a_record, content
+from tests.builders import a_record, content, settings_with
 from tests.catalog.places import FilledPlace, filled
 from tests.stores.memory_store import MemoryStore
 
@@ -248,3 +248,12 @@ def test_a_tar_ends_with_the_sums_by_which_its_receiver_checks_it(
     )
     assert checked.stdout.splitlines() == [f"{name}: OK" for name in names(chain)]
     assert hashlib.sha256((tmp_path / names(chain)[0]).read_bytes()).hexdigest() == chain[0].files[0].sha256
+
+
+def test_few_ranges_are_read_at_a_time_unless_the_settings_say_it() -> None:
+    places = {"a": {"bucket": "backups", "prefix": "a"}, "b": {"bucket": "backups", "prefix": "b", "parallel_parts": 9}}
+    settings = settings_with(storage={"destinations": places})
+    narrow = fetching.with_few_ranges(settings).storage.destinations
+
+    assert [one.parallel_parts for one in narrow.values()] == [fetching.RANGES, 9]
+    assert [one.identity for one in narrow.values()] == [one.identity for one in settings.storage.destinations.values()]
