@@ -1,5 +1,9 @@
 """The servers: a StatefulSet of identical pods, its Services, configuration, account and disruption budget.
 
+**A release never changes the pod template of an unchanged spec**, since that would restart every server at the next
+`kubectl apply`. What changes the template or the lasting part of neo4j.conf for a spec that does not ask for it goes
+into a new `server.layout`, and earlier layouts are rendered as before (tests/k8s/test_layouts.py).
+
 The entrypoint of Neo4j's image copies /conf, adds the settings from the environment, sets the first password and starts
 Neo4j. The container runs as user 7474 on a read-only root file system: every folder that it writes to is a volume.
 """

@@ -6,7 +6,7 @@ without the keys that follow from the rest of the spec. The renderer adds those 
 
 import re
 from ipaddress import IPv6Network, ip_network
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
@@ -41,6 +41,10 @@ LONGEST_NAME = 40
 
 LONGEST_DOMAIN = 84
 """Maximum length of the DNS domain: a server's DNS name may have 253, and the other parts need the rest."""
+
+OLDEST_LAYOUT: Final = 1
+NEWEST_LAYOUT: Final = 1
+"""Layouts of the servers' pods: `server.layout`. The default stays the oldest one, whatever is newest."""
 
 SMALLEST_SERVER = "2Gi"
 SMALLEST_AGENT = "256Mi"
@@ -313,6 +317,11 @@ class AgentS3(S3Access):
 class ServerSpec(Section):
     """The Neo4j servers: image, resources, configuration. They are the StatefulSet <cluster>-server."""
 
+    layout: Literal[1] = Field(
+        OLDEST_LAYOUT,
+        description="layout of the servers' pods. A newer release renders the pods of a layout as before, and puts its "
+        "changes into a new layout; changing this key restarts the servers",
+    )
     image: Image | None = Field(None, description="image of the servers; without it neo4j:<version>-enterprise")
     memory: Annotated[Memory, _at_least(SMALLEST_SERVER)] = Field(
         "4Gi", description="request and limit; heap and page cache follow from it"

@@ -1,16 +1,21 @@
-"""The specs that the tests render. `python -m tests.k8s.specs` writes golden files and the example anew."""
+"""The specs that the tests render. `python -m tests.k8s.specs` writes golden files and the example anew.
+
+It never writes a file of `layouts` anew: delete one by hand, as long as nothing with this layout has been released.
+"""
 
 from pathlib import Path
 
 from backup_agent.cli.main import code
-from backup_agent.k8s import manifests
+from backup_agent.k8s import manifests, neo4j_conf, server
 from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.names import Object
 from backup_agent.k8s.reading import read
-from backup_agent.k8s.spec import ClusterSpec
+from backup_agent.k8s.spec import NEWEST_LAYOUT, OLDEST_LAYOUT, ClusterSpec
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "k8s"
+LAYOUTS = Path(__file__).with_name("layouts")
+"""Pod templates of the servers, by layout."""
 GOLDEN = Path(__file__).with_name("golden")
 
 SMALLEST = """\
@@ -55,6 +60,18 @@ def alone(name: str) -> AloneSpec:
     return found
 
 
+def of_layout(name: str, layout: int) -> ClusterSpec:
+    """Return a spec with a layout of the servers' pods."""
+    found = spec(name)
+    return found.model_copy(update={"server": found.server.model_copy(update={"layout": layout})})
+
+
+def lasting(found: ClusterSpec) -> str:
+    """Return what restarts the servers if it changes: the pod template, and lines of neo4j.conf."""
+    template = server.stateful_set(found)["spec"]["template"]
+    return manifests.to_yaml({"neo4j.conf": neo4j_conf.lasting(found), "template": template})
+
+
 def rendered(found: Spec) -> dict[str, Object]:
     """Return the objects of a spec, by kind and name."""
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in manifests.objects(found)}
@@ -64,4 +81,10 @@ if __name__ == "__main__":
     (GOLDEN / "smallest.spec.yaml").write_text(SMALLEST)
     for one in NAMES:
         (GOLDEN / f"{one}.yaml").write_text(manifests.stream(spec(one)))
+    for layout in range(OLDEST_LAYOUT, NEWEST_LAYOUT + 1):
+        for one in NAMES:
+            path = LAYOUTS / str(layout) / f"{one}.yaml"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                path.write_text(lasting(of_layout(one, layout)))
     code(["render", str(EXAMPLE / "spec.yaml"), "--out", str(EXAMPLE / "demo")])
