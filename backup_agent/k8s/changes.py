@@ -51,6 +51,10 @@ MORE_NODES = """topology.spread: require needs {wanted} nodes that match server.
 before, and one more to drain a node. A server without a node of its own stays Pending, and a restart of the servers
 stops there"""
 
+MORE_ZONES = """topology.zones: require needs three zones with nodes that match server.placement. A volume usually stays in
+its zone: a running server whose zone has more than its share stays Pending after its restart. Look before you apply:
+  kubectl get pv -o custom-columns=CLAIM:.spec.claimRef.name,ZONE:.spec.nodeAffinity.required.nodeSelectorTerms[*].matchExpressions[*].values"""  # noqa: E501  a command
+
 
 @dataclass(frozen=True)
 class Restart:
@@ -240,6 +244,14 @@ def _more_nodes(was: Object, becomes: Object, servers: list[int]) -> Iterator[st
     needed = [count if _required(one) else 1 for count, one in zip(servers, (was, becomes), strict=True)]
     if needed[1] > needed[0]:
         yield MORE_NODES.format(wanted=needed[1], before=needed[0])
+
+    if _zones(becomes) and not _zones(was):
+        yield MORE_ZONES
+
+
+def _zones(stateful_set: Object) -> bool:
+    rules = part_of(stateful_set, "spec", "template", "spec", "topologySpreadConstraints")
+    return any(part_of(rule, "whenUnsatisfiable") == "DoNotSchedule" for rule in rules or ())
 
 
 def _required(stateful_set: Object) -> bool:

@@ -8,6 +8,7 @@ of servers is in the file, but changing it restarts no server: see `lasting`.
 import re
 from collections.abc import Iterator, Mapping
 
+from backup_agent.k8s.memory_recommendation import recommendation
 from backup_agent.k8s.names import BACKUP_PORT, BOLT, DISCOVERY, HTTP, HTTPS, METRICS, RAFT, ROUTING, server_hosts
 from backup_agent.k8s.spec import Certificate, ClusterSpec, memory_bytes
 
@@ -184,9 +185,6 @@ INITIAL_HEAP, MOST_HEAP, PAGECACHE = (
     "server.memory.pagecache.size",
 )
 
-LARGEST_HEAP = 31 * 1024 * MIB
-"""Largest heap that is chosen. From about 32 GiB on, the JVM does not compress references and a heap holds less."""
-
 SMALLEST_SHARE = 128 * MIB
 """Smallest heap and smallest page cache, in bytes."""
 
@@ -194,18 +192,19 @@ SMALLEST_SHARE = 128 * MIB
 def memory(config: Mapping[str, object], limit: int) -> dict[str, str]:
     """Return the settings for heap and page cache that `config` lacks; `limit` is the memory of a server in bytes.
 
-    Half of the memory is heap and a quarter is page cache; at least an eighth is left for the other memory of the JVM.
-    A value in `config` changes the others: Neo4j does not start with an initial heap above the largest one, or with a
-    heap and a page cache that together do not fit.
+    The sizes are those of `neo4j-admin server memory-recommendation`. A value in `config` changes the others: Neo4j
+    does not start with an initial heap above the largest one, or with a heap and a page cache that together do not fit.
+    If the given size is large, less is left free than Neo4j recommends, but at least an eighth.
     """
     heap, pagecache = (size_of(config.get(key)) for key in (MOST_HEAP, PAGECACHE))
     if MOST_HEAP not in config:
         heap = size_of(config.get(INITIAL_HEAP))
-    room = limit - limit // 8
+    free, recommended = recommendation(limit)
+    room = limit - min(free, limit // 8)
     if heap is None:
-        heap = max(0, min(limit // 2, LARGEST_HEAP, room - (pagecache or limit // 4)))
+        heap = max(0, min(recommended, room - (pagecache or 0)))
     if pagecache is None:
-        pagecache = max(0, min(limit // 4, room - heap))
+        pagecache = max(0, limit - free - heap, min(limit - free - recommended, room - heap))
     same = next((_written(config[key]) for key in (MOST_HEAP, INITIAL_HEAP) if key in config), f"{heap // MIB}m")
     found = {INITIAL_HEAP: same, MOST_HEAP: same, PAGECACHE: f"{pagecache // MIB}m"}
     return {key: value for key, value in found.items() if key not in config}

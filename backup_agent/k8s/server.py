@@ -321,21 +321,35 @@ def _volumes(spec: ClusterSpec) -> list[Object]:
     return sorted(found, key=lambda one: str(one["name"]))
 
 
+ZONES = 3
+"""Zones that `topology.zones: require` asks for: the loss of one of two zones may cost a majority."""
+
+
 def _spread(spec: ClusterSpec) -> Object:
     """Return the constraints that spread the servers over nodes and, if there are several, over zones.
 
-    `require` gives anti-affinity. A topology spread constraint does not suffice, because it only compares counts: it
-    allows a second server on a node if only one node fits, or once every node has a server.
+    `spread: require` gives anti-affinity. A topology spread constraint does not suffice, because it only compares
+    counts: it allows a second server on a node if only one node fits, or once every node has a server. For zones the
+    counts are what matters. None of this depends on the number of servers, so more servers restart no pod.
     """
     here = {"labelSelector": {"matchLabels": selector(spec, SERVER)}}
-    required = spec.topology.spread == "require"
     found: Object = {
         "topologySpreadConstraints": [
-            {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", **here}
-            for key in ((ZONE,) if required else (NODE, ZONE))
+            *([_prefer(NODE, here)] if spec.topology.spread == "prefer" else []),
+            _prefer(ZONE, here) if spec.topology.zones == "prefer" else _require_zones(here),
         ]
     }
-    if required:
+    if spec.topology.spread == "require":
         term = {"topologyKey": NODE, **here}
         found["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
     return found
+
+
+def _prefer(key: str, here: Object) -> Object:
+    return {"maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "ScheduleAnyway", **here}
+
+
+def _require_zones(here: Object) -> Object:
+    # Without nodeTaintsPolicy, a zone whose nodes no server may use counts as an empty one, and blocks all others.
+    required = {"whenUnsatisfiable": "DoNotSchedule", "minDomains": ZONES, "nodeTaintsPolicy": "Honor"}
+    return {"maxSkew": 1, "topologyKey": ZONE, **required, **here}

@@ -169,6 +169,11 @@ class TopologySpec(Section):
         description="require: each server on a node of its own, or it stays Pending (required anti-affinity); "
         "prefer: on different nodes if possible",
     )
+    zones: Literal["prefer", "require"] = Field(
+        "prefer",
+        description="require: evenly over at least three zones, or a server stays Pending; prefer: over zones if "
+        "possible",
+    )
 
     @field_validator("default_primaries")
     @classmethod

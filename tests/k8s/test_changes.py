@@ -191,6 +191,13 @@ def test_more_nodes_than_before_are_told_of(before: dict[str, Any], after: dict[
     assert (said in found) if said else ("nodes that match" not in found)
 
 
+def test_zones_that_become_required_are_told_of_once() -> None:
+    before, after = objects(), objects(topology__zones="require")
+
+    assert "topology.zones: require needs three zones" in steps(compare(before, after))
+    assert "three zones" not in steps(compare(after, objects(topology={"zones": "require", "servers": 5})))
+
+
 @pytest.mark.parametrize("name", ALONE)
 def test_an_agent_alone_is_compared_too(name: str) -> None:
     before = manifests.objects(alone(name))

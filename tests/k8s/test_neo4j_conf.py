@@ -110,7 +110,7 @@ def test_backups_are_served_to_other_hosts() -> None:
 def test_every_written_setting_that_follows_from_the_spec_is_a_fault(name: str) -> None:
     follow = {key for key in neo4j_conf.managed(spec(name)) if not key.startswith("dbms.ssl.policy.")}
 
-    assert follow <= neo4j_conf.MANAGED
+    assert follow - neo4j_conf.PROMETHEUS.keys() <= neo4j_conf.MANAGED
 
 
 @pytest.mark.parametrize("name", ["smallest", "everything", "256Mi"])
@@ -138,7 +138,7 @@ def test_what_is_written_beside_the_spec_wins_over_defaults_alone() -> None:
     found = neo4j_conf.settings(spec("everything"))
 
     assert found["server.memory.pagecache.size"] == "6g"
-    assert found["server.memory.heap.max_size"] == "8192m"
+    assert found["server.memory.heap.max_size"] == "5120m"
     assert found["dbms.usage_report.enabled"] == "false"
 
 
@@ -154,22 +154,24 @@ def with_memory(memory: str, config: dict[str, str | int]) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("memory", "config", "expected"),
     [
-        pytest.param("2Gi", {}, ("1024m", "1024m", "512m"), id="half-and-a-quarter"),
-        pytest.param("4Gi", {}, ("2048m", "2048m", "1024m"), id="the-default"),
-        pytest.param("62Gi", {}, ("31744m", "31744m", "15872m"), id="the-last-whose-half-has-compressed-references"),
-        pytest.param("64Gi", {}, ("31744m", "31744m", "16384m"), id="half-would-be-beyond-compressed-references"),
-        pytest.param("512Gi", {}, ("31744m", "31744m", "131072m"), id="far-beyond"),
-        pytest.param("4Gi", {HEAP[1]: "1g"}, ("1g", "1g", "1024m"), id="the-initial-heap-follows-a-smaller-one"),
+        pytest.param("2Gi", {}, ("512m", "512m", "512m"), id="the-smallest"),
+        pytest.param("4Gi", {}, ("2048m", "2048m", "512m"), id="the-default"),
+        pytest.param("16Gi", {}, ("5120m", "5120m", "7168m"), id="16"),
+        pytest.param("64Gi", {}, ("24576m", "24576m", "28672m"), id="64"),
+        pytest.param("128Gi", {}, ("31744m", "31744m", "82944m"), id="the-largest-heap-with-compressed-references"),
+        pytest.param("512Gi", {}, ("31744m", "31744m", "467968m"), id="far-beyond"),
+        pytest.param("2Ti", {}, ("31744m", "31744m", "2034688m"), id="beyond-the-table"),
+        pytest.param("4Gi", {HEAP[1]: "1g"}, ("1g", "1g", "1536m"), id="the-initial-heap-follows-a-smaller-one"),
         pytest.param("8Gi", {HEAP[1]: "5g"}, ("5g", "5g", "2048m"), id="the-initial-heap-follows-a-larger-one"),
         pytest.param("8Gi", {HEAP[0]: "6g"}, ("6g", "6g", "1024m"), id="the-largest-heap-follows-the-initial-one"),
-        pytest.param("8Gi", {HEAP[0]: "1g", HEAP[1]: "3g"}, ("1g", "3g", "2048m"), id="both-stay-as-they-are"),
+        pytest.param("8Gi", {HEAP[0]: "1g", HEAP[1]: "3g"}, ("1g", "3g", "2560m"), id="both-stay-as-they-are"),
         pytest.param("8Gi", {HEAP[1]: "6g"}, ("6g", "6g", "1024m"), id="the-page-cache-makes-room-for-the-heap"),
         pytest.param("8Gi", {HEAP[2]: "5g"}, ("2048m", "2048m", "5g"), id="the-heap-makes-room-for-the-page-cache"),
-        pytest.param("8Gi", {HEAP[2]: "1g"}, ("4096m", "4096m", "1g"), id="a-small-page-cache-moves-nothing"),
+        pytest.param("8Gi", {HEAP[2]: "1g"}, ("3584m", "3584m", "1g"), id="a-small-page-cache-moves-nothing"),
         pytest.param("8Gi", {HEAP[1]: 6442450944}, ("6442450944", "6442450944", "1024m"), id="in-bytes"),
         pytest.param("8Gi", {HEAP[1]: "6 GiB"}, ("6 GiB", "6 GiB", "1024m"), id="in-another-unit-of-neo4j"),
         pytest.param("8Gi", {HEAP[1]: "$(cmd)"}, ("$(cmd)", "$(cmd)", "2048m"), id="what-is-no-size-is-left-to-neo4j"),
-        pytest.param("100Gi", {HEAP[1]: "48g"}, ("48g", "48g", "25600m"), id="a-heap-asked-for-may-be-larger"),
+        pytest.param("100Gi", {HEAP[1]: "48g"}, ("48g", "48g", "40448m"), id="a-heap-asked-for-may-be-larger"),
     ],
 )
 def test_heap_and_page_cache_never_contradict_each_other(

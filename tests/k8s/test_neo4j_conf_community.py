@@ -111,3 +111,18 @@ def validated(home: CommunityHome, *names: str) -> str:
         timeout=120,
     )
     return done.stdout
+
+
+@pytest.mark.components
+@pytest.mark.parametrize("memory", [4, 16, 64, 128])
+def test_heap_and_page_cache_are_those_that_neo4j_recommends(
+    community_home: Callable[[str], CommunityHome], neo4j_version: str, memory: int
+) -> None:
+    done = community_home(neo4j_version).admin("server", "memory-recommendation", f"--memory={memory}g")
+    said = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("server.memory."))
+    ours = neo4j_conf.memory({}, memory * 1024**3)
+
+    assert done.returncode == 0, done.stderr
+    assert {key: neo4j_conf.size_of(value) for key, value in ours.items()} == {
+        key: neo4j_conf.size_of(value) for key, value in said.items()
+    }

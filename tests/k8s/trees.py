@@ -48,7 +48,8 @@ trees = st.fixed_dictionaries(
         "accept_license": st.sampled_from(["yes", "eval"]),
         "auth": tls,
         "topology": st.fixed_dictionaries(
-            {"servers": st.integers(1, 100)}, optional={"spread": st.sampled_from(["prefer", "require"])}
+            {"servers": st.integers(1, 100)},
+            optional={key: st.sampled_from(["prefer", "require"]) for key in ("spread", "zones")},
         ),
         "server": st.fixed_dictionaries(
             {"data": claims},
