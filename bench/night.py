@@ -4,10 +4,11 @@ Run by hand: `python bench/night.py [--databases 200] [--kibibytes 64] [--destin
 window ends when the last artifact is recorded on the volume, and the night when the last copy is stored. Every process
 notes its own processor time when it ends (`bench/accounts`); its largest memory (RssAnon) is sampled.
 
-`--burn` is the processor time that each call of the stand-in burns in addition, as a JVM would. With `--cpus` and
-`--memory` (MiB) the agent runs in a cgroup with these limits, as in a pod, if cgroups of version 1 can be made (root);
-the cgroup's peak includes the page cache, which the kernel takes back before it ends a process. Destinations are
-folders in one SeaweedFS; with `--rtt` (ms) and `--per-connection` (MB/s) they are at the end of a long line (`far.py`).
+`--burn` is the processor time that each call of the stand-in burns in addition, as a JVM would, and `--wait` the time
+that it waits, as for a large store. With `--cpus` and `--memory` (MiB) the agent runs in a cgroup with these limits, as
+in a pod, if cgroups of version 1 can be made (root); the cgroup's peak includes the page cache, which the kernel takes
+back before it ends a process. Destinations are folders in one SeaweedFS; with `--rtt` (ms) and `--per-connection`
+(MB/s) they are at the end of a long line (`far.py`).
 """
 
 import os
@@ -49,7 +50,7 @@ CREDENTIALS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 
-BURN = "import time; end = time.process_time() + {seconds}\nwhile time.process_time() < end: pass"
+BURN = "import time; end = time.process_time() + {burn}\nwhile time.process_time() < end: pass\ntime.sleep({wait})"
 
 
 @dataclass
@@ -91,37 +92,39 @@ def _module(pid: int) -> str:
 
 
 @contextmanager
-def limited(pid: int, cpus: float | None, memory: int | None) -> Iterator[Path | None]:
-    """Put a process and its future children into a cgroup with limits. Yield the folder of its memory controller."""
-    made = []
+def limited(live: Live, cpus: float | None, memory: int | None) -> Iterator[Path | None]:
+    """Let the agent start in a cgroup with limits, which it reads then. Yield the folder of its memory controller."""
+    name = f"night-{os.getpid()}"
+    folders = []
     if cpus is not None:
-        folder = CGROUPS / "cpu" / f"night-{pid}"
-        folder.mkdir()
-        (folder / "cpu.cfs_period_us").write_text(str(PERIOD))
-        (folder / "cpu.cfs_quota_us").write_text(str(int(cpus * PERIOD)))
-        made.append(folder)
+        folders.append(CGROUPS / "cpu" / name)
+        folders[-1].mkdir()
+        (folders[-1] / "cpu.cfs_period_us").write_text(str(PERIOD))
+        (folders[-1] / "cpu.cfs_quota_us").write_text(str(int(cpus * PERIOD)))
     if memory is not None:
-        folder = CGROUPS / "memory" / f"night-{pid}"
-        folder.mkdir()
-        (folder / "memory.limit_in_bytes").write_text(str(memory * MIB))
-        made.append(folder)
-    for folder in made:
-        (folder / "cgroup.procs").write_text(str(pid))
+        folders.append(CGROUPS / "memory" / name)
+        folders[-1].mkdir()
+        (folders[-1] / "memory.limit_in_bytes").write_text(str(memory * MIB))
+    if folders:
+        joins = "".join(f"echo $$ > {folder}/cgroup.procs; " for folder in folders)
+        live.prefix = ("sh", "-c", f'{joins}exec "$@"', "sh")
     try:
-        yield made[-1] if memory is not None else None
+        yield folders[-1] if memory is not None else None
     finally:
-        for folder in made:
+        for folder in folders:
             for member in (folder / "cgroup.procs").read_text().split():
                 with suppress(OSError):
                     (folder.parent / "cgroup.procs").write_text(member)
             folder.rmdir()
 
 
-def burning(live: Live, seconds: float) -> None:
-    """Let each call of neo4j-admin burn so much processor time first."""
+def burning(live: Live, burn: float, wait: float) -> None:
+    """Let each backup by neo4j-admin burn so much processor time, and wait so many seconds, first."""
     wrapper = live.folder / "burning-neo4j-admin"
-    burn = f"{shlex.quote(sys.executable)} -I -S -c {shlex.quote(BURN.format(seconds=seconds))}"
-    wrapper.write_text(f'#!/bin/sh\ncase "$*" in *backup*) {burn} ;; esac\nexec {shlex.quote(str(live.admin))} "$@"\n')
+    script = f"{shlex.quote(sys.executable)} -I -S -c {shlex.quote(BURN.format(burn=burn, wait=wait))}"
+    wrapper.write_text(
+        f'#!/bin/sh\ncase "$*" in *backup*) {script} ;; esac\nexec {shlex.quote(str(live.admin))} "$@"\n'
+    )
     wrapper.chmod(0o755)
     live.write_settings(neo4j={**live.settings["neo4j"], "admin": str(wrapper)})
 
@@ -130,7 +133,7 @@ def night(live: Live, names: tuple[str, ...], interpreter: Path, cpus: float | N
     """Take a FULL of each database in one request, and print what the night cost."""
     noted = live.folder / "accounts"
     environ: Mapping[str, str] = {**CREDENTIALS, "ACCOUNTS": str(noted), "PYTHONPATH": str(ACCOUNTS)}
-    with running(live, interpreter, environ) as pid, limited(pid, cpus, memory) as cgroup:
+    with limited(live, cpus, memory) as cgroup, running(live, interpreter, environ) as pid:
         peaks = Peaks(live)
         sampling = threading.Thread(target=peaks.sample)
         sampling.start()
@@ -174,6 +177,7 @@ def main() -> None:
     parser.add_argument("--rtt", type=float, default=0.0, help="round trip to the destinations, ms")
     parser.add_argument("--per-connection", type=float, default=0.0, help="MB/s of a connection to the destinations")
     parser.add_argument("--burn", type=float, default=0.0, help="processor seconds of each call of the stand-in")
+    parser.add_argument("--wait", type=float, default=0.0, help="seconds that each call of the stand-in waits")
     parser.add_argument("--cpus", type=float, help="processors of the cgroup, such as 0.1")
     parser.add_argument("--memory", type=int, help="memory limit of the cgroup, MiB")
     chosen = parser.parse_args()
@@ -199,12 +203,12 @@ def main() -> None:
                 f"place-{number}": {**facts, "prefix": f"place-{number}"} for number in range(chosen.destinations)
             }
             live.write_settings(storage={"root": str(live.root), "destinations": places})
-        if chosen.burn:
-            burning(live, chosen.burn)
+        if chosen.burn or chosen.wait:
+            burning(live, chosen.burn, chosen.wait)
         print(machine(interpreter))
         print(
             f"{chosen.databases} databases of {chosen.kibibytes} KiB, {chosen.destinations} destinations, "
-            f"RTT {chosen.rtt:g} ms, {os.cpu_count()} cores, {chosen.burn:g} s burnt in each call"
+            f"RTT {chosen.rtt:g} ms, {os.cpu_count()} cores; a call burns {chosen.burn:g} s and waits {chosen.wait:g} s"
         )
         night(live, names, interpreter, chosen.cpus, chosen.memory)
 
