@@ -36,7 +36,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.core.artifacts.chains import Ancestry, everything_needed
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key, split_key
+from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key, split_database_key, split_key
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
 from backup_agent.core.artifacts.summary import finished_first
@@ -106,7 +106,8 @@ class Copying:
         if not (self._ended_early or self._yields.is_set()):
             for key in tuple(self._unanswered):
                 self._tell_failed(key, Failure(Reason.UNREADABLE, f"{key}: its record on the volume cannot be used"))
-        return CopyReport(copied=self._copied, counted=True, failure=self._failure, ended_early=self._ended_early)
+        counted = self._task.databases is None
+        return CopyReport(copied=self._copied, counted=counted, failure=self._failure, ended_early=self._ended_early)
 
     def _hold(self, stack: ExitStack) -> Held:
         held = stack.enter_context(hold_place(self._place))
@@ -155,7 +156,9 @@ class Copying:
         The entries come from the index, because a record may have thousands of parts.
         """
         awaited = dict.fromkeys((split_key(key).set, split_key(key).database) for key in self._task.awaited)
-        others = (one for one in volume_records.databases(self._root) if one not in awaited)
+        known = self._task.databases
+        listed = volume_records.databases(self._root) if known is None else map(split_database_key, known)
+        others = (one for one in listed if one not in awaited)
         for set_name, database in (*awaited, *others):
             if set_name not in self._task.sets:
                 continue

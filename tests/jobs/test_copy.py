@@ -75,11 +75,16 @@ def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[
 
 
 def passed(
-    world: World, store: MemoryStore, *awaited: str, yields: threading.Event | None = None, set_name: str = "default"
+    world: World,
+    store: MemoryStore,
+    *awaited: str,
+    yields: threading.Event | None = None,
+    set_name: str = "default",
+    databases: tuple[str, ...] | None = None,
 ) -> tuple[CopyReport, list[dict[str, Any]]]:
     """Make one pass for whose copies of the `awaited` artifacts requests wait. Return its report and its events."""
     told: list[dict[str, Any]] = []
-    task = CopyTask(run="copy-1", place="offsite", sets=(set_name,), awaited=awaited, settings={})
+    task = CopyTask(run="copy-1", place="offsite", sets=(set_name,), awaited=awaited, databases=databases, settings={})
     place = with_store(place_of("offsite", world.settings), store)
     report = Copying(task, place, an_event_writer(told), yields or threading.Event()).copy_all()
     return report, told
@@ -99,6 +104,18 @@ def chain(world: World) -> tuple[str, str, str, str]:
     full = world.add(4, 1, 10)
     link = world.add(3, 11, 20, parent=full)
     return full, link, world.add(2, 21, 30, parent=link), world.add(1, 1, 40)
+
+
+def test_a_pass_looks_at_the_given_databases_and_at_awaited_ones(tmp_path: Path) -> None:
+    world, store = a_world(tmp_path), MemoryStore("offsite")
+    keys = {name: world.add(1, 1, 10, database=name) for name in ("customers", "neo4j", "orders")}
+    report, told = passed(world, store, keys["orders"], databases=("default/neo4j",))
+
+    assert ends(told) == {keys["orders"]: "copied", keys["neo4j"]: "copied"}
+    assert not report.counted
+    whole, told = passed(world, store)
+    assert ends(told) == {keys["customers"]: "copied"}
+    assert whole.counted
 
 
 def test_the_copy_of_a_record_keeps_keys_of_a_newer_agent(tmp_path: Path) -> None:

@@ -221,9 +221,15 @@ class ScriptedAgent:
         return [key for key in self.recorded if key not in self.stored[place] and database in (None, key.split("/")[1])]
 
     def _copy(self, child: Child) -> Iterator[Step]:
-        place = child.task["destination"]
+        place = child.task["place"]
         does = self.destinations[place]
-        missing = [key for key in self._missing(place) if self.recorded[key] <= self.now]
+        looks = child.task["databases"]  # and at those of awaited artifacts
+        awaited = {key.rpartition("/")[0] for key in child.task["awaited"]}
+        missing = [
+            key
+            for key in self._missing(place)
+            if self.recorded[key] <= self.now and (looks is None or key.rpartition("/")[0] in awaited.union(looks))
+        ]
         copied, failure = 0, None
         for key in missing:
             if child.yields or failure is not None:
@@ -245,9 +251,14 @@ class ScriptedAgent:
             if key not in missing and key in self.stored[place]:
                 yield 0.0, events.CopyStored(key=key)
         for database in {key.split("/")[1] for key in self.recorded}:
+            if looks is not None and f"default/{database}" not in awaited.union(looks):
+                continue
             owed = len(self._missing(place, database))
             yield 0.0, events.CopiesOwed(set="default", database=database, destination=place, owed=owed)
-        yield 0.5, events.CopyReport(copied=copied, counted=True, failure=failure, ended_early=failure is not None)
+        yield (
+            0.5,
+            events.CopyReport(copied=copied, counted=looks is None, failure=failure, ended_early=failure is not None),
+        )
 
     def _pass(self, _: Child) -> Iterator[Step]:
         yield PASS_SECONDS, events.PassReport(result=PlaceResult(outcome=Outcome.SUCCEEDED), next_seconds=3600.0)

@@ -52,7 +52,7 @@ def test_a_destination_that_refuses_gets_no_process_for_each_backup(
 ) -> None:
     """One try follows each new artifact, and the waits between tries double."""
     agent = an_hour(tmp_path, monkeypatch, "refuses")
-    passes = [child for child in agent.children if child.task.get("destination") == "bad"]
+    passes = [child for child in agent.children if child.task.get("place") == "bad"]
 
     assert len(passes) <= 2 * HOUR // EVERY
 

@@ -51,6 +51,14 @@ def test_the_missing_copies_that_the_survey_counted_stay_known(holdings: VolumeS
     assert (holdings.owed(OFFSITE), tried(holdings)) == (2, ["offsite"])
 
 
+def test_the_databases_with_missing_copies_are_known_once_they_are_counted(holdings: VolumeSummaries) -> None:
+    assert holdings.owing(OFFSITE) == ("default/orders",)
+    counts(holdings, OFFSITE, 0)
+    assert holdings.owing(OFFSITE) == ()
+    holdings.uncounted(OFFSITE, 10.0)
+    assert holdings.owing(OFFSITE) is None
+
+
 @pytest.mark.parametrize("now", [{PlaceName("other"): "a"}, {OFFSITE: "b"}], ids=["another-name", "another-place"])
 def test_missing_copies_at_a_new_destination_are_unknown_until_a_pass_counts_them(
     holdings: VolumeSummaries, now: dict[PlaceName, str]

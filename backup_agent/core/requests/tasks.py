@@ -70,6 +70,8 @@ class CopyTask(Task):
     """The sets that get copies: the declared ones."""
     awaited: tuple[str, ...] = ()
     """Keys of the artifacts for whose copies requests wait, in the order of the requests."""
+    databases: tuple[str, ...] | None = None
+    """`SET/DATABASE` of the databases whose copies are missing; None if all databases are to be looked at."""
 
 
 class PruneTask(Task):

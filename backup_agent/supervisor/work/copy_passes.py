@@ -1,7 +1,8 @@
 """The passes that make missing copies: when one is due at a destination, its start, its events, its end."""
 
+import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 import structlog
@@ -20,6 +21,9 @@ from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 MODULE = "backup_agent.jobs.copy"
 
+LOOK_SECONDS = 3600.0
+"""How often a pass looks at all databases, and not only at those with missing copies."""
+
 log = structlog.get_logger()
 
 
@@ -33,6 +37,8 @@ class CopyPasses:
     volume_summaries: VolumeSummaries
     awaited: AwaitedCopies
     counters: Counters
+    _looked: dict[PlaceName, float] = field(default_factory=dict)
+    """Destination -> when a pass last looked at all databases, in monotonic seconds."""
 
     @property
     def settings(self) -> Settings:
@@ -51,6 +57,7 @@ class CopyPasses:
             place=place,
             sets=tuple(sorted(self.settings.declared_sets)),
             awaited=self.awaited.keys(place),
+            databases=self._databases(place),
             settings=self.settings.model_dump(mode="json"),
         )
         stall = self.settings.limits.stall_timeout.total_seconds()
@@ -59,6 +66,17 @@ class CopyPasses:
         except OSError as error:
             text = f"a process could not be started: {error.strerror}"
             self._refused(place, Failure(Reason.OUT_OF_MEMORY, text))
+
+    def _databases(self, place: PlaceName) -> tuple[str, ...] | None:
+        """Return the databases with missing copies. Now and then None, since a command may change the notes on copies.
+
+        To look at 1,500 databases takes a second of processor time, and a pass may follow each artifact.
+        """
+        now = time.monotonic()
+        if now - self._looked.get(place, -math.inf) < LOOK_SECONDS:
+            return self.volume_summaries.owing(place)
+        self._looked[place] = now
+        return None
 
     def told(self, run: Run, event: events.CopyEvent) -> None:
         """Handle the event of a pass about one artifact."""

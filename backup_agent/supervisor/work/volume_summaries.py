@@ -6,6 +6,7 @@ from datetime import datetime
 
 import structlog
 
+from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
@@ -138,6 +139,12 @@ class VolumeSummaries:
         if not self.known or self.destinations[destination].uncounted_since is not None:
             return None
         return owing(self._summaries.values(), destination)
+
+    def owing(self, destination: PlaceName) -> tuple[str, ...] | None:
+        """Return `SET/DATABASE` of the databases whose copies are missing there; None if they were not counted yet."""
+        if self.owed(destination) is None:
+            return None
+        return tuple(database_key(*key) for key, summary in self._summaries.items() if summary.owed.get(destination))
 
     def may_try(self, destination: PlaceName, monotonic: float) -> bool:
         """Return whether a destination may be tried now: it works, or the wait after its last failure is over."""
