@@ -19,7 +19,7 @@ from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import AUDIT
 from backup_agent.core.artifacts.records import StoredValue
-from backup_agent.core.audit.lines import AuditLine, Head, digest_of_line, expired, head_of
+from backup_agent.core.audit.lines import AuditKind, AuditLine, Head, digest_of_line, expired, head_of
 from backup_agent.core.audit.segments import LARGEST, Seal, Segment, foreign, listed
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.signing.keyring import Keyring
@@ -33,6 +33,8 @@ class AuditCopyState(StoredValue):
     """Number of the last line that is stored there."""
     sealed: int = 0
     """Number of the last line whose segment has a seal."""
+    signer: str | None = None
+    """Fingerprint of the key that made the last seal."""
     looked: datetime | None = None
     """When it was last looked at for lines that are older than `limits.keep_audit`."""
 
@@ -154,8 +156,10 @@ class AuditCopies:
             return
         last = digest_of_line(content.splitlines()[-1])
         seal = Seal(key=segment.name, sha256=hashlib.sha256(content).hexdigest(), head=last)
+        seal = self._keyring.sign(seal)
+        self._note_key(seal)
         try:
-            self._store.create(segment.seal_key, self._keyring.sign(seal).to_json())
+            self._store.create(segment.seal_key, seal.to_json())
         except PermanentError as error:  # it was sealed by an earlier key, or the seal is another program's
             if error.failure.reason is not Reason.ALREADY_EXISTS:
                 raise
@@ -173,6 +177,14 @@ class AuditCopies:
                     if stored is not None and stored.content == content:  # after a fork it has another name
                         self._seal(segment, content)
         self._keep(self._state.model_copy(update={"sealed": self._state.through}))
+
+    def _note_key(self, seal: Seal) -> None:
+        """Say in the log if another key signs than before."""
+        signer = seal.signature.key if seal.signature is not None else None
+        if signer is not None and signer != self._state.signer:
+            facts = {"fingerprint": signer, "before": self._state.signer}
+            self._log.append(AuditLine(kind=AuditKind.SIGNING_KEY, place=self._place.name, facts=facts))
+            self._keep(self._state.model_copy(update={"signer": signer}))
 
     def _keep(self, state: AuditCopyState) -> None:
         self._state = state

@@ -39,6 +39,8 @@ START_OF_TIME = datetime(1970, 1, 1, tzinfo=UTC)
 OPEN = "open.jsonl"
 RESERVE = "reserve"
 _TORN = "torn-"
+_USUAL_LINE = 4096
+"""Number of bytes that are read first to find the last line."""
 
 SEGMENT_BYTES = 2**20
 """A segment is closed when it has grown to this size."""
@@ -249,17 +251,30 @@ def _tail_of(path: Path) -> _Tail:
     descriptor = durable.open_regular(path)
     try:
         size = os.fstat(descriptor).st_size
-        start = max(0, size - 2 * LONGEST_LINE)
-        content = os.pread(descriptor, size - start, start)
+        for window in (_USUAL_LINE, 2 * LONGEST_LINE):
+            start = max(0, size - window)
+            found = _last_line(os.pread(descriptor, size - start, start), whole=start == 0)
+            if found is not None:
+                head, end = found
+                return _Tail(head, start + end, size)
     finally:
         os.close(descriptor)
+    return _Tail(START, 0, size)
+
+
+def _last_line(content: bytes, *, whole: bool) -> tuple[Head, int] | None:
+    """Return the last line in the end of a file, and where it ends; None if there is none.
+
+    If `content` is not the `whole` file, its first line may have been cut.
+    """
     end = content.rfind(b"\n") + 1
     while end:
         begin = content.rfind(b"\n", 0, end - 1) + 1
-        with suppress(ValueError):
-            return _Tail(head_of(content[begin:end]), start + end, size)
+        if begin or whole:
+            with suppress(ValueError):
+                return head_of(content[begin:end]), end
         end = begin
-    return _Tail(START, 0, size)
+    return None
 
 
 def _write_all(descriptor: int, content: bytes | bytearray, path: Path) -> None:

@@ -13,6 +13,7 @@ from backup_agent.catalog.audit_log import AuditLog
 from backup_agent.catalog.audit_reading import AuditSource, Examined, examine
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.audit.examination import AuditFault
 from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.reasons import PermanentError, Reason
@@ -51,6 +52,9 @@ class Volume:
 
     def names(self) -> list[str]:
         return [one.key.removeprefix("audit/") for one in self.store.list("audit/")]
+
+    def lines(self) -> list[AuditLine]:
+        return list(AuditSource.of_folder(VOLUME, self.folder).lines())
 
     def examined(self) -> Examined:
         return examine(AuditSource.of_place(self.place), Keyring(self.place.settings))
@@ -97,7 +101,8 @@ def test_segments_are_sealed_and_a_changed_one_is_found(volume: Volume) -> None:
     volume.store.delete(f"audit/{name}")
     volume.store.create(f"audit/{name}", b'{"n":1,"epoch":1,"kind":"begun"}\n')
 
-    assert list(sealed.sealed.values()) == [2]
+    [told] = [line.facts["fingerprint"] for line in volume.lines() if line.kind == AuditKind.SIGNING_KEY]
+    assert sealed.sealed == {told: 2}
     assert sealed.findings == ()
     assert {AuditFault.SEAL, AuditFault.REMOVED} <= set(volume.faults())
 

@@ -146,7 +146,7 @@ VALUES: dict[str, StoredValue] = {
         request="h1",
         until=NOW,
     ),
-    "audit-copy-state": AuditCopyState(through=130, sealed=120, looked=NOW),
+    "audit-copy-state": AuditCopyState(through=130, sealed=120, signer="sha256:0f", looked=NOW),
     "audit-seal": Seal(key="000000000001-000000000130.jsonl", sha256="9a" * 32, head="9a" * 32, signature=SIGNATURE),
     "audit-settings": SettingsDigests(digests={"cluster": "0123456789abcdef"}),
     "damage": Damage(key=KEY, since=NOW, signature=SIGNATURE, found="size 1, recorded 2", file=NAME),
