@@ -241,6 +241,10 @@ class Live:
 
     def command(self, *words: str, code: int = 0) -> Any:
         """Run a command as `kubectl exec … backup-agent` does. Return its JSON output."""
+        return json.loads(self.printed(*words, code=code))
+
+    def printed(self, *words: str, code: int = 0) -> str:
+        """Run a command with --json. Return its output."""
         done = subprocess.run(
             [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(self.config)],
             capture_output=True,
@@ -249,7 +253,7 @@ class Live:
             env={**os.environ, **self.environ},
         )
         assert done.returncode == code, done.stderr
-        return json.loads(done.stdout)
+        return done.stdout
 
     def answer_of(self, identity: str) -> dict[str, Any]:
         """Return the answer to an id as it stands; empty where there is none yet."""

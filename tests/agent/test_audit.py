@@ -28,7 +28,7 @@ def test_the_bucket_alone_tells_what_was_backed_up_deleted_and_held(
     assert live.end() == 0
     shutil.rmtree(live.root)
 
-    lines = [json.loads(line) for line in live.text_of("history", "--place", "offsite", "--json").splitlines()]
+    lines = [json.loads(line) for line in live.printed("history", "--place", "offsite", "--json").splitlines()]
     audited = live.command("audit", "--place", "offsite")
     report = live.command("report", "--from", "2026-01-01", "--to", "2300-01-01", "--place", "offsite")
 
