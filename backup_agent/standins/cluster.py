@@ -45,6 +45,8 @@ class Copy:
     writer: bool = False
     status: str = "online"
     lag: int = 0
+    failed: bool = False
+    """Whether the copy is offline because its seed could not be read or loaded."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class User:
     manages_databases: bool = False
     """True if the account may create, drop or alter databases. SHOW DATABASES lists shards only to such accounts."""
     password_expired: bool = False
+    home: str | None = None
+    """The home database, if it is not the default."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ class Bolt:
     settings: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     """Name of a server -> its settings that differ from the defaults, for SHOW SETTINGS."""
     faults: tuple[BoltFault, ...] = ()
+    privileges: tuple[str, ...] = ()
+    """Privileges as the statements that grant or deny them, for SHOW PRIVILEGES AS COMMANDS."""
 
 
 @dataclass(frozen=True)
@@ -262,6 +268,10 @@ class Cluster:
         """Replace the users that can log in over Bolt."""
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, users=users))
 
+    def with_privileges(self, *commands: str) -> Self:
+        """Replace the privileges, given as the statements that grant or deny them."""
+        return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, privileges=commands))
+
     def with_edition(self, edition: str) -> Self:
         """Change the edition over Bolt: `enterprise` or `community`."""
         return dataclasses.replace(self, bolt=dataclasses.replace(self.bolt, edition=edition))
@@ -308,6 +318,14 @@ def load(folder: Path) -> Cluster:
         return _cluster(json.loads(path.read_bytes()))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a simulated cluster: {error}") from error
+
+
+def store_folder(folder: Path, server: str, database: str) -> Path:
+    """Return the folder for a store that `neo4j-admin database restore` has restored and that no database uses yet.
+
+    It holds the artifacts of the chain, because the stand-in cannot apply differentials.
+    """
+    return folder / "stores" / server / database
 
 
 def save(cluster: Cluster, folder: Path) -> None:
@@ -375,6 +393,7 @@ def _cluster(data: dict[str, Any]) -> Cluster:
         bolt=Bolt(
             **{
                 **bolt,
+                "privileges": tuple(bolt.get("privileges", ())),
                 "users": tuple(
                     User(
                         **{

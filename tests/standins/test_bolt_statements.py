@@ -413,7 +413,7 @@ def test_a_routing_driver_gets_the_error_for_an_unknown_database_too(serve: Serv
     [
         "MATCH (n) RETURN n",
         "SHOW",
-        "SHOW USERS",
+        "SHOW ROLES",
         "SHOW DATABASES YIELD",
         "SHOW DATABASES YIELD nope",
         "SHOW DATABASES YIELD name, ",

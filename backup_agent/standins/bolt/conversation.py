@@ -6,12 +6,13 @@ answered with IGNORED, so requests that were sent in advance do no harm.
 
 import asyncio
 import struct
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, Protocol
 
+from backup_agent.standins.bolt.administration import Administration
 from backup_agent.standins.bolt.faults import (
     CREDENTIALS_EXPIRED,
     Failure,
@@ -24,6 +25,7 @@ from backup_agent.standins.bolt.faults import (
 from backup_agent.standins.bolt.packstream import PackStreamError, Structure, pack, unpack
 from backup_agent.standins.bolt.statements import (
     DEFAULT_DATABASE,
+    Answer,
     Asked,
     answer,
     database_not_found,
@@ -47,6 +49,8 @@ STATUSES_SINCE: Version = (5, 6)
 ADVERTISED_SINCE: Version = (5, 8)
 DONE = {"gql_status": "00000", "status_description": "note: successful completion"}
 ROUTING_TABLE_SECONDS = 300
+KEEP_ALIVE_SECONDS = 15
+ADMINISTRATION = ("SHOW", "CYPHER", "CREATE", "DROP", "START", "STOP", "ALTER", "GRANT", "DENY")
 
 
 class State(Enum):
@@ -93,6 +97,10 @@ class Host(Protocol):
 
     def move_leader(self, fault: BoltFault) -> None:
         """Change the leader of a database."""
+
+    @property
+    def administration(self) -> Administration:
+        """What carries out the statements that change the cluster."""
 
     @property
     def dead_address(self) -> str:
@@ -265,11 +273,13 @@ class Conversation:
         asked = self._asked(database, user)
         for fault in faults:
             asked = await self._inject(fault, asked, text)
-        answered = answer(asked, text, parameters)
+        administration = self.host.administration
+        answered = await self._kept_alive(administration.answer(asked, text, parameters))
+        answered = answered or answer(asked, text, parameters)
         for fault in faults:
             if fault.do == "move_leader":
                 self.host.move_leader(fault)
-        kind = "s" if text.lstrip().upper().startswith(("SHOW", "CYPHER")) else "r"
+        kind = "s" if text.lstrip().upper().startswith(ADMINISTRATION) else "r"
         odd = any(fault.do == "other_columns" for fault in faults)
         columns = [f"other_{name}" for name in answered.fields] if odd else answered.fields
         return self._opened(Stream(list(answered.rows), kind, database, faults), columns)
@@ -345,6 +355,17 @@ class Conversation:
                 code = fault.code or "Neo.DatabaseError.General.UnknownError"
                 raise Refused(Failure(code, fault.message or "simulated"))
         return asked
+
+    async def _kept_alive(self, work: Coroutine[Any, Any, Answer | None]) -> Answer | None:
+        """Wait for an answer, and send empty chunks meanwhile: a client would disconnect after a long silence."""
+        task = asyncio.create_task(work)
+        try:
+            while not (await asyncio.wait([task], timeout=KEEP_ALIVE_SECONDS))[0]:
+                self.writer.write(bytes(2))
+                await self.writer.drain()
+            return task.result()
+        finally:
+            task.cancel()
 
     def _opened(self, stream: Stream, columns: Sequence[str]) -> dict[str, Any]:
         if self.transaction is None:

@@ -4,15 +4,20 @@ Any other statement raises `Unknown`, which the server answers with a syntax err
 
     [CYPHER 5 | 25] before any of these
     SHOW DATABASES | DATABASE name | SERVERS | SETTINGS ["a", 'b' | $names] | ALIASES FOR DATABASE    [tail]
+    SHOW USERS | [ALL] PRIVILEGES AS COMMANDS                                                        [tail]
     CALL procedure()                                                                                 [tail]
     RETURN 1 [AS x], datetime() [AS now], ...
-    tail: [YIELD * | column [AS name], ...] [WHERE column = value [AND ...]] [RETURN * | column [AS name], ...]
+    tail: [YIELD * | column [AS name], ...] [WHERE condition [AND ...]] [RETURN * | column [AS name], ...]
+    condition: column = value | column CONTAINS value
+
+`commands` has the statements that change the cluster.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 TOKEN = re.compile(
     r"""\s*(?:
@@ -21,10 +26,13 @@ TOKEN = re.compile(
     | (?P<number>-?\d+\b)
     | \$(?P<parameter>\w+)
     | (?P<word>[^\W\d]\w*(?:\.\w+)*)
-    | (?P<mark>[(),*=])
+    | (?P<mark>[(),*={}:\[\]])
     )\s*""",
     re.VERBOSE,
 )
+
+
+Item = TypeVar("Item")
 
 
 class Unknown(Exception):  # noqa: N818  sent to the client as a syntax error
@@ -40,12 +48,26 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """One comparison after WHERE."""
+
+    column: str
+    value: Any
+    contains: bool = False
+    """Whether the column has to contain the value; else it has to equal it."""
+
+    def holds(self, found: Any) -> bool:  # noqa: ANN401  any value of a row
+        """Tell whether a value of the column fulfils the condition."""
+        return self.value in found if self.contains and found is not None else bool(found == self.value)
+
+
+@dataclass(frozen=True)
 class Tail:
     """The selection from a table. `columns` pairs columns with their aliases; None stands for the default columns."""
 
     columns: tuple[tuple[str, str], ...] | None = None
     everything: bool = False
-    where: tuple[tuple[str, Any], ...] = ()
+    where: tuple[Condition, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,8 +91,7 @@ class Statement:
 
 def parse(text: str, parameters: Mapping[str, Any]) -> Statement:
     """Parse a statement. Raise Unknown if it is not one of the supported ones."""
-    words = Words(_tokens(text), parameters)
-    language = int(words.value()) if words.take("CYPHER") else 5
+    words, language = begun(text, parameters)
     if words.take("SHOW"):
         statement = _show(words)
     elif words.take("CALL"):
@@ -84,6 +105,12 @@ def parse(text: str, parameters: Mapping[str, Any]) -> Statement:
         raise Unknown(text)
     words.end()
     return replace(statement, language=language)
+
+
+def begun(text: str, parameters: Mapping[str, Any]) -> "tuple[Words, int]":
+    """Return the tokens of a statement, and its version of Cypher. Raise Unknown if a character begins no token."""
+    words = Words(_tokens(text), parameters)
+    return words, int(words.value()) if words.take("CYPHER") else 5
 
 
 class Words:
@@ -116,7 +143,13 @@ class Words:
         return self.tokens.pop(0).text
 
     def value(self) -> Any:  # noqa: ANN401  any literal or parameter
-        """Remove a literal or a parameter and return its value."""
+        """Remove a literal, a list, a map, `datetime('...')` or a parameter and return its value."""
+        if self.take("{"):
+            return dict(self._many("}", self._entry))
+        if self.take("["):
+            return self._many("]", self.value)
+        if self.take("DATETIME", "("):
+            return self._datetime()
         token = self.tokens.pop(0) if self.tokens else Token("end", "")
         if token.kind == "text":
             return re.sub(r"\\(.)", r"\1", token.text[1:-1])
@@ -127,6 +160,33 @@ class Words:
         if token.kind == "word" and token.text.upper() in LITERALS:
             return LITERALS[token.text.upper()]
         raise Unknown("a value expected")
+
+    def _many(self, end: str, item: Callable[[], Item]) -> list[Item]:
+        found: list[Item] = []
+        while not self.take(end):
+            if found:
+                self.need(",")
+            found.append(item())
+        return found
+
+    def _entry(self) -> tuple[str, Any]:
+        key = self.name()
+        self.need(":")
+        return key, self.value()
+
+    def _datetime(self) -> datetime:
+        text = str(self.value())
+        self.need(")")
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as error:
+            raise Unknown(f"Text cannot be parsed to a DateTime: {text}") from error
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    def arguments(self) -> list[Any]:
+        """Remove the arguments of a procedure with their parentheses, and return their values."""
+        self.need("(")
+        return self._many(")", self.value)
 
     def at(self, *kinds: str) -> bool:
         """Tell whether a token of one of these kinds comes next."""
@@ -163,14 +223,18 @@ def _show(words: Words) -> Statement:
         if words.take(which, "DATABASE"):
             return Statement("SHOW", f"{which} DATABASE", tail=_tail(words))
     if words.take("DATABASES") or words.take("DATABASE"):
-        names = () if words.at_tail() else (_database_name(words),)
+        names = () if words.at_tail() else (database_name(words),)
         return Statement("SHOW", "DATABASES", names, _tail(words))
     if words.take("SERVERS") or words.take("SERVER"):
         return Statement("SHOW", "SERVERS", tail=_tail(words))
     if words.take("SETTINGS") or words.take("SETTING"):
         return Statement("SHOW", "SETTINGS", _setting_names(words), _tail(words))
+    if words.take("USERS"):
+        return Statement("SHOW", "USERS", tail=_tail(words))
+    if words.take("ALL", "PRIVILEGES", "AS", "COMMANDS") or words.take("PRIVILEGES", "AS", "COMMANDS"):
+        return Statement("SHOW", "PRIVILEGES AS COMMANDS", tail=_tail(words))
     if words.take("ALIASES") or words.take("ALIAS"):
-        names = () if words.take("FOR") else (_database_name(words),)
+        names = () if words.take("FOR") else (database_name(words),)
         if names:
             words.need("FOR")
         if not (words.take("DATABASE") or words.take("DATABASES")):
@@ -179,7 +243,8 @@ def _show(words: Words) -> Statement:
     raise Unknown("unknown SHOW command")
 
 
-def _database_name(words: Words) -> str:
+def database_name(words: Words) -> str:
+    """Remove the name of a database, and return it in lower case, as Neo4j stores it."""
     return str(words.value() if words.at("parameter") else words.name()).lower()
 
 
@@ -201,9 +266,9 @@ def _tail(words: Words) -> Tail:
         columns = None if everything else _columns(words)
     where = []
     if words.take("WHERE"):
-        where.append(_equals(words))
+        where.append(_condition(words))
         while words.take("AND"):
-            where.append(_equals(words))
+            where.append(_condition(words))
     if (everything or columns) and words.take("RETURN") and not words.take("*"):
         returned = _columns(words)
         if columns is None:
@@ -225,10 +290,12 @@ def _columns(words: Words) -> tuple[tuple[str, str], ...]:
             return tuple(columns)
 
 
-def _equals(words: Words) -> tuple[str, Any]:
+def _condition(words: Words) -> Condition:
     column = words.name()
-    words.need("=")
-    return column, words.value()
+    contains = words.take("CONTAINS")
+    if not contains:
+        words.need("=")
+    return Condition(column, words.value(), contains)
 
 
 def _items(words: Words) -> tuple[tuple[Any, str], ...]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from backup_agent.standins.bolt.administration import Administration, Restoring
 from backup_agent.standins.bolt.conversation import Conversation
 from backup_agent.standins.bolt.faults import RATE_LIMIT, UNAUTHORIZED, FaultCount, Moment, Refused
 from backup_agent.standins.bolt.statements import EVERYBODY
@@ -64,6 +65,7 @@ class BoltServer:
 
     `listen` is the host:port of the first server, or of the server `only`; all others listen at their address in
     `cluster.json`. With `only`, other processes serve the other servers, which then need fixed ports.
+    `restoring` is what the servers can reach when a database is restored.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class BoltServer:
         only: str | None = None,
         certificate: Path | None = None,
         key: Path | None = None,
+        restoring: Restoring | None = None,
     ) -> None:
         self.folder = folder
+        self._administration = Administration(folder, restoring or Restoring())
         self._listen = listen
         self._only = only
         self._tls = _tls(certificate, key)
@@ -155,6 +159,11 @@ class BoltServer:
         """An address that refuses every connection."""
         return _shown(self._dead)
 
+    @property
+    def administration(self) -> Administration:
+        """What carries out the statements that change the cluster."""
+        return self._administration
+
     def current(self) -> Cluster:
         """Return the cluster, read from its file."""
         return load(self.folder)
@@ -221,6 +230,7 @@ class BoltServer:
             await self._close(name)
         for conversation in list(self._conversations):
             await _cancel(conversation)
+        await self._administration.close()
         await asyncio.sleep(0)  # transports close in the loop's next turn
 
     async def _poll(self) -> None:

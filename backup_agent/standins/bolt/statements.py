@@ -29,6 +29,12 @@ LANGUAGES = (2025, 6)
 """First version in which databases have a default language and the component Cypher has two versions."""
 SHARDS = (2025, 12)
 ADVERTISED_BACKUP_ADDRESS = (2025, 5)
+CLOUD_ALONE = (2025, 1)
+"""First version in which S3SeedProvider is not listed by default."""
+SERVER_SEEDS = (2026, 4)
+PROVIDERS = "dbms.databases.seed_from_uri_providers"
+DEFAULT_PROVIDERS = ("S3SeedProvider,CloudSeedProvider", "CloudSeedProvider")
+SEEDS = "server.directories.seeds"
 
 DATABASE_COLUMNS = (
     "name type aliases access address role writer requestedStatus currentStatus statusMessage default home constituents"
@@ -45,6 +51,7 @@ SERVER_COLUMNS_ALL = (
     "deniedDatabases modeConstraint version"
 )
 ALIAS_COLUMNS = "name composite database location url user"
+USER_COLUMNS = "user roles passwordChangeRequired suspended home"
 SETTING_COLUMNS = "name value isDynamic defaultValue description"
 SETTING_COLUMNS_ALL = f"{SETTING_COLUMNS} startupValue isExplicitlySet validValues isDeprecated"
 
@@ -94,31 +101,39 @@ def answer(asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer:
     try:
         statement = parse(text, parameters)
     except Unknown as unknown:
-        raise Refused(_syntax_error(f"Invalid input (the stand-in supports few statements): {unknown}")) from unknown
-    if statement.language > (25 if asked.version >= LANGUAGES else 5):
-        raise Refused(
-            Failure(
-                "Neo.ClientError.Statement.ArgumentError",
-                f"{statement.language} is not a valid option for cypher version. Valid options are: 5",
-                "22000",
-            )
-        )
+        raise Refused(syntax_error(f"Invalid input (the stand-in supports few statements): {unknown}")) from unknown
+    need_language(asked, statement.language)
     if statement.verb == "RETURN":
-        if _need_running(asked).type == "system":
+        if need_running(asked).type == "system":
             raise Refused(_not_on_system(text))
         return _returned(asked, statement)
     tables = PROCEDURES if statement.verb == "CALL" else SHOWN
     subject = statement.subject.lower() if statement.verb == "CALL" else statement.subject
     if subject not in tables:
+        raise Refused(no_procedure(statement.subject))
+    return _taken(asked, tables[subject](asked, statement), statement.tail)
+
+
+def need_language(asked: Asked, language: int) -> None:
+    """Raise Refused if the server does not have this version of Cypher."""
+    if language > (25 if asked.version >= LANGUAGES else 5):
         raise Refused(
             Failure(
-                "Neo.ClientError.Procedure.ProcedureNotFound",
-                f"There is no procedure with the name `{statement.subject}` registered for this database instance.",
-                "42001",
-                "42001",
+                "Neo.ClientError.Statement.ArgumentError",
+                f"{language} is not a valid option for cypher version. Valid options are: 5",
+                "22000",
             )
         )
-    return _taken(asked, tables[subject](asked, statement), statement.tail)
+
+
+def no_procedure(name: str) -> Failure:
+    """Return the error for an unknown procedure."""
+    return Failure(
+        "Neo.ClientError.Procedure.ProcedureNotFound",
+        f"There is no procedure with the name `{name}` registered for this database instance.",
+        "42001",
+        "42001",
+    )
 
 
 def find_database(cluster: Cluster, name: str) -> Database | None:
@@ -197,9 +212,9 @@ def _database_row(asked: Asked, database: Database, copy: Copy) -> dict[str, Any
         "address": asked.addresses[server.name] if server.up else None,
         "role": None if composite else copy.role if telling else "unknown",
         "writer": copy.writer and telling,
-        "requestedStatus": "offline" if copy.status in ("offline", "stopping") else "online",
+        "requestedStatus": "offline" if copy.status in ("offline", "stopping") and not copy.failed else "online",
         "currentStatus": status,
-        "statusMessage": _status_message(asked, database, status),
+        "statusMessage": _status_message(asked, database, "dirty" if copy.failed else status),
         "default": database.name == DEFAULT_DATABASE,
         "home": database.name == DEFAULT_DATABASE,
         "currentPrimariesCount": sum(each.role == "primary" for each in up),
@@ -238,7 +253,7 @@ def _status_message(asked: Asked, database: Database, status: str) -> str:
 
 
 def _servers(asked: Asked, statement: Statement) -> Table:
-    _need_enterprise(asked, statement)
+    need_enterprise(asked, statement.title)
     if not asked.user.show_servers:
         raise Refused(forbidden(statement.title))
     rows = [_server_row(asked, each) for each in asked.cluster.servers]
@@ -275,7 +290,7 @@ def _server_row(asked: Asked, server: Server) -> dict[str, Any]:
 
 
 def _aliases(asked: Asked, statement: Statement) -> Table:
-    _need_enterprise(asked, statement)
+    need_enterprise(asked, statement.title)
     if not asked.user.show_aliases:
         raise Refused(forbidden(statement.title))
     composites = {database.name for database in asked.cluster.databases if database.type == "composite"}
@@ -311,14 +326,14 @@ def _settings(asked: Asked, statement: Statement) -> Table:
             "validValues": "",
             "isDeprecated": False,
         }
-        for name, (value, default) in sorted(_settings_of(asked).items())
+        for name, (value, default) in sorted(settings_of(asked).items())
         if (not statement.names or name in statement.names)
         and any(fnmatchcase(name, glob) for glob in asked.user.show_settings)
     ]
     return Table(SETTING_COLUMNS_ALL.split(), SETTING_COLUMNS.split(), rows)
 
 
-def _settings_of(asked: Asked) -> dict[str, tuple[str, str]]:
+def settings_of(asked: Asked) -> dict[str, tuple[str, str]]:
     """Return the value and default of each setting. The advertised backup address is that in `cluster.json`."""
     backup = asked.cluster.server(asked.server).backup
     settings = {
@@ -335,12 +350,31 @@ def _settings_of(asked: Asked) -> dict[str, tuple[str, str]]:
             "server.backup.listen_address": ("0.0.0.0:6362", "127.0.0.1:6362"),
             "server.backup.store_copy_max_retry_time_per_request": ("20m", "20m"),
             "server.cluster.listen_address": (":6000", ":6000"),
+            PROVIDERS: (providers := DEFAULT_PROVIDERS[asked.version >= CLOUD_ALONE], providers),
+            "initial.dbms.default_primaries_count": ("1", "1"),
+            "initial.dbms.default_secondaries_count": ("0", "0"),
         }
+        if asked.version >= SERVER_SEEDS:
+            settings[SEEDS] = ("seeds", "seeds")
         if asked.version >= ADVERTISED_BACKUP_ADDRESS:
             settings["server.backup.advertised_address"] = (backup or ":0", ":0")
     for name, value in asked.cluster.bolt.settings.get(asked.server, {}).items():
         settings[name] = (value, settings.get(name, (value, ""))[1])
     return settings
+
+
+def _users(asked: Asked, _statement: Statement) -> Table:
+    rows: list[dict[str, Any]] = [
+        {"user": user.name, "roles": [], "passwordChangeRequired": False, "suspended": False, "home": user.home}
+        for user in asked.cluster.bolt.users
+    ]
+    return Table(USER_COLUMNS.split(), USER_COLUMNS.split(), rows)
+
+
+def _privileges(asked: Asked, statement: Statement) -> Table:
+    need_enterprise(asked, statement.title)
+    rows = [{"command": text, "immutable": False} for text in asked.cluster.bolt.privileges]
+    return Table(("command", "immutable"), ("command",), rows)
 
 
 def _components(asked: Asked, _statement: Statement) -> Table:
@@ -353,7 +387,7 @@ def _components(asked: Asked, _statement: Statement) -> Table:
 
 
 def _info(asked: Asked, _statement: Statement) -> Table:
-    database = _need_running(asked)
+    database = need_running(asked)
     columns = ("id", "name", "creationDate")
     row = {"id": database.database_id, "name": database.name, "creationDate": f"{CREATED:%Y-%m-%dT%H:%M:%S.000Z}"}
     return Table(columns, columns, [row])
@@ -366,6 +400,8 @@ SHOWN: Mapping[str, Callable[[Asked, Statement], Table]] = {
     "SERVERS": _servers,
     "ALIASES": _aliases,
     "SETTINGS": _settings,
+    "USERS": _users,
+    "PRIVILEGES AS COMMANDS": _privileges,
 }
 PROCEDURES: Mapping[str, Callable[[Asked, Statement], Table]] = {
     "dbms.components": _components,
@@ -373,12 +409,14 @@ PROCEDURES: Mapping[str, Callable[[Asked, Statement], Table]] = {
 }
 
 
-def _need_enterprise(asked: Asked, statement: Statement) -> None:
+def need_enterprise(asked: Asked, title: str) -> None:
+    """Raise Refused if the server's edition is Community. `title` are the first words of the statement."""
     if asked.community:
-        raise Refused(unsupported(statement.title, asked.version))
+        raise Refused(unsupported(title, asked.version))
 
 
-def _need_running(asked: Asked) -> Database:
+def need_running(asked: Asked) -> Database:
+    """Return the database of the session. Raise Refused if it is not online on the server that was asked."""
     database = find_database(asked.cluster, asked.database)
     if database is None:
         raise Refused(database_not_found(asked.database))
@@ -403,19 +441,20 @@ def _returned(asked: Asked, statement: Statement) -> Answer:
 def _taken(asked: Asked, table: Table, tail: Tail) -> Answer:
     shown = table.columns if tail.everything else table.shown
     columns = tail.columns if tail.columns is not None else tuple((column, column) for column in shown)
-    for column, _ in (*columns, *tail.where):
+    for column in (*(column for column, _ in columns), *(condition.column for condition in tail.where)):
         if column not in table.columns:
             old = asked.version < (2025, 1)
             text = f"Variable `{column}` not defined" if old else f"Trying to YIELD non-existing column: `{column}`"
-            raise Refused(_syntax_error(text))
-    rows = [row for row in table.rows if all(row[column] == value for column, value in tail.where)]
+            raise Refused(syntax_error(text))
+    rows = [row for row in table.rows if all(one.holds(row[one.column]) for one in tail.where)]
     return Answer(
         tuple(name for _, name in columns),
         tuple(tuple(row[column] for column, _ in columns) for row in rows),
     )
 
 
-def _syntax_error(message: str) -> Failure:
+def syntax_error(message: str) -> Failure:
+    """Return the error for a text that is not Cypher."""
     return Failure("Neo.ClientError.Statement.SyntaxError", message, "42001")
 
 

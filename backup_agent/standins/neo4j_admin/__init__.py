@@ -1,4 +1,4 @@
-"""A stand-in for Neo4j Enterprise's `neo4j-admin`: `database backup` and `backup inspect` against a simulated cluster.
+"""A stand-in for Neo4j Enterprise's `neo4j-admin`: backup, inspect and restore, against a simulated cluster.
 
 It was never compared with Neo4j Enterprise. Known: arguments, exit codes and the form of messages, from Neo4j's manual
 and from Neo4j Community 5.26.31 and 2026.09.0. Artifacts hold a real store, which Neo4j Community can load.
@@ -7,6 +7,9 @@ Guessed: most log lines between start and end, the wording of failures that only
 differential (here transaction logs only), the keys of `inspect --format=JSON`, and the files that a killed process
 leaves. If Neo4j's behaviour is unknown, the stand-in does what is worst for its caller: a partial artifact keeps its
 final name, and SIGTERM removes no files.
+
+`database restore` cannot apply a chain, because only Neo4j Enterprise can. It checks the chain and leaves its artifacts
+for the Bolt stand-in, which gives a real Neo4j Community the full of it.
 
 Artifacts are dated by the machine's clock, or by a file `clock` in the cluster's folder (`2026-11-23T02:00:00`, UTC).
 """

@@ -137,6 +137,7 @@ RESTORE = Command(
         *COMMON,
         Option("--from-path", "value", "The last artifact of the chain.", "<path>"),
         Option("--overwrite-destination", "switch", "Replace an existing database.", default="false"),
+        Option("--restore-until", "value", "Cut the last artifact before a time or a transaction.", "<point>"),
         Option("--temp-path", "value", "An empty folder for temporary files.", "<path>", since=(5, 24)),
     ),
     "<database>",

@@ -6,6 +6,7 @@ artifacts (`BTV2`) have neither the `zstd` tag nor the sizes.
 
 import contextlib
 import io
+import shutil
 import struct
 import tarfile
 import uuid
@@ -13,7 +14,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, Protocol
 
 import zstandard
 
@@ -23,6 +25,8 @@ PLAIN = b"BTV2"
 MARK = b"zstd"
 HEADER_VERSION = b"\x02"
 SIZES_VERSION = 1
+SIZES_BYTES = 20
+"""Bytes of the sizes after the header of a compressed artifact."""
 MANIFEST = b"SMV1"
 PART = b"SDV1"
 PART_HEADER = struct.Struct(">4si16s")
@@ -194,6 +198,39 @@ def read_header(path: Path) -> Header:
             return Header.read(Reader(stream))
         except (zstandard.ZstdError, UnicodeDecodeError, ValueError) as error:
             raise NotAnArtifactError(f"Not a valid Neo4j archive: {path}") from error
+
+
+def read_through(path: Path) -> Header:
+    """Read an artifact in one file to its end: its frame, and each entry of its tar. Return its header.
+
+    Raise NotAnArtifactError if the artifact is cut or damaged.
+    """
+    with path.open("rb") as file, TemporaryFile() as unpacked:
+        compressed = file.read(4)[1:2] == b"Z"
+        try:
+            _unpack(file, unpacked) if compressed else shutil.copyfileobj(file, unpacked)
+            unpacked.seek(len(MARK + HEADER_VERSION) if compressed else len(HEADER_VERSION))
+            reader = Reader(unpacked)
+            header = Header.read(reader)
+            for _ in range(2 * int.from_bytes(reader.exactly(4))):
+                reader.exactly(int.from_bytes(reader.exactly(4)))
+            reader.exactly(SIZES_BYTES * compressed)
+            if header.empty:
+                return header
+            with tarfile.open(fileobj=unpacked, mode="r|") as tar:
+                for _ in tar:
+                    pass
+        except (NotAnArtifactError, tarfile.TarError, zstandard.ZstdError, ValueError) as error:
+            raise NotAnArtifactError(f"Not a valid Neo4j archive: {path.name}: {error}") from error
+    return header
+
+
+def _unpack(file: IO[bytes], unpacked: IO[bytes]) -> None:
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    while block := file.read(BLOCK):
+        unpacked.write(frame.decompress(block))
+    if not frame.eof:
+        raise NotAnArtifactError("Unexpected end of stream")
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def run(context: Context) -> int:
     if to_path is None:
         raise command_line.missing("option: '--to-path=<path>'")
     configuration.check(context.environment.get("NEO4J_CONF"), context.arguments.text("--additional-config"))
-    target, staging = _target(to_path), _staging(context.arguments.text("--temp-path"))
+    target, staging = _target(to_path), empty_folder(context.arguments.text("--temp-path"))
     servers = Servers(context, addresses)
     failed: dict[str, str] = {}
     good, forced = True, None
@@ -480,7 +480,8 @@ def _target(to_path: str) -> Path:
     return Path(to_path).absolute()
 
 
-def _staging(temp_path: str | None) -> Path:
+def empty_folder(temp_path: str | None) -> Path:
+    """Return the folder for temporary files, by default the working directory. Raise CommandError if it has files."""
     if temp_path is None:
         return Path.cwd()
     path = Path(temp_path)
