@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from backup_agent import processes
 from backup_agent.standins import cluster as simulated
-from backup_agent.standins.bolt import BoltServer
+from backup_agent.standins.bolt import BoltServer, Restoring
 from backup_agent.standins.neo4j_admin import install
 from tests.polling import PATIENCE, until
 
@@ -34,7 +34,14 @@ FINAL = {"succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejecte
 class Live:
     """One agent and its world below one folder. Use as a context manager."""
 
-    def __init__(self, folder: Path, cluster: simulated.Cluster | None = None, *, bolt: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        cluster: simulated.Cluster | None = None,
+        *,
+        bolt: bool = True,
+        restoring: Restoring | None = None,
+    ) -> None:
         self.folder = folder
         self.requests = folder / "backup-requests"
         self.root = folder / "backups"
@@ -46,7 +53,7 @@ class Live:
         world = cluster or simulated.three_servers(databases=("neo4j", "orders"))
         simulated.save(world, self.cluster_folder)
         self.admin = install(self.home, self.cluster_folder)
-        self.bolt = BoltServer(self.cluster_folder) if bolt else None
+        self.bolt = BoltServer(self.cluster_folder, restoring=restoring) if bolt else None
         self.process: subprocess.Popen[bytes] | None = None
         self.reader = threading.Thread()
         self.environ: dict[str, str] = {}

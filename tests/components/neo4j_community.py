@@ -148,9 +148,11 @@ class CommunityServer(Server):
     username = "neo4j"
     password = "for-tests-only"
 
-    def __init__(self, home: CommunityHome) -> None:
+    def __init__(self, home: CommunityHome, *, open_to_all: bool = False) -> None:
+        """With `open_to_all` it needs no password and has no TLS, which starts one JVM less."""
         super().__init__(home.folder / "logs/console.log")
         self.home = home
+        self._open_to_all = open_to_all
         self._port = Port.reserve()
         self.ca_file = home.folder / "ca.pem"
 
@@ -171,8 +173,9 @@ class CommunityServer(Server):
 
     def start(self) -> Self:
         """Start it (again); return when a query was answered, 1-2 s after the port opens."""
-        first = not self.ca_file.exists()
-        if first:
+        if self._open_to_all:
+            self._configure({"dbms.security.auth_enabled": "false"})
+        elif not self.ca_file.exists():
             self._prepare()
         entry = "CommunityEntryPoint" if self.home.version.startswith("5.") else "Neo4jCommunity"
         self._launch(
@@ -213,10 +216,8 @@ class CommunityServer(Server):
         issued.private_key_pem.write_to_path(str(folder / "private.key"))
         issued.cert_chain_pems[0].write_to_path(str(folder / "public.crt"))
         authority.cert_pem.write_to_path(str(self.ca_file))
-        self.home.configure(
+        self._configure(
             {
-                "server.bolt.listen_address": self.address,
-                "server.bolt.advertised_address": self.address,
                 "server.bolt.tls_level": "OPTIONAL",
                 "dbms.ssl.policy.bolt.enabled": "true",
                 "dbms.ssl.policy.bolt.base_directory": "certificates/bolt",
@@ -224,6 +225,10 @@ class CommunityServer(Server):
                 "dbms.ssl.policy.bolt.public_certificate": "public.crt",
             }
         )
+
+    def _configure(self, settings: Mapping[str, str]) -> None:
+        addresses = dict.fromkeys(("server.bolt.listen_address", "server.bolt.advertised_address"), self.address)
+        self.home.configure({**addresses, **settings})
 
     def _driver(self) -> neo4j.Driver:
         return neo4j.GraphDatabase.driver(

@@ -41,6 +41,9 @@ ADMIN = Identity("AKADMIN", "SKADMIN-for-tests-only")
 WRITE_ONLY = Identity("AKWRITE", "SKWRITE-for-tests-only")
 """May put (and, in SeaweedFS, delete) in `BUCKET`; not get, head or list."""
 
+READ_ONLY = Identity("AKREAD", "SKREAD-for-tests-only")
+"""May get and list in `BUCKET`: the key of Neo4j servers, which read seeds."""
+
 LIMITED = Identity("AKLIMITED", "SKLIMITED-for-tests-only")
 """May do what the policy of a bucket allows `PRINCIPAL`."""
 PRINCIPAL = "arn:aws:iam::000000000000:user/limited"
@@ -66,6 +69,11 @@ _CONFIG = {
             "name": "write-only",
             "credentials": [{"accessKey": WRITE_ONLY.access_key, "secretKey": WRITE_ONLY.secret_key}],
             "actions": [f"Write:{BUCKET}"],
+        },
+        {
+            "name": "read-only",
+            "credentials": [{"accessKey": READ_ONLY.access_key, "secretKey": READ_ONLY.secret_key}],
+            "actions": [f"Read:{BUCKET}", f"List:{BUCKET}"],
         },
         {
             "name": "limited",
