@@ -13,13 +13,14 @@ import click
 
 from backup_agent import durable
 from backup_agent.cli import answers, printing
+from backup_agent.cli.agent_id import owner_id
 from backup_agent.core.artifacts.names import command_id
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import LARGEST, Answer, State
 from backup_agent.core.requests.request import Action, InvalidRequestError, parse
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor.requests.presence import Presence, presence
+from backup_agent.supervisor.requests.presence import Presence, owner_of_agent, presence
 
 EXIT = {
     State.SUCCEEDED: 0,
@@ -82,6 +83,7 @@ def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
         parse(content, str(settings.storage.root))
     except InvalidRequestError as error:
         raise click.UsageError("\n".join(_by_option(fault) for fault in error.faults)) from None
+    _insist_on_own_agent(settings)
     cancel = given.get("action") == Action.CANCEL.value
     dropped = Dropped(settings, name, name if cancel else str(given.get("id", name)))
     try:
@@ -90,6 +92,19 @@ def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
         dropped.withdraw()
         raise
     return dropped
+
+
+def _insist_on_own_agent(settings: Settings) -> None:
+    """Raise PermanentError if the agent that takes requests from the folder owns another volume than these settings."""
+    folder, root = settings.requests.folder, settings.storage.root
+    ours, other = owner_id(root), owner_of_agent(folder)
+    if ours is not None and other not in (None, ours) and presence(folder) is Presence.PRESENT:
+        raise PermanentError(
+            Reason.NO_AGENT,
+            f"{folder}: the agent that takes requests from this folder is {other}, and {root} belongs to {ours}; "
+            "nothing was requested",
+            "use the settings file of that agent (--config), or give each agent a `requests.folder` of its own",
+        )
 
 
 class Dropped:

@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from backup_agent import durable
 from backup_agent.cli import printing, status_text
+from backup_agent.cli.agent_id import owner_id
 from backup_agent.cli.options import config_path, json_option, settings_option
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
@@ -105,7 +104,7 @@ def _settings(context: click.Context) -> "Settings":
 
 def _insist_on_own_agent(status: dict[str, Any], address: AgentAddress) -> None:
     """Raise PermanentError if another agent answers than that of the settings file, by its cluster or owner id."""
-    ours = None if address.root is None else _owner_id(address.root)
+    ours = None if address.root is None else owner_id(address.root)
     other_cluster = address.cluster is not None and status["cluster"] != address.cluster
     other_owner = ours is not None and status.get("owner", ours) != ours
     if other_cluster or other_owner:
@@ -116,16 +115,6 @@ def _insist_on_own_agent(status: dict[str, Any], address: AgentAddress) -> None:
             f"the settings file (cluster {address.cluster or '?'}{f', owner {ours}' if ours else ''})",
             "set http.page of each agent to a port of its own; --config names the settings file",
         )
-
-
-def _owner_id(root: Path) -> str | None:
-    """Return the id in the `owner.json` of a volume; None if it cannot be read here."""
-    try:
-        content = read_json(durable.read(root / "owner.json"))
-    except (OSError, ValueError):
-        return None
-    found = content.get("id") if isinstance(content, dict) else None
-    return found if isinstance(found, str) else None
 
 
 def ask(address: tuple[str, int]) -> Any:  # noqa: ANN401  the JSON of Status

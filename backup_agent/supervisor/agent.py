@@ -323,7 +323,10 @@ class Agent:
         if monotonic < self._next_look:
             return
         self._next_look = monotonic + LOOK_SECONDS
-        health = self._status().health
+        status = self._status()
+        health = status.health
+        if status.owner is not None:
+            self._parts.spool.name_agent(status.owner)
         if health is not None and health.state is not self._health:
             log_lines.health_changed(health, self._health).log()
             self._health = health.state

@@ -65,6 +65,23 @@ def test_a_name_that_no_database_has_is_refused_before_a_plan_is_shown(place: Pl
     assert dropped(place) == []
 
 
+@pytest.mark.parametrize(
+    "words", [["request", "--wait"], ["pause"], ["prune", "--yes"]], ids=["request", "pause", "prune"]
+)
+def test_nothing_is_requested_of_an_agent_that_owns_another_volume(place: Place, words: list[str]) -> None:
+    (place.root / "owner.json").write_text('{"schema": 1, "id": "4567", "cluster": "demo"}')
+    with an_agent(place):
+        place.requests.joinpath(".spool", ".lock").write_text("0123\n")
+        result = place.run(*words, "--timeout", "5")
+
+    assert result.code == 1
+    assert (
+        f"{place.requests}: the agent that takes requests from this folder is 0123, and {place.root} belongs"
+        in result.err
+    )
+    assert dropped(place) == []
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("words", DESTRUCTIVE)
 @pytest.mark.parametrize("answer", ["n", "y"])

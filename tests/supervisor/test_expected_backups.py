@@ -103,7 +103,9 @@ def test_a_volume_that_refuses_the_file_is_logged_and_tried_again(
     with monkeypatch.context() as full, capture_logs() as logged:
         full.setattr("backup_agent.durable.write", refuse)
         agent.parts.expected_backups.check(NOW, 0.0)
-    agent.parts.expected_backups.check(NOW, 1.0)
+        agent.parts.counters.attempts["default/orders"] = FAILED
+        agent.parts.expected_backups.check(NOW, 59.0)
+    agent.parts.expected_backups.check(NOW, 60.0)
 
     assert [line["event"] for line in logged] == ["expected backups not kept"]
     assert agent.parts.expected_backups.file.exists()

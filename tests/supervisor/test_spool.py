@@ -21,7 +21,7 @@ from backup_agent.core.requests.answers import State
 from backup_agent.core.requests.request import Request
 from backup_agent.supervisor.requests.answers_folder import answer_name
 from backup_agent.supervisor.requests.drop_folder import QUIET_SECONDS
-from backup_agent.supervisor.requests.presence import Presence, presence
+from backup_agent.supervisor.requests.presence import Presence, owner_of_agent, presence
 from backup_agent.supervisor.requests.spool import TakenFile
 from tests.builders import TAKEN, a_spool
 from tests.supervisor.requests_folder import RequestsFolder
@@ -382,7 +382,7 @@ def test_an_id_whose_entry_cannot_be_read_is_rejected(requests: RequestsFolder) 
 def test_a_requests_folder_of_another_agent_is_refused_until_that_agent_has_ended(tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from tests.builders import a_spool; "
-        "spool = a_spool(Path(sys.argv[1])); print(); input()"
+        "spool = a_spool(Path(sys.argv[1])); spool.name_agent('0123'); print(); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", other, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -391,7 +391,7 @@ def test_a_requests_folder_of_another_agent_is_refused_until_that_agent_has_ende
         agent.stdout.readline()
         with pytest.raises(PermanentError, match="another agent takes its requests from this folder") as refused:
             a_spool(tmp_path)
-        assert presence(tmp_path) is Presence.PRESENT
+        assert (presence(tmp_path), owner_of_agent(tmp_path)) == (Presence.PRESENT, "0123")
         agent.kill()
 
     assert presence(tmp_path) is Presence.ABSENT

@@ -21,6 +21,16 @@ class FolderLock:
         self._folder = folder
         self._reserve = reserve
         self._lock: int | None = None
+        self._named: tuple[int, str] | None = None
+
+    def name(self, owner: str) -> None:
+        """Write the id of the agent into the lock's file, so that commands know which agent takes their requests."""
+        if self._lock is None or self._named == (self._lock, owner):
+            return
+        with suppress(OSError):  # the volume may be full
+            os.pwrite(self._lock, f"{owner}\n".encode(), 0)
+            os.ftruncate(self._lock, len(owner) + 1)
+            self._named = (self._lock, owner)
 
     def hold(self) -> None:
         """Lock the folder that exists now at the path. Raise PermanentError if another agent holds the lock.

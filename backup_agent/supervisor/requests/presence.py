@@ -15,6 +15,9 @@ from backup_agent import durable
 LOCK = Path(".spool", ".lock")
 """The lock's file below the requests folder."""
 
+_LONGEST_OWNER = 200
+"""Largest number of bytes of the lock's file."""
+
 _FLOCK = "hhqqi4x"
 """`struct flock` of 64-bit Linux: type, whence, start, length, process."""
 
@@ -26,6 +29,17 @@ class Presence(Enum):
     ABSENT = "absent"
     UNKNOWN = "unknown"
     """The lock's file cannot be opened, or the file system has no locks."""
+
+
+def owner_of_agent(folder: Path) -> str | None:
+    """Return the id of the agent that last took requests from a folder; None if it is unknown.
+
+    Never call this in the process that holds the lock, like `presence`.
+    """
+    try:
+        return durable.read(folder / LOCK, _LONGEST_OWNER).decode("ascii", "replace").strip() or None
+    except OSError:
+        return None
 
 
 def presence(folder: Path) -> Presence:

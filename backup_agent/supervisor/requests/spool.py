@@ -80,6 +80,10 @@ class Spool:
         self.ledger.begin_anew()
         self.expiry.begin_anew()
 
+    def name_agent(self, owner: str) -> None:
+        """Let commands know the id of the agent that takes requests from this folder."""
+        self._lock.name(owner)
+
     def exists(self) -> bool:
         """Return whether the folders that `prepare` makes exist."""
         return all(place.is_dir() for place in self._folders)

@@ -59,6 +59,8 @@ class ExpectedBackups:
     _kept: ExpectedFile = field(default_factory=ExpectedFile)
     _since: dict[Pair, ExpectedSince] = field(default_factory=dict)
     _next: float = 0.0
+    _not_before: float = 0.0
+    """When the file may be written again after the volume refused it (monotonic seconds)."""
 
     def load(self) -> None:
         """Read the file. If it cannot be read, log it: backups are then expected from now on."""
@@ -75,13 +77,14 @@ class ExpectedBackups:
 
     def check(self, now: datetime, monotonic: float) -> None:
         """Note which backups are expected from now on, once a minute, and write the file if it has changed."""
+        failures = {key: attempt for key, attempt in self.counters.attempts.items() if attempt.failed}
+        expected = self._kept.expected
         if monotonic >= self._next and self.volume_summaries.known:
             self._next = monotonic + CHECK_SECONDS
             self._since = expected_since(self._known(), self.reloader.settings.rules(), now)
-        failures = {key: attempt for key, attempt in self.counters.attempts.items() if attempt.failed}
-        expected = {database_key(*pair): since for pair, since in self._since.items()}
-        if failures != self._kept.failures or expected != self._kept.expected:
-            self._keep(ExpectedFile(expected=expected, failures=failures))
+            expected = {database_key(*pair): since for pair, since in self._since.items()}
+        if failures != self._kept.failures or (expected is not self._kept.expected and expected != self._kept.expected):
+            self._keep(ExpectedFile(expected=expected, failures=failures), monotonic)
 
     def judge(self, now: datetime) -> tuple[DatabaseProtection, ...] | None:
         """Return how each database is protected; None until the volume was surveyed."""
@@ -103,12 +106,15 @@ class ExpectedBackups:
             since=self._since,
         )
 
-    def _keep(self, kept: ExpectedFile) -> None:
-        """Write the file. If the volume refuses, log it; the next check tries again."""
+    def _keep(self, kept: ExpectedFile, monotonic: float) -> None:
+        """Write the file. If the volume refuses, log it, and try again in a minute."""
+        if monotonic < self._not_before:
+            return
         try:
             durable.write(self.file, kept.to_json())
         except OSError as error:
             log.warning("expected backups not kept", file=str(self.file), error=error.strerror)
+            self._not_before = monotonic + CHECK_SECONDS
             return
         self._kept = kept
 
