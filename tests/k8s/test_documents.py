@@ -117,3 +117,21 @@ def test_pages_that_the_notes_name_exist(module: Path) -> None:
     named = set(re.findall(r"docs/[a-z0-9/-]+\.md", module.read_text()))
 
     assert [page for page in named if not (ROOT / page).is_file()] == []
+
+
+RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda path: path.stem)
+def test_every_runbook_is_found_from_the_page(page: Path) -> None:
+    assert f"(runbooks/{page.name})" in KUBERNETES
+
+
+@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda path: path.stem)
+def test_the_objects_that_a_runbook_names_are_those_of_the_example(page: Path) -> None:
+    objects = {path.stem.partition("-")[2] for path in (EXAMPLE / "demo").iterdir()}
+    others = {"demo-auth", "demo-backup-auth", "demo-tls", "demo-old", "demo-old-client"}
+    named = re.findall(r"(?<![\w-])demo-[a-z-]*[a-z](?:-(?:\d|N)\b|-\$n)?", page.read_text())
+
+    unknown = [name for name in named if re.sub(r"-(\d|N|\$n)$", "", name) not in objects | others]
+    assert unknown == []
