@@ -107,7 +107,7 @@ OPENS = {
     "backup_agent/stores/local.py:_temporary": "a new file of its own",
     "backup_agent/stores/s3/store.py:_already_there": "an artifact in a store, read in chunks",
     "backup_agent/supervisor/work/intake.py:recover": "no file: the spool's open entries",
-    "backup_agent/supervisor/mounts.py:is_own_disk": "/proc",
+    "backup_agent/catalog/mounts.py:is_own_disk": "/proc",
     "backup_agent/supervisor/trusted_clock.py:read_clocks": "/proc",
     "backup_agent/supervisor/requests/reserve.py:_allocate": "a new file of its own",
     "backup_agent/supervisor/requests/reserve.py:_make": "a folder",

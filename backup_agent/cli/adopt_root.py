@@ -5,7 +5,7 @@ import os
 import click
 
 from backup_agent import durable
-from backup_agent.catalog import owner_file
+from backup_agent.catalog import mounts, owner_file
 from backup_agent.catalog.place import Place, all_places, place_of
 from backup_agent.catalog.place_ownership import adopt_place, ownership_at, this_volume
 from backup_agent.cli import printing
@@ -16,7 +16,6 @@ from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.ownership.owner import Ownership
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.permissions import forbidden
-from backup_agent.supervisor import mounts
 
 REFUSED = 4
 

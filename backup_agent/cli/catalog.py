@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from backup_agent import durable
-from backup_agent.catalog import owner_file, root_lock
+from backup_agent.catalog import mounts, owner_file, root_lock
 from backup_agent.catalog.acceptance import accept, chosen, files_of, unrecognised
 from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
 from backup_agent.catalog.contents import Unrecognised
@@ -33,7 +33,6 @@ from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.jobs.prune import Concluding, Deleted, announce, delete
 from backup_agent.settings.model import Settings
-from backup_agent.supervisor import mounts
 
 HOLD_SECONDS = 90.0
 """How long to wait for the agent's own process at a destination. If it has no work, it ends after a minute."""

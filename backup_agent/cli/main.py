@@ -28,6 +28,7 @@ COMMANDS = {
     "request": "Send a request, and wait for its answer with --wait.",
     "cancel": "Cancel a request, or withdraw it while no agent has taken it.",
     "status": "Show the health and the state of the running agent.",
+    "doctor": "Check whether the agent can work.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
     "restore": "Print the plan of a restore.",

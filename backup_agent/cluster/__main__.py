@@ -42,16 +42,21 @@ STACK = 2**20
 def main() -> int:
     """Carry out the task on the first line, and return the exit code."""
     quoting.guard_stderr()
-    threading.stack_size(STACK)
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(MOST_MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    limit_memory()
     task = DiscoverTask.model_validate_json(_first_line())
     threading.Thread(target=_end_with_the_lifeline, name="lifeline", daemon=True).start()
     for event in discover(task, os.environ):
         sys.stdout.write(event.model_dump_json() + "\n")
     sys.stdout.flush()
     return 0 if isinstance(event, TopologyTold) else 1
+
+
+def limit_memory() -> None:
+    """Limit the memory of this process, and the stacks of its threads. Neo4j's driver has no limit of its own."""
+    threading.stack_size(STACK)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = MOST_MEMORY if hard == resource.RLIM_INFINITY else min(MOST_MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
 def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[TopologyRows | TopologyTold | DiscoveryFailed]:

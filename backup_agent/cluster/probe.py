@@ -14,6 +14,7 @@ from backup_agent.core.neo4j.topology import split
 
 SECONDS = 2.0
 WORKERS = 32
+RESOLVE_SECONDS = 10.0
 
 
 def probe(addresses: Iterable[str], *, timeout: float = SECONDS) -> dict[str, str | None]:
@@ -31,6 +32,22 @@ def probe(addresses: Iterable[str], *, timeout: float = SECONDS) -> dict[str, st
         return {address: _result(future, address, deadline) for address, future in tried.items()}
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def resolve(host: str, *, timeout: float = RESOLVE_SECONDS) -> str | None:
+    """Return None if a host name resolves, else the reason. A thread that still resolves is abandoned."""
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="resolve")
+    try:
+        pool.submit(socket.getaddrinfo, host, None).result(timeout)
+    except FutureTimeoutError:
+        return f"no answer within {timeout:g} s"
+    except OSError as error:
+        return error.strerror or type(error).__name__
+    except UnicodeError:
+        return "it is no valid host name"
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return None
 
 
 def _try(address: str, timeout: float) -> str | None:

@@ -22,6 +22,9 @@ from backup_agent.neo4j_admin import configuration, inspection, process, program
 from backup_agent.neo4j_admin.program import AdminProgram
 from backup_agent.settings.model import Neo4j
 
+CACHE = "neo4j-admin.json"
+"""The name of the file, in the agent's folder on the volume, that keeps the version of the program."""
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -161,19 +164,27 @@ def _version(one: AdminProgram, environ: Mapping[str, str], own: Path, cancel: t
     """Return the version of a program: from the cache if this supervisor has written it, else from the program."""
     if one.version is not None:
         return one.version
-    facts = Path(one.path).stat()
-    key = [one.path, facts.st_ino, facts.st_size, facts.st_ctime_ns, environ.get(processes.TAG)]
-    cache = own / "neo4j-admin.json"
-    try:
-        kept = read_json(durable.read(cache))
-        if kept["program"] == key:
-            return Version.parse(kept["version"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    if (kept := kept_version(one, environ, own)) is not None:
+        return kept
     env = command.environment(environ, conf=str(own), home=one.home)
     version = program.version(one, env=env, cwd=own, cancel=cancel)
     if version is not None:
         with suppress(OSError):  # without the cache, the next run asks the program again
             own.mkdir(exist_ok=True)
-            durable.write(cache, json.dumps({"program": key, "version": str(version)}).encode(), sync=False)
+            kept_for = json.dumps({"program": _cache_key(one, environ), "version": str(version)})
+            durable.write(own / CACHE, kept_for.encode(), sync=False)
     return version
+
+
+def kept_version(one: AdminProgram, environ: Mapping[str, str], own: Path) -> Version | None:
+    """Return the version of a program that this supervisor has kept in its folder `own`, or None."""
+    try:
+        kept = read_json(durable.read(own / CACHE))
+        return Version.parse(kept["version"]) if kept["program"] == _cache_key(one, environ) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _cache_key(one: AdminProgram, environ: Mapping[str, str]) -> list[str | int | None]:
+    facts = Path(one.path).stat()
+    return [one.path, facts.st_ino, facts.st_size, facts.st_ctime_ns, environ.get(processes.TAG)]

@@ -69,7 +69,8 @@ def find(admin: Path | None, launch: Launch, environ: Mapping[str, str]) -> tupl
     script, places = _script(home, environ)
     if home is None and script is not None:
         home = str(script.resolve().parent.parent)
-    scripts = () if script is None else (AdminProgram(Launch.SCRIPT, str(script.absolute()), given),)
+    version = _kernel_version(Path(home, "lib")) if home is not None else None
+    scripts = () if script is None else (AdminProgram(Launch.SCRIPT, str(script.absolute()), given, version=version),)
     if launch is Launch.SCRIPT:
         return scripts or _not_found(places)
     direct = _direct(home, environ)
@@ -93,7 +94,7 @@ def version(program: AdminProgram, *, env: Mapping[str, str], cwd: Path, cancel:
 
 
 def _not_found(places: tuple[str, ...]) -> tuple[AdminProgram, ...]:
-    raise PermanentError(Reason.ADMIN_MISSING, f"{NAME} is not found: {'; '.join(places)}")
+    raise PermanentError(Reason.ADMIN_MISSING, f"{NAME} is not found: {'; '.join(dict.fromkeys(places))}")
 
 
 def _script(home: str | None, environ: Mapping[str, str]) -> tuple[Path | None, tuple[str, ...]]:

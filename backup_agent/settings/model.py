@@ -4,7 +4,7 @@ Checks that involve two keys are field validators of the later key. pydantic run
 are valid, so a user would have to correct the faults in two rounds.
 """
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -13,6 +13,7 @@ from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, PlaceName, SetName
 from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.doctor.checks import Acceptance, Check
 from backup_agent.core.durations import written_duration
 from backup_agent.core.protection.expected import BackupSchedule, Objective, Rules
 from backup_agent.core.requests.cron import Cron
@@ -275,6 +276,28 @@ class ObjectiveSection(Section):
         return Objective(self.databases, self.set, self.rpo, self.rto, self.copies, self.drilled_every, self.grace)
 
 
+class AcceptedCheck(Section):
+    """Why the outcome of a check is accepted, and until when."""
+
+    reason: str = Field(min_length=1, description="why the outcome is accepted, for those who read it later")
+    until: date = Field(description="the last day on which it is accepted", examples=["2027-03-31"])
+
+
+class Doctor(Section):
+    """The checks of `doctor`."""
+
+    accept: dict[Check, AcceptedCheck] = Field(
+        {},
+        description="checks whose warning or failure is known and accepted, by name",
+        examples=[{"plain_bolt": {"reason": "TLS comes with the next upgrade", "until": "2027-03-31"}}],
+    )
+
+    @property
+    def acceptances(self) -> dict[Check, Acceptance]:
+        """The accepted checks as values for `core.doctor`."""
+        return {check: Acceptance(one.reason, one.until) for check, one in self.accept.items()}
+
+
 class Restore(Section):
     """Restored databases, and what is kept before a restore."""
 
@@ -437,6 +460,7 @@ class Settings(Section):
     )
     restore: Restore = Field(Restore(), description="restored databases, and what is kept before a restore")
     limits: Limits = Field(Limits(), description="limits of time, number and size")
+    doctor: Doctor = Field(Doctor(), description="checks whose outcome is accepted")
     http: Http = Field(Http(), description="addresses of the agent's HTTP servers")
     log: Log = Field(Log(), description="format and level of the log")
 

@@ -2,12 +2,13 @@
 
 from urllib.parse import urlsplit
 
+from backup_agent.core.doctor.checks import Check
 from backup_agent.core.neo4j.topology import LOOPBACK
 from backup_agent.settings.model import Neo4j
 
-PLAIN = "bolt_plain"
-UNCHECKED = "bolt_unchecked"
-BACKUP_HOSTNAME = "backup_hostname_unchecked"
+PLAIN = Check.PLAIN_BOLT.value
+UNCHECKED = Check.UNCHECKED_BOLT.value
+BACKUP_HOSTNAME = Check.BACKUP_HOSTNAME.value
 KINDS = (PLAIN, UNCHECKED, BACKUP_HOSTNAME)
 
 

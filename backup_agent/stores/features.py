@@ -86,6 +86,10 @@ class StoreFeatures:
         found = self._card.features.get(feature)
         return found.has if found is not None and self._is_young(found) else None
 
+    def finding(self, feature: Feature) -> FeatureFinding | None:
+        """Return the last finding about a feature, however old it is."""
+        return self._card.features.get(feature)
+
     def note(self, feature: Feature, *, has: bool, how: str) -> None:
         """Note that the store has a feature or lacks it, as an answer shows. A known finding is not written again."""
         if self.has(feature) is not has:

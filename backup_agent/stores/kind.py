@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, cast
 
+from backup_agent.core.doctor.destination import StoreFacts
 from backup_agent.settings.model import Destination
 from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.store import Store
@@ -30,6 +31,12 @@ class StoreKind(Protocol):
         """Return the store of a destination; raise PermanentError if its settings are refused.
 
         `features` has the known features of the store. New findings are noted in it.
+        """
+
+    def examine(self, store: Store, *, write: bool) -> StoreFacts:
+        """Return what the doctor can see of a store of this kind. Failures are part of the facts.
+
+        Only with `write`, an object of the agent's own is written, to find out what the store supports.
         """
 
     def seed_access(self, destination: Destination, cluster: str) -> SeedAccess:

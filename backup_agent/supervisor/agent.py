@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import structlog
 
 from backup_agent import __version__, durable, ending, logs, processes
-from backup_agent.catalog import root_lock
+from backup_agent.catalog import mounts, root_lock
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.protection.health import HealthState
 from backup_agent.core.reasons import PermanentError, Reason
@@ -23,9 +23,9 @@ from backup_agent.core.requests.schedules import next_runs
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.settings.unprotected import unprotected
-from backup_agent.supervisor import mounts, snapshot
+from backup_agent.supervisor import snapshot
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import END_SECONDS
+from backup_agent.supervisor.children.runs import CHECK, END_SECONDS
 from backup_agent.supervisor.heap import give_back
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.requests.watch import Bell
@@ -236,7 +236,8 @@ class Agent:
             asked = all(run.ending is not None for _, run in self._parts.runs)
             moments = [self._ending_by + END_SECONDS if asked else self._ending_by]
         else:
-            moments += [moment for moment in self._parts.maintenance_queue.moments() if moment > now]
+            later = [*self._parts.maintenance_queue.moments(), *self._parts.doctor.moments()]
+            moments += [moment for moment in later if moment > now]
         return max(0.0, min(moments + self._parts.runs.moments() + self._parts.requests.show_moments()) - now)
 
     def _handle(self, message: Message) -> None:
@@ -264,7 +265,8 @@ class Agent:
         self._parts.runs.let_go()
         for name, run in self._parts.runs:
             # Nothing is lost: the next start surveys again, resumes the upload, and repeats what no request asked for.
-            if run.kind in ("survey", "copy") or self._parts.maintenance.is_routine_at_a_destination(name):
+            routine = run.kind in ("survey", "copy") or run.kind.startswith(CHECK)
+            if routine or self._parts.maintenance.is_routine_at_a_destination(name):
                 self._parts.runs.end(name, Reason.INTERRUPTED)
         log.info("ending", running=len(self._parts.runs), grace_seconds=grace)
 
@@ -390,6 +392,7 @@ class Agent:
         self._parts.destinations.take_settings()
         self._parts.awaited.use(settings.storage.destinations)
         self._parts.discovery.outdate()
+        self._parts.doctor.restart()
         self._parts.calendar.schedules = settings.schedules
         self._parts.calendar.timetables = settings.timetables()
         self._timer.set(self._parts.calendar.timetables)
@@ -408,7 +411,10 @@ class Agent:
         self._parts.awaited.end_overdue(monotonic)
         self._parts.orders.end_pause(utc_now())
         self._parts.survey.start(monotonic)
-        if self._parts.survey.holds_backups(monotonic) or self._parts.orders.paused is not None:
+        if self._parts.survey.holds_backups(monotonic):
+            return
+        self._parts.doctor.advance(monotonic)
+        if self._parts.orders.paused is not None:
             return
         self._parts.new_histories.advance(utc_now(), monotonic)
         self._parts.backup_queue.activate()
@@ -416,7 +422,7 @@ class Agent:
         passes_wait = self._parts.survey.holds_passes()
         if not self._parts.maintenance.deleting:
             overdue = self._parts.maintenance_queue.overdue(VOLUME, monotonic) and not passes_wait
-            if turn.backups and not overdue:
+            if turn.backups and not overdue and not self._parts.doctor.give_way():
                 self._parts.dispatch.advance()
             if not passes_wait and (overdue or not self._parts.backup_queue.waits):
                 self._advance_on_volume(monotonic)

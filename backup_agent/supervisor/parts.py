@@ -24,6 +24,7 @@ from backup_agent.supervisor.work.child_events import ChildEvents
 from backup_agent.supervisor.work.copy_passes import CopyPasses
 from backup_agent.supervisor.work.destinations import Destinations
 from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.doctor import Doctor
 from backup_agent.supervisor.work.expected_backups import ExpectedBackups
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
@@ -128,6 +129,7 @@ class Parts:
             self.volume_summaries,
             self.counters,
         )
+        self.doctor = Doctor(reloader, self.runs, self.backup_queue)
         self.child_events = ChildEvents(
             reloader,
             self.runs,
@@ -139,6 +141,7 @@ class Parts:
             self.volume_summaries,
             self.counters,
             self.intake,
+            self.doctor,
         )
         self.new_histories = NewHistories(
             reloader, self.discovery, self.volume_summaries, self.intake.ask, self.dispatch.discover

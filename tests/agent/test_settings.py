@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from backup_agent.supervisor import mounts
+from backup_agent.catalog import mounts
 from tests.agent.live import Live
 from tests.builders import settings_tree
 from tests.polling import until
@@ -174,8 +174,8 @@ def test_an_unprotected_connection_is_logged_once_and_shown(live: Live) -> None:
     live.write_settings()
     until(lambda: live.events("settings reloaded"), "the reload")
 
-    assert list(live.status()["unprotected_connections"]) == ["bolt_unchecked"]
-    assert live.metric("neo4j_backup_connection_unprotected", kind="bolt_unchecked") == 1
-    assert live.metric("neo4j_backup_connection_unprotected", kind="bolt_plain") == 0
+    assert list(live.status()["unprotected_connections"]) == ["unchecked_bolt"]
+    assert live.metric("neo4j_backup_connection_unprotected", kind="unchecked_bolt") == 1
+    assert live.metric("neo4j_backup_connection_unprotected", kind="plain_bolt") == 0
     [line] = live.events("connection unprotected")
-    assert (line["kind"], line["level"]) == ("bolt_unchecked", "warning")
+    assert (line["kind"], line["level"]) == ("unchecked_bolt", "warning")

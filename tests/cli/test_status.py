@@ -133,7 +133,7 @@ queue: 0 requests
 
 
 def test_an_unprotected_connection_is_shown(place: Place) -> None:
-    with agent(place, unprotected_connections={"bolt_plain": "neo4j.uri has neo4j://"}):
+    with agent(place, unprotected_connections={"plain_bolt": "neo4j.uri has neo4j://"}):
         said = place.run("status").out
 
     assert "CONNECTION NOT PROTECTED: neo4j.uri has neo4j://\n" in said

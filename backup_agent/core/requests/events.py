@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Definition, TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.doctor.checks import Finding
 from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
@@ -421,6 +422,23 @@ class CopyReport(ChildEvent):
     """Whether `failure` concerns the whole destination, so that no other artifact was tried."""
 
 
+# Doctor
+
+
+class CheckTold(ChildEvent):
+    """What one check of the doctor found."""
+
+    event: Literal["check"] = "check"
+    finding: Finding
+
+
+class ChecksEnded(ChildEvent):
+    """All checks of a step are made."""
+
+    event: Literal["checks"] = "checks"
+    server_versions: tuple[VersionText, ...] = ()
+
+
 class TaskEnded(ChildEvent):
     """The task is done, all of its events are written, and the child waits for its next task."""
 
@@ -434,7 +452,7 @@ SliceEvent = SliceProgress | ReadingBegun
 ReadingEvent = (
     ArtifactVerified | ArtifactDamaged | ArtifactHealed | ArtifactNotHealed | ArtifactNotRead | PlaceJudged | SliceEvent
 )
-Result = SurveyFailed | TopologyTold | DiscoveryFailed | BackupReport | PassReport | CopyReport
+Result = SurveyFailed | TopologyTold | DiscoveryFailed | BackupReport | PassReport | CopyReport | ChecksEnded
 Event = Annotated[
     StageBegun
     | Progress
@@ -451,6 +469,7 @@ Event = Annotated[
     | HoldEnded
     | StraysFound
     | UnrecognisedFound
+    | CheckTold
     | VolumeEvent
     | CopyEvent
     | ReadingEvent
@@ -489,7 +508,7 @@ def is_success(result: Result) -> bool:
             return result.result.outcome not in (Outcome.FAILED, Outcome.CANCELLED)
         case CopyReport():
             return result.failure is None
-        case TopologyTold():
+        case TopologyTold() | ChecksEnded():
             return True
         case SurveyFailed() | DiscoveryFailed():
             return False

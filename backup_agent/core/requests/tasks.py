@@ -176,6 +176,16 @@ PlaceTask = Annotated[CopyTask | PruneTask | HoldTask | VerifyTask, Field(discri
 """A task at one place. `kind` is the name of the module in `jobs` that carries it out."""
 
 
+class CheckTask(Task):
+    """Carry out one step of the doctor."""
+
+    place: PlaceName | None = None
+    """The destination, for the step `destination`."""
+    server_versions: tuple[str, ...] = ()
+    write: bool = False
+    """Whether to find out by writing what cannot be found out by reading."""
+
+
 class SurveyTask(Task):
     """Survey the whole volume, once at start."""
 

@@ -5,10 +5,11 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.s3 import S3Destination
 from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.kind import SeedAccess
+from backup_agent.stores.s3.examining import examine
 from backup_agent.stores.s3.options import check_put_options
 from backup_agent.stores.s3.store import S3Store
 
-__all__ = ["S3Store", "check_put_options", "open_store", "seed_access"]
+__all__ = ["S3Store", "check_put_options", "examine", "open_store", "seed_access"]
 
 
 def open_store(name: str, destination: S3Destination, cluster: str, features: StoreFeatures) -> S3Store:

@@ -399,6 +399,18 @@ class Bucket:
         """Call an operation and return its answer; raise for every error code."""
         return self.ask(operation, key, (), **parameters)[0]
 
+    def first_listed(self) -> Response | None:
+        """Return the first object that one request lists, or None if there is no object."""
+        act = partial(self._ask, "ListObjectsV2", "", (), Prefix=self.prefix, MaxKeys=1)
+        page, _ = self._in_time("ListObjectsV2", "", act)
+        found: Response | None = next(iter(page.get("Contents", ())), None)
+        return found
+
+    def configuration(self, operation: str, absent: tuple[str, ...]) -> Response | None:
+        """Return the answer to a question about the bucket itself; None if the error code is in `absent`."""
+        answer, refused = self._in_time(operation, "", partial(self._ask, operation, "", absent))
+        return None if refused else answer
+
     def put_own(self, key: str, refusals: tuple[str, ...], /, **parameters: object) -> tuple[Response, str]:
         """Write a small object that the agent replaces later, without the options that lock objects.
 

@@ -96,6 +96,11 @@ class S3Store:
         )
 
     @property
+    def bucket(self) -> Bucket:
+        """The part of the bucket with the objects, for other modules of the package."""
+        return self._bucket
+
+    @property
     def keeps_versions(self) -> bool:
         """Whether the bucket has shown that it keeps old versions."""
         return bool(self._bucket.features.has(Feature.OLD_VERSIONS))

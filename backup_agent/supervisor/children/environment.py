@@ -27,6 +27,11 @@ CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
     "backup_agent.jobs.prune": (frozenset(), frozenset()),  # at the volume, like `hold`
     "backup_agent.jobs.drill": (frozenset(), frozenset({Access.CLOUD})),  # its scratch server needs no login
     "backup_agent.jobs.hold": (frozenset(), frozenset()),
+    "backup_agent.jobs.check_cluster": (frozenset({Access.BOLT}), frozenset()),
+    "backup_agent.jobs.check_admin": (frozenset(), frozenset()),
+    "backup_agent.jobs.check_volume": (frozenset(), frozenset()),
+    "backup_agent.jobs.check_keys": (frozenset(), frozenset()),
+    "backup_agent.jobs.check_destination": (frozenset(), frozenset({Access.CLOUD})),
     "backup_agent.jobs.verify": (frozenset(), frozenset({Access.CLOUD})),  # may heal the volume from a destination
 }
 

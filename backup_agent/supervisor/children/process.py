@@ -62,14 +62,14 @@ class Child:
         tell: Callable[[Told | Ended], None],
         *,
         root: str,
-        keep: int,
+        keep: int | None,
         remote: bool = False,
     ) -> None:
         """Start `python -m <module>` and write its first task, one line of JSON, to its stdin.
 
-        `keep` is the descriptor of the root's lock, which the child inherits. `remote` says whether the task uses a
-        destination; if not, the child gets no credentials for destinations. Raise OSError, with no process left behind,
-        if the child or a thread for its pipes cannot be started.
+        `keep` is the descriptor of the root's lock, which the child inherits; a command has none. `remote` says whether
+        the task uses a destination; if not, the child gets no credentials for destinations. Raise OSError, with no
+        process left behind, if the child or a thread for its pipes cannot be started.
         """
         self.module = module
         self._run: str | None = run
@@ -81,11 +81,11 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            pass_fds=(keep,),
+            pass_fds=() if keep is None else (keep,),
             env={
                 **of_child(module, os.environ, remote=remote),
                 TAG: tag(os.getpid(), root),
-                LOCK_DESCRIPTOR: str(keep),
+                **({} if keep is None else {LOCK_DESCRIPTOR: str(keep)}),
             },
         )
         self.pid = self._process.pid

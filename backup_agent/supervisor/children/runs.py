@@ -32,6 +32,9 @@ minutes, while the client library of a destination takes 0.7 s to import."""
 
 DESTINATION_MODULE = "backup_agent.jobs.destination"
 
+CHECK = "check_"
+"""The kinds of the doctor's runs begin with this."""
+
 
 class Purpose(NamedTuple):
     """What a child process is for. It gets only runs of this purpose."""
@@ -201,9 +204,12 @@ class Runs:
     def slots(self) -> int:
         """Number of slots in use: by backups, by the query of the cluster, and by passes over the volume.
 
-        The survey, which loads no large libraries, and the work at destinations use none.
+        The survey, which loads no large libraries, the doctor, and the work at destinations use none.
         """
-        return sum(run.kind != "survey" and run.destination is None for run in self._runs.values())
+        return sum(
+            run.kind != "survey" and not run.kind.startswith(CHECK) and run.destination is None
+            for run in self._runs.values()
+        )
 
     @property
     def at_destinations(self) -> int:

@@ -11,11 +11,12 @@ from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.requests import events
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import Run, Runs
+from backup_agent.supervisor.children.runs import CHECK, Run, Runs
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
 from backup_agent.supervisor.work.copy_passes import CopyPasses
 from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.doctor import Doctor
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.survey import Survey
@@ -41,6 +42,7 @@ class ChildEvents:
     volume_summaries: VolumeSummaries
     counters: Counters
     intake: Intake
+    doctor: Doctor
 
     def told(self, told: Told) -> None:
         """Handle an event of a child. After a malformed event, survey the volume again: a change may be lost."""
@@ -102,6 +104,7 @@ class ChildEvents:
                 | events.Warned()
                 | events.DrillBegun()
                 | events.ArtifactDrilled()
+                | events.CheckTold()
             ):
                 self._note(name, event)
             case _:
@@ -117,9 +120,12 @@ class ChildEvents:
         | events.SetAside
         | events.RecordUnreadable
         | events.Warned
-        | events.DrillEvent,
+        | events.DrillEvent
+        | events.CheckTold,
     ) -> None:
         match event:
+            case events.CheckTold():
+                self.doctor.found(event.finding)
             case events.ArtifactStored():
                 self.counters.stored(event.place, event.type, event.bytes)
             case events.VolumeTested():
@@ -180,5 +186,7 @@ class ChildEvents:
                 self.dispatch.ended(ended.run, run)
             case "copy":
                 self.copy_passes.ended(run, ended.code)
+            case kind if kind.startswith(CHECK):
+                self.doctor.ended(run, ended.code, time.monotonic())
             case _:
                 self.maintenance.ended(ended.run, run, ended.code)

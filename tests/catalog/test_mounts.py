@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from backup_agent.core.reasons import PermanentError
-from backup_agent.supervisor import mounts
-from backup_agent.supervisor.mounts import Require, check_volume_mounted, is_own_disk
+from backup_agent.catalog import mounts
+from backup_agent.catalog.mounts import Require, check_volume_mounted, is_own_disk
 
 OVERLAY = "600 500 0:50 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/a,upperdir=/b"
 BOUND = "600 500 254:0 /containers/1/root / rw,relatime - ext4 /dev/vda rw"
@@ -86,7 +86,7 @@ def test_the_error_says_what_where_and_what_to_do(tmp_path: Path, monkeypatch: p
 
 
 def test_a_real_mount_is_seen(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from backup_agent.supervisor.mounts import is_own_disk; "
+    code = "import sys; from pathlib import Path; from backup_agent.catalog.mounts import is_own_disk; "
     code += "print(is_own_disk(Path(sys.argv[1]), 'always', {}))"
     words = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && exec "$2" -c "$3" "$1"', "sh"]
     done = subprocess.run([*words, str(tmp_path), sys.executable, code], capture_output=True, text=True, check=False)

@@ -1,0 +1,97 @@
+"""Judge what was seen of the cluster: login, role, backup ports, clock, versions."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from backup_agent.core.artifacts.names import DatabaseName
+from backup_agent.core.capabilities import Capabilities, Version, other_line
+from backup_agent.core.doctor.checks import Check, Finding, fail, ok, unknown, warn
+from backup_agent.core.escaping import first_few
+from backup_agent.core.reasons import Failure, PermanentError
+from backup_agent.core.retention.clock import TOLERANCE
+
+SYSTEM = "system"
+
+NOTICED_SECONDS = 30.0
+"""Difference of two clocks in seconds that is a warning. Beyond `TOLERANCE` nothing is deleted."""
+
+GRANTS = "let an administrator run the statements of docs/discovery.md for the role of this account"
+
+
+def judge_host(host: str, fault: str | None) -> Finding:
+    """Judge the host of `neo4j.uri`. `fault` says why it does not resolve, or is None."""
+    if fault is None:
+        return ok(Check.HOST, f"{host} resolves")
+    return fail(
+        Check.HOST,
+        f"neo4j.uri: {host} does not resolve: {fault}",
+        "correct the host in neo4j.uri, or the DNS of this pod; a Kubernetes service is SERVICE.NAMESPACE.svc",
+    )
+
+
+def judge_role(databases: Collection[DatabaseName], notes: Sequence[str]) -> Finding:
+    """Judge what SHOW DATABASES lists, and the statements that had no answer."""
+    if not set(databases) - {SYSTEM}:
+        return fail(
+            Check.ROLE,
+            "SHOW DATABASES lists only `system`, so no other database would be backed up"
+            if databases
+            else "SHOW DATABASES lists no database, so none would be backed up",
+            f"{GRANTS}: without ACCESS it sees no other database",
+        )
+    if notes:
+        return warn(Check.ROLE, "; ".join(notes), GRANTS)
+    return ok(Check.ROLE, f"{len(databases)} databases are listed, and all statements are answered")
+
+
+def judge_backup_ports(reachable: Mapping[str, str | None]) -> Finding:
+    """Judge the backup ports. `reachable` maps each address to None, or to the reason why a connection failed."""
+    if not reachable:
+        return unknown(
+            Check.BACKUP_PORTS,
+            "no server is known: Bolt has listed none, and neo4j.servers is empty",
+            "correct what Bolt needs first, or set neo4j.servers",
+        )
+    faults = [reason for reason in reachable.values() if reason is not None]
+    if not faults:
+        return ok(Check.BACKUP_PORTS, f"{first_few(reachable)} accept connections")
+    text = f"{len(faults)} of {len(reachable)} servers cannot be reached: {first_few(faults)}"
+    advice = "open the port: server.backup.listen_address, network policies, neo4j.backup_addresses"
+    return (fail if len(faults) == len(reachable) else warn)(Check.BACKUP_PORTS, text, advice)
+
+
+def judge_clock(check: Check, offset: float | None, whose: str) -> Finding:
+    """Judge the difference of another clock to this machine's, in seconds. None means that it is not known."""
+    if offset is None:
+        return unknown(check, f"the clock of {whose} could not be read")
+    side = "ahead of" if offset > 0 else "behind"
+    text = f"the clock of {whose} is {abs(offset):.0f} s {side} this machine's"
+    if abs(offset) > TOLERANCE.total_seconds():
+        return fail(check, f"{text}, so nothing is deleted", "correct the clock: NTP on the node, or at the other side")
+    if abs(offset) > NOTICED_SECONDS:
+        return warn(check, text, "correct the clock: restores to a moment choose their artifact by it")
+    return ok(check, f"the clock of {whose} agrees with this machine's to {NOTICED_SECONDS:.0f} s")
+
+
+def judge_admin(path: str, version: Version | None) -> Finding:
+    """Judge a neo4j-admin that was found. `version` is None if it is unknown without starting it."""
+    try:
+        Capabilities.of(version)
+    except PermanentError as error:
+        return of_failure(Check.NEO4J_ADMIN, error.failure)
+    return ok(Check.NEO4J_ADMIN, f"{path}, {f'version {version}' if version else 'its version is not known yet'}")
+
+
+def judge_versions(admin: Version | None, servers: Sequence[str]) -> Finding:
+    """Judge the version of neo4j-admin against those of the servers."""
+    if admin is None or not servers:
+        missing = "neo4j-admin" if admin is None else "the servers"
+        return unknown(Check.VERSIONS, f"the version of {missing} is not known")
+    if warning := other_line(admin, tuple(servers)):
+        found, _, advice = warning.partition(": ")
+        return warn(Check.VERSIONS, found, advice)
+    return ok(Check.VERSIONS, f"neo4j-admin {admin}, servers {', '.join(servers)}")
+
+
+def of_failure(check: Check, failure: Failure) -> Finding:
+    """Return the finding of a check that ended in a failure."""
+    return fail(check, failure.error, failure.advice)

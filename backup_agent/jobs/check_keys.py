@@ -1,0 +1,109 @@
+"""The child process of the doctor that looks at keys and certificates: those in files, and those that servers show."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from backup_agent import durable, quoting
+from backup_agent.core.doctor.certificates import CertificateEnd, judge_certificates
+from backup_agent.core.doctor.checks import Check, Finding, ok, warn
+from backup_agent.core.requests.events import ChecksEnded, CheckTold
+from backup_agent.core.requests.tasks import CheckTask
+from backup_agent.jobs.event_writer import EventWriter, begin
+from backup_agent.settings.addresses import split_address
+from backup_agent.settings.model import Settings
+from backup_agent.signing import certificate_file
+from backup_agent.signing.keyring import Keyring
+
+SECONDS = 5.0
+
+BOLT_PORT, HTTPS_PORT = 7687, 443
+
+LARGEST = 2**20
+
+
+def check(_task: CheckTask, settings: Settings, writer: EventWriter) -> None:
+    """Tell whether records can be signed, and when the first certificate ends."""
+    writer.tell(CheckTold(finding=signing_key(settings)))
+    writer.tell(CheckTold(finding=certificates(settings)))
+    writer.tell(ChecksEnded())
+
+
+def signing_key(settings: Settings) -> Finding:
+    """Judge the key of `signing.key_file`."""
+    if settings.signing.key_file is None:
+        return ok(Check.SIGNING_KEY, "no key is set, and nothing is signed")
+    keyring = Keyring(settings)
+    keyring.check()
+    if keyring.fault is None:
+        return ok(Check.SIGNING_KEY, f"{settings.signing.key_file} can sign")
+    advice = "mount the key there, readable for the agent's user; records are signed later, once it can be used"
+    return warn(Check.SIGNING_KEY, f"records are not signed: {keyring.fault}", advice)
+
+
+def certificates(settings: Settings) -> Finding:
+    """Judge every certificate in use."""
+    found: list[CertificateEnd] = []
+    faults: list[str] = []
+    for where, path in files(settings):
+        try:
+            found.append(
+                CertificateEnd(
+                    f"{where} ({path})", certificate_file.first_end(durable.read(path, LARGEST, follow=True))
+                )
+            )
+        except (OSError, ValueError) as error:
+            faults.append(f"{where}: {path}: {quoting.shown(error)}")
+    for where, host, port in servers(settings):
+        with suppress(OSError, ValueError):  # whether a server can be reached is another check
+            found.append(CertificateEnd(f"{where} ({host}:{port})", certificate_file.end_of(_shown_by(host, port))))
+    return judge_certificates(found, faults, datetime.now(UTC))
+
+
+def files(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """Yield the files with certificates, each with its setting."""
+    neo4j = settings.neo4j
+    if neo4j.ca_file is not None:
+        yield "neo4j.ca_file", neo4j.ca_file
+    if neo4j.backup_tls is not None:
+        yield "neo4j.backup_tls.ca_file", neo4j.backup_tls.ca_file
+        yield "neo4j.backup_tls.cert_file", neo4j.backup_tls.cert_file
+    for name, destination in settings.storage.destinations.items():
+        if destination.ca_file is not None:
+            yield f"storage.destinations.{name}.ca_file", destination.ca_file
+
+
+def servers(settings: Settings) -> Iterator[tuple[str, str, int]]:
+    """Yield the servers whose address the settings name, and that use TLS at once: setting, host and port."""
+    uri = urlsplit(settings.neo4j.uri)
+    if "+s" in uri.scheme:
+        yield "neo4j.uri", uri.hostname or "", uri.port or BOLT_PORT
+    for name, destination in settings.storage.destinations.items():
+        url = urlsplit(destination.endpoint_url or "")
+        if url.scheme == "https":
+            host, port = split_address(url.netloc)
+            yield f"storage.destinations.{name}.endpoint_url", host, port or HTTPS_PORT
+
+
+def _shown_by(host: str, port: int) -> bytes:
+    """Return the certificate that a server shows, in DER. It is not checked: only its end is wanted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with (
+        socket.create_connection((host, port), SECONDS) as connection,
+        context.wrap_socket(connection, server_hostname=host) as tls,
+    ):
+        return tls.getpeercert(binary_form=True) or b""
+
+
+def main() -> None:
+    """Run as a child process: the task on stdin, events on stdout."""
+    check(*begin(CheckTask))
+
+
+if __name__ == "__main__":
+    main()

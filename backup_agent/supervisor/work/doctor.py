@@ -1,0 +1,163 @@
+"""The doctor in the agent: at start and once a day it checks whether the agent can work. It only reads.
+
+Each step is a child, one after the other, beside the slots of backups. Where no child fits beside a JVM, a step waits
+for the backups, and one that is under way ends when a backup waits, and begins again later.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from backup_agent.cgroup import memory_limit
+from backup_agent.core.artifacts.names import PlaceName
+from backup_agent.core.doctor.checks import Check, CheckOutcome, Finding, Step
+from backup_agent.core.doctor.examination import Examination, Repeated, Stage, repeated
+from backup_agent.core.neo4j.command import Launch, children_beside_jvms
+from backup_agent.core.reasons import Reason
+from backup_agent.core.requests.events import ChecksEnded
+from backup_agent.core.requests.tasks import CheckTask
+from backup_agent.settings.reload import Reloader
+from backup_agent.settings.unprotected import unprotected
+from backup_agent.supervisor.children.runs import CHECK, Run, Runs
+from backup_agent.supervisor.work.backup_queue import BackupQueue
+
+EVERY_SECONDS = 86_400.0
+AGAIN_SECONDS = 3_600.0
+"""Seconds until the next run if a check failed: only a failure in two runs is an alert."""
+
+STEP_SECONDS = 120.0
+"""Longest time of a step."""
+
+REMOTE = frozenset({Step.DESTINATION})
+"""The steps whose children get the credentials of destinations."""
+
+log = structlog.get_logger()
+
+
+def module_of(stage: Stage) -> str:
+    """Return the module that carries out a stage."""
+    return f"backup_agent.jobs.{CHECK}{stage.step.value}"
+
+
+def why_early(code: int | None) -> str:
+    """Return why a step ended before all its checks were made. `code` is the exit code; None if it took too long."""
+    if code is None:
+        return f"the check took longer than {STEP_SECONDS:.0f} s"
+    return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
+
+
+@dataclass
+class Doctor:
+    """The run of the doctor that is under way, or when the next one is due; and what the last run found."""
+
+    reloader: Reloader
+    runs: Runs
+    backup_queue: BackupQueue
+    findings: tuple[Finding, ...] | None = None
+    """The findings of the last run; None before the first one has ended."""
+    ended_at: datetime | None = None
+    failing: Mapping[tuple[Check, PlaceName | None], Repeated] = field(default_factory=dict)
+    """The checks that fail, each with the number of runs in a row."""
+    _examination: Examination | None = None
+    _due: float = 0.0
+
+    def advance(self, monotonic: float) -> None:
+        """Start the next step, if there is one and memory allows it now."""
+        if self._running is not None or not self._fits:
+            return
+        if self._examination is None and monotonic >= self._due:
+            settings = self.reloader.settings
+            self._examination = Examination(settings.storage.destinations, unprotected(settings.neo4j))
+        if self._examination is not None and (stage := self._examination.stage) is not None:
+            self._start(stage, self._examination, monotonic)
+
+    def give_way(self) -> bool:
+        """End the step under way if a backup waits and memory allows only one. Return whether the backup must wait."""
+        running = self._running
+        if running is None or self._fits:
+            return False
+        self.runs.end(running, Reason.CANCELLED)
+        return True
+
+    def restart(self) -> None:
+        """Begin again, because the settings have changed."""
+        self._due, self._examination = 0.0, None
+        if self._running is not None:
+            self.runs.end(self._running, Reason.CANCELLED)
+
+    def found(self, finding: Finding) -> None:
+        """Take what a check found."""
+        if self._examination is not None:
+            self._examination.found(finding)
+
+    def ended(self, run: Run, code: int, monotonic: float) -> None:
+        """Handle the end of a step."""
+        examination = self._examination
+        if examination is None:
+            return
+        if run.ending in (Reason.CANCELLED, Reason.INTERRUPTED):
+            examination.restarted()
+            return
+        if isinstance(run.result, ChecksEnded):
+            examination.server_versions = run.result.server_versions or examination.server_versions
+            examination.ended()
+        else:
+            examination.ended(why_early(None if run.ending is Reason.TIMEOUT else code))
+        if examination.stage is None:
+            self._conclude(examination, monotonic)
+
+    def moments(self) -> list[float]:
+        """Return when the next run is due, in monotonic seconds."""
+        return [self._due] if self._examination is None else []
+
+    @property
+    def _running(self) -> str | None:
+        return next((name for name, run in self.runs if run.kind.startswith(CHECK)), None)
+
+    @property
+    def _fits(self) -> bool:
+        """Whether a step may run now, beside the backups and the work at destinations."""
+        settings = self.reloader.settings
+        backups = self.backup_queue.waits or self.runs.any("backup")
+        beside = children_beside_jvms(
+            memory_limit(),
+            len(settings.storage.destinations) + 1,
+            launch=Launch(settings.neo4j.launch),
+            parallel=settings.limits.parallel,
+        )
+        return beside > self.runs.at_destinations or not (backups or self.runs.at_destinations)
+
+    def _start(self, stage: Stage, examination: Examination, monotonic: float) -> None:
+        task = CheckTask(
+            settings=self.reloader.settings.model_dump(mode="json"),
+            place=stage.place,
+            server_versions=examination.server_versions,
+        )
+        self._due = monotonic + EVERY_SECONDS
+        try:
+            self.runs.spawn(
+                self.runs.numbered("doctor"),
+                module_of(stage),
+                task.model_dump_json().encode(),
+                deadline=monotonic + STEP_SECONDS,
+                remote=stage.step in REMOTE,
+            )
+        except OSError as error:
+            examination.ended(f"its process could not be started: {error.strerror}")
+
+    def _conclude(self, examination: Examination, monotonic: float) -> None:
+        now = datetime.now(UTC)
+        before = self.failing
+        self.findings = examination.findings(self.reloader.settings.doctor.acceptances, now.date())
+        self.failing = repeated(before, self.findings)
+        self.ended_at, self._examination = now, None
+        self._due = monotonic + (AGAIN_SECONDS if self.failing else EVERY_SECONDS)
+        for key, one in self.failing.items():
+            if key not in before:
+                log.error(
+                    "check failed", check=key[0].value, place=key[1], found=one.finding.found, hint=one.finding.advice
+                )
+        counts = {outcome.value: sum(one.counts is outcome for one in self.findings) for outcome in CheckOutcome}
+        log.info("checks made", **counts)
