@@ -127,6 +127,25 @@ PROCESSES = {
     "survey": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.survey"),
     "verify": Start({**_MODELS, **_POOL, "zstandard": "it reads artifacts"}, "import backup_agent.jobs.verify"),
     "hold": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.hold"),
+    "check_cluster": Start(
+        {
+            **_MODELS,
+            "neo4j": "Bolt",
+            "asyncio": "the driver's other half, which it always imports",
+            "concurrent.futures": "servers are asked side by side",
+            "logging": "the driver logs by it",
+            "ssl": "TLS of Bolt",
+            "subprocess": "asyncio imports it",
+        },
+        "import backup_agent.jobs.check_cluster",
+    ),
+    "check_admin": Start(
+        {**_MODELS, "subprocess": "the module that finds neo4j-admin can run it", "zipfile": "the jars of neo4j-admin"},
+        "import backup_agent.jobs.check_admin",
+    ),
+    "check_volume": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.check_volume"),
+    "check_keys": Start({**_MODELS, "ssl": "certificates that servers show"}, "import backup_agent.jobs.check_keys"),
+    "check_destination": Start(_MODELS, "import backup_agent.jobs.check_destination"),
     "drill": Start(
         {
             **_MODELS,
@@ -155,6 +174,9 @@ COMMANDS = {
             "ssl": "http.client imports it",
         },
         arguments=("status",),
+    ),
+    "doctor": Start(
+        {**_SETTINGS, **_STRUCTLOG, "subprocess": "each step is a process"}, arguments=("doctor", "--help")
     ),
     "request": Start(_SETTINGS, arguments=("request", "--database", "orders")),
     "cancel": Start(_SETTINGS, arguments=("cancel", "--help")),

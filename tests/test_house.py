@@ -72,6 +72,7 @@ EXITS = {
     "backup_agent/cli/main.py": "the one command line",
     "backup_agent/cli/signals.py": "the one command line, interrupted while it is imported",
     "backup_agent/cluster/__main__.py": "the foot of a child's program: its exit code",
+    "backup_agent/jobs/check_cluster.py": "the same: threads of the driver may block for ever",
 }
 """Modules that may end the process."""
 
@@ -96,6 +97,7 @@ OPENS = {
     "backup_agent/neo4j_admin/program.py:_java_of_class": "a member of a jar of Neo4j's own, eight bytes of it",
     "backup_agent/processes.py:_stat": "/proc",
     "backup_agent/processes.py:left_behind": "/proc",
+    "backup_agent/jobs/check_volume.py:look_at": "/proc",
     "backup_agent/jobs/heal.py:_fetch": "a new file of its own",
     "backup_agent/jobs/clock_trust.py:of": "/proc",
     "backup_agent/jobs/reread.py:_opened": "an artifact in a store, read in chunks",
@@ -334,6 +336,7 @@ STORE_KINDS = re.compile(r"\bs3|s3\b|boto|bucket|\baws", re.IGNORECASE)
 KINDS_NAMED = {
     "backup_agent/cli/demo.py": "what the demo runs, for a person",
     "backup_agent/core/artifacts/parts.py": "a file is cut for the upload while it is read, by the limits of S3",
+    "backup_agent/core/doctor/": "advice, for a person",
     "backup_agent/core/neo4j/command.py": "variables that are secrets, by their prefixes",
     "backup_agent/core/retention/": "buckets of time, as retention has them",
     "backup_agent/demo/": "it runs an S3 server",

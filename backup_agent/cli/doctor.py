@@ -10,8 +10,8 @@ import click
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import json_option, settings_option
-from backup_agent.core.doctor.checks import CheckOutcome, Finding, worst
-from backup_agent.core.doctor.examination import Examination, Stage
+from backup_agent.core.doctor.checks import CheckFinding, CheckOutcome, worst
+from backup_agent.core.doctor.examination import DoctorStage, Examination
 from backup_agent.core.requests.events import ChecksEnded, CheckTold
 from backup_agent.core.requests.tasks import CheckTask
 from backup_agent.settings.model import Settings
@@ -29,14 +29,15 @@ CODES = {CheckOutcome.OK: 0, CheckOutcome.WARN: 3, CheckOutcome.FAIL: 5}
 @json_option
 @click.pass_context
 def command(context: click.Context, write: bool, as_json: bool) -> int:
-    """Check whether the agent can work: cluster, neo4j-admin, volume, keys and destinations.
+    """Check whether the agent can work.
 
-    Works without the agent. Reads only; a destination whose store is not known yet gets one small object. Exits 0 if
-    nothing is wrong, 3 with warnings, 5 if a check fails, 2 if the settings have faults.
+    Looks at cluster, neo4j-admin, volume, keys and destinations, without the agent. Reads only; a destination whose
+    store is not known yet gets one small object. Exits 0 if nothing is wrong, 3 with warnings, 5 if a check fails, 2 if
+    the settings have faults.
     """
     settings = loaded(context).settings
     examination = Examination(settings.storage.destinations, unprotected(settings.neo4j))
-    shown: set[Finding] = set()
+    shown: set[CheckFinding] = set()
 
     def show() -> None:
         for finding in _findings(examination, settings):
@@ -59,11 +60,11 @@ def command(context: click.Context, write: bool, as_json: bool) -> int:
     return CODES[outcome]
 
 
-def _findings(examination: Examination, settings: Settings) -> tuple[Finding, ...]:
+def _findings(examination: Examination, settings: Settings) -> tuple[CheckFinding, ...]:
     return examination.findings(settings.doctor.acceptances, datetime.now(UTC).date())
 
 
-def _carry_out(stage: Stage, examination: Examination, settings: Settings, *, write: bool) -> str | None:
+def _carry_out(stage: DoctorStage, examination: Examination, settings: Settings, *, write: bool) -> str | None:
     """Let a child carry out a stage. Return why it ended early, or None."""
     inbox: queue.SimpleQueue[Told | Ended] = queue.SimpleQueue()
     task = CheckTask(
@@ -104,7 +105,7 @@ def _follow(get: Callable[..., Told | Ended], examination: Examination) -> str |
                 return None if done else why_early(code)
 
 
-def _print(finding: Finding) -> None:
+def _print(finding: CheckFinding) -> None:
     where = f" {finding.place}" if finding.place else ""
     printing.line(f"{finding.outcome.value:<8}{finding.check.value}{where}: {finding.found}")
     if finding.accepted is not None:

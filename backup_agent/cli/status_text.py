@@ -28,6 +28,9 @@ LEAST_ROWS = 5
 
 HEAD = ("SET/DATABASE", "STATE", "LAST SUCCESS", "RPO", "LINKS", "SIZE", "COPIES MISSING")
 
+FAIL, WARN = "FAIL", "warn"
+"""Outcomes of checks, as `core.doctor.checks` writes them. The models would take most of the time of this command."""
+
 STATES = ("unprotected", "late", "failed", "missing", "waiting", "protected", "excluded")
 """The states of databases, in the order of the table. `failed` is a database whose last backup failed."""
 
@@ -114,6 +117,7 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     yield f"cluster {status['cluster']}: agent {status['version']}, up {up}, {state}"
     yield "; ".join((f"Bolt: {_bolt(status)}", *_topology(status, now), *status["bolt_notes"]))
     yield from _faults(status)
+    yield from _doctor(status, now)
     if "volume_free" in status:
         full = f", full on {status['full_on'][:10]} at this rate" if "full_on" in status else ""
         yield f"volume: {printing.size(status['volume_free'])} free of {printing.size(status['volume_total'])}{full}"
@@ -131,6 +135,21 @@ def _agent(status: dict[str, Any], now: datetime) -> Iterator[str]:
     yield from _excluded(status)
     if status["forgotten"]:
         yield f"forgotten, so retention deletes every backup of them: {', '.join(status['forgotten'])}"
+
+
+def _doctor(status: dict[str, Any], now: datetime) -> Iterator[str]:
+    """Yield the outcome of the last doctor, and each check that failed for the first time: no problem of health yet."""
+    if "doctor" not in status:
+        yield "doctor: the checks have not ended yet"
+        return
+    checks = status["doctor"]["checks"]
+    counts = Counter(one["finding"]["outcome"] for one in checks if "accepted" not in one["finding"])
+    texts = [f"{counts[outcome]} {outcome}" for outcome in (FAIL, WARN) if counts[outcome]]
+    age = printing.age(now - _moment(status["doctor"]["ended"]))
+    yield f"doctor, {age} ago: {', '.join(texts) or 'nothing wrong'}; `backup-agent doctor` checks again"
+    for one in (check["finding"] for check in checks if check["failed_runs"] == 1):
+        where = f" {one['place']}" if "place" in one else ""
+        yield f"{FAIL} {one['check']}{where}: {one['found']}"
 
 
 def _bolt(status: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from backup_agent.cluster.__main__ import discover, limit_memory
 from backup_agent.cluster.probe import resolve
 from backup_agent.cluster.rows import COPIES, REACHABLE, IncompleteError, Rows
 from backup_agent.core.artifacts.names import DatabaseName
-from backup_agent.core.doctor.checks import Check, CheckOutcome, Finding, ok, unknown
+from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome, ok, unknown
 from backup_agent.core.doctor.cluster import judge_backup_ports, judge_clock, judge_host, judge_role, of_failure
 from backup_agent.core.reasons import Failure, PermanentError, Reason
 from backup_agent.core.requests.events import ChecksEnded, CheckTold, DiscoveryFailed, TopologyRows, TopologyTold
@@ -46,7 +46,7 @@ def main() -> None:
     os._exit(0)
 
 
-def before_login(neo4j: Neo4j) -> Iterator[Finding]:
+def before_login(neo4j: Neo4j) -> Iterator[CheckFinding]:
     """Yield whether name and password can be read, and whether the host resolves."""
     try:
         login = credentials(neo4j, os.environ)
@@ -75,7 +75,7 @@ def see(task: DiscoverTask) -> SeenCluster:
     return SeenCluster(end, {copy.database for copy in found[COPIES]}, dict(found[REACHABLE]))
 
 
-def judge(seen: SeenCluster, *, login: bool) -> Iterator[Finding]:
+def judge(seen: SeenCluster, *, login: bool) -> Iterator[CheckFinding]:
     """Yield the findings that follow from the answers. `login` says whether name and password were known."""
     match seen.end:
         case TopologyTold():

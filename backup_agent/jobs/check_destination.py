@@ -4,7 +4,7 @@ It writes an object of the agent's own if nothing is known of the store yet, or 
 """
 
 from backup_agent.catalog.place import place_of
-from backup_agent.core.doctor.destination import Asked, StoreFacts, judge_destination
+from backup_agent.core.doctor.destination import DestinationAsked, StoreFacts, judge_destination
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.events import ChecksEnded, CheckTold
 from backup_agent.core.requests.tasks import CheckTask
@@ -28,10 +28,10 @@ def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
     writer.tell(ChecksEnded())
 
 
-def asked(name: str, destination: Destination) -> Asked:
+def asked(name: str, destination: Destination) -> DestinationAsked:
     """Return what the settings ask of a destination."""
     options = destination.put_options
-    return Asked(
+    return DestinationAsked(
         name=name,
         deletes=destination.deletes,
         single_writer=destination.single_writer,

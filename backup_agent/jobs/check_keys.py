@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from backup_agent import durable, quoting
 from backup_agent.core.doctor.certificates import CertificateEnd, judge_certificates
-from backup_agent.core.doctor.checks import Check, Finding, ok, warn
+from backup_agent.core.doctor.checks import Check, CheckFinding, ok, warn
 from backup_agent.core.requests.events import ChecksEnded, CheckTold
 from backup_agent.core.requests.tasks import CheckTask
 from backup_agent.jobs.event_writer import EventWriter, begin
@@ -33,7 +33,7 @@ def check(_task: CheckTask, settings: Settings, writer: EventWriter) -> None:
     writer.tell(ChecksEnded())
 
 
-def signing_key(settings: Settings) -> Finding:
+def signing_key(settings: Settings) -> CheckFinding:
     """Judge the key of `signing.key_file`."""
     if settings.signing.key_file is None:
         return ok(Check.SIGNING_KEY, "no key is set, and nothing is signed")
@@ -45,7 +45,7 @@ def signing_key(settings: Settings) -> Finding:
     return warn(Check.SIGNING_KEY, f"records are not signed: {keyring.fault}", advice)
 
 
-def certificates(settings: Settings) -> Finding:
+def certificates(settings: Settings) -> CheckFinding:
     """Judge every certificate in use."""
     found: list[CertificateEnd] = []
     faults: list[str] = []

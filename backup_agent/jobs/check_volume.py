@@ -12,7 +12,7 @@ from backup_agent.catalog.space import allows_hard_links, space
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.artifacts.names import VOLUME
-from backup_agent.core.doctor.checks import Check, Finding, unknown
+from backup_agent.core.doctor.checks import Check, CheckFinding, unknown
 from backup_agent.core.doctor.volume import (
     FolderFacts,
     RoomFacts,
@@ -42,7 +42,7 @@ def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
     writer.tell(ChecksEnded())
 
 
-def findings(settings: Settings, *, write: bool) -> Iterator[Finding]:
+def findings(settings: Settings, *, write: bool) -> Iterator[CheckFinding]:
     """Yield the finding of each check."""
     storage, requests = settings.storage, settings.requests
     folder = look_at(storage.root, storage.require_volume)
@@ -77,7 +77,7 @@ def look_at(folder: Path, require: Require) -> FolderFacts:
     )
 
 
-def _room(settings: Settings) -> Finding:
+def _room(settings: Settings) -> CheckFinding:
     """Judge the space, also if the records cannot be read: then the need is not known."""
     root = settings.storage.root
     try:

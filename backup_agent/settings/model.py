@@ -283,7 +283,7 @@ class AcceptedCheck(Section):
     until: date = Field(description="the last day on which it is accepted", examples=["2027-03-31"])
 
 
-class Doctor(Section):
+class DoctorSection(Section):
     """The checks of `doctor`."""
 
     accept: dict[Check, AcceptedCheck] = Field(
@@ -460,7 +460,7 @@ class Settings(Section):
     )
     restore: Restore = Field(Restore(), description="restored databases, and what is kept before a restore")
     limits: Limits = Field(Limits(), description="limits of time, number and size")
-    doctor: Doctor = Field(Doctor(), description="checks whose outcome is accepted")
+    doctor: DoctorSection = Field(DoctorSection(), description="checks whose outcome is accepted")
     http: Http = Field(Http(), description="addresses of the agent's HTTP servers")
     log: Log = Field(Log(), description="format and level of the log")
 

@@ -392,7 +392,7 @@ class Agent:
         self._parts.destinations.take_settings()
         self._parts.awaited.use(settings.storage.destinations)
         self._parts.discovery.outdate()
-        self._parts.doctor.restart()
+        self._parts.doctor.restart(time.monotonic())
         self._parts.calendar.schedules = settings.schedules
         self._parts.calendar.timetables = settings.timetables()
         self._timer.set(self._parts.calendar.timetables)

@@ -24,7 +24,9 @@ from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
 from backup_agent.supervisor.status.health import health
 from backup_agent.supervisor.status.model import (
+    CheckStatus,
     DestinationStatus,
+    DoctorStatus,
     ExcludedDatabase,
     Pause,
     RunStatus,
@@ -33,6 +35,7 @@ from backup_agent.supervisor.status.model import (
 )
 from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.discovery import Discovery
+from backup_agent.supervisor.work.doctor import Doctor
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -97,6 +100,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         bolt_error=parts.discovery.failure.error if parts.discovery.failure else None,
         databases_refused=parts.discovery.refused,
         bolt_notes=parts.discovery.notes,
+        doctor=last_checks(parts.doctor),
         unprotected_connections=unprotected(parts.settings.neo4j),
         topology_seen=parts.discovery.last.seen if parts.discovery.last else None,
         clock_offset_seconds=parts.discovery.clock_offset,
@@ -125,6 +129,23 @@ def copy_rules(rules: Rules, status: Status) -> dict[Pair, CopyRule]:
     pairs = [(one.set, lowered(one.database)) for one in status.databases or ()]
     objectives = ((pair, rules.objective(pair)) for pair in pairs)
     return {pair: CopyRule(one.copies, one.grace) for pair, one in objectives if one is not None}
+
+
+def last_checks(doctor: Doctor) -> DoctorStatus | None:
+    """Return what the last run of the doctor found, or None before the first one has ended."""
+    if doctor.findings is None or doctor.ended_at is None:
+        return None
+    checks = []
+    for finding in doctor.findings:
+        failing = doctor.failing.get((finding.check, finding.place))
+        checks.append(
+            CheckStatus(
+                finding=finding,
+                failed_runs=failing.runs if failing else 0,
+                failed_since=failing.since if failing else None,
+            )
+        )
+    return DoctorStatus(ended=doctor.ended_at, checks=tuple(checks))
 
 
 def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:

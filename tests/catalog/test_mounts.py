@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import pytest
 
-from backup_agent.core.reasons import PermanentError
 from backup_agent.catalog import mounts
 from backup_agent.catalog.mounts import Require, check_volume_mounted, is_own_disk
+from backup_agent.core.reasons import PermanentError
 
 OVERLAY = "600 500 0:50 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/a,upperdir=/b"
 BOUND = "600 500 254:0 /containers/1/root / rw,relatime - ext4 /dev/vda rw"

@@ -126,6 +126,7 @@ OK
 
 cluster demo: agent 0.1.0, up 8h, ready
 Bolt: not asked yet
+doctor: the checks have not ended yet
 retention: nothing but ad hoc sets is deleted: no `retention` is set
 queue: 0 requests
 """
@@ -259,6 +260,7 @@ FAILING: 1 of 2 databases unprotected, settings refused
 cluster demo: agent 0.1.0, up 8h, ready
 Bolt: answers
 settings changed, in force after a restart: http.listen
+doctor: the checks have not ended yet
 volume: 5.0 GiB free of 10.0 GiB, full on 2026-12-23 at this rate
 retention: nothing but ad hoc sets is deleted: no `retention` is set
 queue: 2 requests, the oldest for 5s

@@ -123,6 +123,18 @@ LINES: dict[str, dict[str, Any]] = {
         "next_seconds": 60.0,
     },
     "copy_result": {"copied": 1, "counted": True, "failure": FAILURE, "ended_early": True},
+    "check": {
+        "finding": {
+            "check": "lifecycle",
+            "outcome": "FAIL",
+            "found": "a rule deletes",
+            "advice": "remove it",
+            "place": "offsite",
+            "accepted": None,
+            "accepted_until": None,
+        }
+    },
+    "checks": {"server_versions": ["2026.09.0"]},
     "task_ended": {},
 }
 """Event -> the fields of one line of it."""

@@ -103,9 +103,10 @@ def test_the_example_of_every_key_is_accepted(key: str) -> None:
         "neo4j": {"uri": "neo4j+s://x:7687", "backup_tls": {"ca_file": "/c", "cert_file": "/c", "key_file": "/k"}},
         "storage": {"destinations": {"name": {"bucket": "backups"}}},
         "schedules": {"name": {"cron": "@daily"}},
+        "doctor": {"accept": {"plain_bolt": {"reason": "known", "until": "2027-01-01"}}},
     }
     section = tree
-    *parents, last = key.replace("NAME", "name").split(".")
+    *parents, last = key.replace("accept.NAME", "accept.plain_bolt").replace("NAME", "name").split(".")
     for parent in parents:
         section = section.setdefault(parent, {})
     section[last] = yaml.safe_load(ROWS[key]["example"])

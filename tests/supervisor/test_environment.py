@@ -3,9 +3,12 @@
 import pytest
 
 from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.doctor.checks import Step
+from backup_agent.core.doctor.examination import DoctorStage
 from backup_agent.processes import LOCK_DESCRIPTOR, TAG
 from backup_agent.supervisor.children.environment import CHILDREN, of_child
 from backup_agent.supervisor.children.runs import Purpose
+from backup_agent.supervisor.work.doctor import module_of
 from backup_agent.supervisor.work.maintenance import MODULES
 from tests.builders import OFFSITE
 
@@ -51,6 +54,9 @@ SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE_
         pytest.param("backup_agent.jobs.hold", False, CLOUD | BOLT, id="hold-on-the-volume"),
         pytest.param("backup_agent.jobs.verify", False, CLOUD | BOLT, id="verify-of-the-volume"),
         pytest.param("backup_agent.jobs.verify", True, BOLT, id="verify-of-the-volume-that-heals-it"),
+        pytest.param("backup_agent.jobs.check_cluster", False, CLOUD, id="doctor-at-the-cluster"),
+        pytest.param("backup_agent.jobs.check_volume", False, CLOUD | BOLT, id="doctor-at-the-volume"),
+        pytest.param("backup_agent.jobs.check_destination", True, BOLT, id="doctor-at-a-destination"),
         pytest.param("somebody.elses.module", True, CLOUD | BOLT, id="a-child-that-is-not-in-the-table"),
     ],
 )
@@ -62,6 +68,7 @@ def test_a_child_gets_only_the_secrets_that_it_needs(module: str, remote: bool, 
 
 def test_every_child_is_in_the_table() -> None:
     alone = {f"backup_agent.{name}" for name in ("cluster", "jobs.survey", "jobs.backup")}
+    alone |= {module_of(DoctorStage(step)) for step in Step if step is not Step.SETTINGS}
     modules = {*MODULES.values(), *alone}
     at_a_destination = {Purpose.of(module, OFFSITE, remote=True).module for module in MODULES.values()}
     on_the_volume = {Purpose.of(module, VOLUME, remote=False).module for module in modules}

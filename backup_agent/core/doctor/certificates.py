@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from backup_agent.core.doctor.checks import Check, Finding, fail, ok, unknown, warn
+from backup_agent.core.doctor.checks import Check, CheckFinding, fail, ok, unknown, warn
 from backup_agent.core.escaping import first_few
 
 SOON = timedelta(days=7)
@@ -24,7 +24,7 @@ class CertificateEnd(NamedTuple):
     end: datetime
 
 
-def judge_certificates(certificates: Sequence[CertificateEnd], faults: Sequence[str], now: datetime) -> Finding:
+def judge_certificates(certificates: Sequence[CertificateEnd], faults: Sequence[str], now: datetime) -> CheckFinding:
     """Judge all certificates in use. `faults` has those that could not be read, each with the reason.
 
     In a file with several certificates, the one that ends first counts.

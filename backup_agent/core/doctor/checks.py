@@ -115,7 +115,7 @@ CHECKS: Mapping[Check, LooksAt] = {
 """Every check, in the order of the output."""
 
 
-class Finding(Value):
+class CheckFinding(Value):
     """What one check found."""
 
     check: Check
@@ -139,24 +139,24 @@ class Acceptance(NamedTuple):
     until: date
 
 
-def ok(check: Check, found: str) -> Finding:
+def ok(check: Check, found: str) -> CheckFinding:
     """Return the finding of a check without a problem."""
-    return Finding(check=check, outcome=CheckOutcome.OK, found=found)
+    return CheckFinding(check=check, outcome=CheckOutcome.OK, found=found)
 
 
-def warn(check: Check, found: str, advice: str) -> Finding:
+def warn(check: Check, found: str, advice: str) -> CheckFinding:
     """Return the finding of a check with a warning."""
-    return Finding(check=check, outcome=CheckOutcome.WARN, found=found, advice=advice)
+    return CheckFinding(check=check, outcome=CheckOutcome.WARN, found=found, advice=advice)
 
 
-def fail(check: Check, found: str, advice: str) -> Finding:
+def fail(check: Check, found: str, advice: str) -> CheckFinding:
     """Return the finding of a check that failed."""
-    return Finding(check=check, outcome=CheckOutcome.FAIL, found=found, advice=advice)
+    return CheckFinding(check=check, outcome=CheckOutcome.FAIL, found=found, advice=advice)
 
 
-def unknown(check: Check, found: str, advice: str = "") -> Finding:
+def unknown(check: Check, found: str, advice: str = "") -> CheckFinding:
     """Return the finding of a check that could not look."""
-    return Finding(check=check, outcome=CheckOutcome.UNKNOWN, found=found, advice=advice)
+    return CheckFinding(check=check, outcome=CheckOutcome.UNKNOWN, found=found, advice=advice)
 
 
 def of_step(step: Step) -> tuple[Check, ...]:
@@ -164,7 +164,7 @@ def of_step(step: Step) -> tuple[Check, ...]:
     return tuple(check for check, about in CHECKS.items() if about.step is step)
 
 
-def accepted(finding: Finding, accept: Mapping[Check, Acceptance], today: date) -> Finding:
+def accepted(finding: CheckFinding, accept: Mapping[Check, Acceptance], today: date) -> CheckFinding:
     """Return a finding with the reason why it is accepted. One without a problem is returned unchanged."""
     entry = accept.get(finding.check)
     if entry is None or today > entry.until or finding.outcome not in (CheckOutcome.WARN, CheckOutcome.FAIL):
@@ -172,7 +172,7 @@ def accepted(finding: Finding, accept: Mapping[Check, Acceptance], today: date) 
     return finding.model_copy(update={"accepted": entry.reason, "accepted_until": entry.until})
 
 
-def worst(findings: Iterable[Finding]) -> CheckOutcome:
+def worst(findings: Iterable[CheckFinding]) -> CheckOutcome:
     """Return FAIL if a check failed, else `warn` if there is a warning, else `ok`. What is accepted does not count."""
     found = {finding.counts for finding in findings}
     return next((one for one in (CheckOutcome.FAIL, CheckOutcome.WARN) if one in found), CheckOutcome.OK)

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.capabilities import Capabilities, Version, other_line
-from backup_agent.core.doctor.checks import Check, Finding, fail, ok, unknown, warn
+from backup_agent.core.doctor.checks import Check, CheckFinding, fail, ok, unknown, warn
 from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import Failure, PermanentError
 from backup_agent.core.retention.clock import TOLERANCE
@@ -17,7 +17,7 @@ NOTICED_SECONDS = 30.0
 GRANTS = "let an administrator run the statements of docs/discovery.md for the role of this account"
 
 
-def judge_host(host: str, fault: str | None) -> Finding:
+def judge_host(host: str, fault: str | None) -> CheckFinding:
     """Judge the host of `neo4j.uri`. `fault` says why it does not resolve, or is None."""
     if fault is None:
         return ok(Check.HOST, f"{host} resolves")
@@ -28,7 +28,7 @@ def judge_host(host: str, fault: str | None) -> Finding:
     )
 
 
-def judge_role(databases: Collection[DatabaseName], notes: Sequence[str]) -> Finding:
+def judge_role(databases: Collection[DatabaseName], notes: Sequence[str]) -> CheckFinding:
     """Judge what SHOW DATABASES lists, and the statements that had no answer."""
     if not set(databases) - {SYSTEM}:
         return fail(
@@ -43,7 +43,7 @@ def judge_role(databases: Collection[DatabaseName], notes: Sequence[str]) -> Fin
     return ok(Check.ROLE, f"{len(databases)} databases are listed, and all statements are answered")
 
 
-def judge_backup_ports(reachable: Mapping[str, str | None]) -> Finding:
+def judge_backup_ports(reachable: Mapping[str, str | None]) -> CheckFinding:
     """Judge the backup ports. `reachable` maps each address to None, or to the reason why a connection failed."""
     if not reachable:
         return unknown(
@@ -59,7 +59,7 @@ def judge_backup_ports(reachable: Mapping[str, str | None]) -> Finding:
     return (fail if len(faults) == len(reachable) else warn)(Check.BACKUP_PORTS, text, advice)
 
 
-def judge_clock(check: Check, offset: float | None, whose: str) -> Finding:
+def judge_clock(check: Check, offset: float | None, whose: str) -> CheckFinding:
     """Judge the difference of another clock to this machine's, in seconds. None means that it is not known."""
     if offset is None:
         return unknown(check, f"the clock of {whose} could not be read")
@@ -72,7 +72,7 @@ def judge_clock(check: Check, offset: float | None, whose: str) -> Finding:
     return ok(check, f"the clock of {whose} agrees with this machine's to {NOTICED_SECONDS:.0f} s")
 
 
-def judge_admin(path: str, version: Version | None) -> Finding:
+def judge_admin(path: str, version: Version | None) -> CheckFinding:
     """Judge a neo4j-admin that was found. `version` is None if it is unknown without starting it."""
     try:
         Capabilities.of(version)
@@ -81,7 +81,7 @@ def judge_admin(path: str, version: Version | None) -> Finding:
     return ok(Check.NEO4J_ADMIN, f"{path}, {f'version {version}' if version else 'its version is not known yet'}")
 
 
-def judge_versions(admin: Version | None, servers: Sequence[str]) -> Finding:
+def judge_versions(admin: Version | None, servers: Sequence[str]) -> CheckFinding:
     """Judge the version of neo4j-admin against those of the servers."""
     if admin is None or not servers:
         missing = "neo4j-admin" if admin is None else "the servers"
@@ -92,6 +92,6 @@ def judge_versions(admin: Version | None, servers: Sequence[str]) -> Finding:
     return ok(Check.VERSIONS, f"neo4j-admin {admin}, servers {', '.join(servers)}")
 
 
-def of_failure(check: Check, failure: Failure) -> Finding:
+def of_failure(check: Check, failure: Failure) -> CheckFinding:
     """Return the finding of a check that ended in a failure."""
     return fail(check, failure.error, failure.advice)

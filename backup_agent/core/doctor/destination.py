@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from backup_agent.core.doctor.checks import Check, Finding, fail, ok, unknown, warn
+from backup_agent.core.doctor.checks import Check, CheckFinding, fail, ok, unknown, warn
 from backup_agent.core.doctor.cluster import judge_clock, of_failure
 from backup_agent.core.reasons import Failure
 
@@ -22,7 +22,7 @@ NOT_TRIED = NotSeen("this is found out by writing, which `backup-agent doctor --
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownFeature:
     """Whether the store has a feature, and the answer that shows it."""
 
     has: bool
@@ -53,10 +53,10 @@ class StoreFacts:
     """Why it could not be listed; then nothing else was asked."""
     reading: Failure | NotSeen | None = None
     """Why an object could not be read; None if one was read."""
-    conditional_writes: Shown | NotSeen | Failure = NOT_TRIED
-    checksums: Shown | NotSeen = NOT_TRIED
-    multipart: Shown | NotSeen | Failure = NOT_TRIED
-    deletion: Shown | NotSeen | Failure = NOT_TRIED
+    conditional_writes: ShownFeature | NotSeen | Failure = NOT_TRIED
+    checksums: ShownFeature | NotSeen = NOT_TRIED
+    multipart: ShownFeature | NotSeen | Failure = NOT_TRIED
+    deletion: ShownFeature | NotSeen | Failure = NOT_TRIED
     archived: bool | NotSeen = NOT_TRIED
     """Whether small objects are kept in a class that cannot be read at once."""
     small_class: str = ""
@@ -72,7 +72,7 @@ class StoreFacts:
 
 
 @dataclass(frozen=True)
-class Asked:
+class DestinationAsked:
     """What the settings ask of a destination."""
 
     name: str
@@ -85,7 +85,7 @@ class Asked:
     retention: bool = False
 
 
-def judge_destination(facts: StoreFacts, asked: Asked) -> Iterator[Finding]:
+def judge_destination(facts: StoreFacts, asked: DestinationAsked) -> Iterator[CheckFinding]:
     """Yield the finding of each check of a destination."""
     if facts.listing is not None:
         yield of_failure(Check.STORE, facts.listing)
@@ -106,7 +106,7 @@ def judge_destination(facts: StoreFacts, asked: Asked) -> Iterator[Finding]:
     yield judge_clock(Check.STORE_CLOCK, facts.clock_offset, "the store")
 
 
-def _reading(reading: Failure | NotSeen | None) -> Finding:
+def _reading(reading: Failure | NotSeen | None) -> CheckFinding:
     if isinstance(reading, Failure):
         return of_failure(Check.READING, reading)
     if isinstance(reading, NotSeen):
@@ -115,8 +115,8 @@ def _reading(reading: Failure | NotSeen | None) -> Finding:
 
 
 def _feature(
-    check: Check, found: Shown | NotSeen | Failure, good: str, without: str, *, needed: bool = True
-) -> Finding:
+    check: Check, found: ShownFeature | NotSeen | Failure, good: str, without: str, *, needed: bool = True
+) -> CheckFinding:
     """Judge a feature without which the agent works, though less well. `needed`: its lack is a warning."""
     if isinstance(found, Failure):
         return of_failure(check, found)
@@ -128,8 +128,8 @@ def _feature(
     return warn(check, text, "see the table of features in docs/s3.md") if needed else ok(check, text)
 
 
-def _conditional_writes(found: Shown | NotSeen | Failure, asked: Asked) -> Finding:
-    if isinstance(found, Shown) and not found.has:
+def _conditional_writes(found: ShownFeature | NotSeen | Failure, asked: DestinationAsked) -> CheckFinding:
+    if isinstance(found, ShownFeature) and not found.has:
         if asked.single_writer:
             return ok(Check.CONDITIONAL_WRITES, f"not supported, and `single_writer` is set ({found.how})")
         return warn(
@@ -140,13 +140,13 @@ def _conditional_writes(found: Shown | NotSeen | Failure, asked: Asked) -> Findi
     return _feature(Check.CONDITIONAL_WRITES, found, "conditional writes are honoured", "")
 
 
-def _deletion(found: Shown | NotSeen | Failure, asked: Asked) -> Finding:
+def _deletion(found: ShownFeature | NotSeen | Failure, asked: DestinationAsked) -> CheckFinding:
     if not asked.deletes:
         return ok(Check.DELETION, "not needed: `deletes` is false")
     return _feature(Check.DELETION, found, "objects can be deleted", "")
 
 
-def _storage_class(facts: StoreFacts) -> Finding:
+def _storage_class(facts: StoreFacts) -> CheckFinding:
     if isinstance(facts.archived, NotSeen):
         return unknown(Check.STORAGE_CLASS, facts.archived.why)
     if facts.archived:
@@ -158,7 +158,7 @@ def _storage_class(facts: StoreFacts) -> Finding:
     return ok(Check.STORAGE_CLASS, f"small objects are kept in {facts.small_class or 'the standard class'}")
 
 
-def _encryption(found: str | NotSeen, asked: Asked) -> Finding:
+def _encryption(found: str | NotSeen, asked: DestinationAsked) -> CheckFinding:
     if asked.encrypts:
         return ok(Check.ENCRYPTION, f"{asked.encrypts}, by put_options")
     if isinstance(found, NotSeen):
@@ -172,7 +172,7 @@ def _encryption(found: str | NotSeen, asked: Asked) -> Finding:
     return ok(Check.ENCRYPTION, f"{found}, by default of the store")
 
 
-def _versioning(facts: StoreFacts, asked: Asked) -> Finding:
+def _versioning(facts: StoreFacts, asked: DestinationAsked) -> CheckFinding:
     if isinstance(facts.versioning, NotSeen):
         return unknown(Check.VERSIONING, facts.versioning.why)
     if not facts.versioning:
@@ -188,7 +188,7 @@ def _versioning(facts: StoreFacts, asked: Asked) -> Finding:
     )
 
 
-def _object_lock(found: str | NotSeen | None, asked: Asked) -> Finding:
+def _object_lock(found: str | NotSeen | None, asked: DestinationAsked) -> CheckFinding:
     if isinstance(found, NotSeen):
         return unknown(Check.OBJECT_LOCK, found.why)
     if asked.locks and found is None:
@@ -207,7 +207,7 @@ def _object_lock(found: str | NotSeen | None, asked: Asked) -> Finding:
     return ok(Check.OBJECT_LOCK, f"{text}; artifacts are {'' if asked.locks else 'not '}locked by put_options")
 
 
-def _lifecycle(rules: Sequence[LifecycleRule] | NotSeen, asked: Asked) -> Finding:
+def _lifecycle(rules: Sequence[LifecycleRule] | NotSeen, asked: DestinationAsked) -> CheckFinding:
     if isinstance(rules, NotSeen):
         return unknown(Check.LIFECYCLE, rules.why)
     deleting = [rule for rule in rules if rule.deletes_after is not None]

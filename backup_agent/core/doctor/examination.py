@@ -1,7 +1,7 @@
 """One run of the doctor: its steps, one after the other, and what they found. Commands and the agent share it."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
 from backup_agent.core.artifacts.names import PlaceName
@@ -9,8 +9,8 @@ from backup_agent.core.doctor.checks import (
     CHECKS,
     Acceptance,
     Check,
+    CheckFinding,
     CheckOutcome,
-    Finding,
     Step,
     accepted,
     of_step,
@@ -27,7 +27,7 @@ UNPROTECTED = {
 """Check of the settings -> the text if there is no problem."""
 
 
-class Stage(NamedTuple):
+class DoctorStage(NamedTuple):
     """A step that is carried out: for a destination, with its name."""
 
     step: Step
@@ -40,19 +40,19 @@ class Examination:
     def __init__(self, destinations: Iterable[PlaceName], unprotected: Mapping[str, str]) -> None:
         """Begin with the findings about the settings. `unprotected` maps a check of them to what is at risk."""
         self._ahead = [
-            *(Stage(step) for step in (Step.CLUSTER, Step.ADMIN, Step.VOLUME, Step.KEYS)),
-            *(Stage(Step.DESTINATION, name) for name in destinations),
+            *(DoctorStage(step) for step in (Step.CLUSTER, Step.ADMIN, Step.VOLUME, Step.KEYS)),
+            *(DoctorStage(Step.DESTINATION, name) for name in destinations),
         ]
         self._findings = [_of_settings(check, unprotected.get(check)) for check in of_step(Step.SETTINGS)]
         self.server_versions: tuple[str, ...] = ()
         """The servers' versions, once a step has told them."""
 
     @property
-    def stage(self) -> Stage | None:
+    def stage(self) -> DoctorStage | None:
         """The stage that is carried out now or next; None at the end."""
         return self._ahead[0] if self._ahead else None
 
-    def found(self, finding: Finding) -> None:
+    def found(self, finding: CheckFinding) -> None:
         """Add what a check of the present stage found. The last finding of a check counts."""
         stage = self.stage
         if stage is not None and CHECKS[finding.check].step is stage.step:
@@ -71,32 +71,37 @@ class Examination:
         """Forget the findings of the present stage, which begins again."""
         stage = self.stage
         self._findings = [
-            one for one in self._findings if stage is None or Stage(CHECKS[one.check].step, one.place) != stage
+            one for one in self._findings if stage is None or DoctorStage(CHECKS[one.check].step, one.place) != stage
         ]
 
-    def findings(self, accept: Mapping[Check, Acceptance], today: date) -> tuple[Finding, ...]:
+    def findings(self, accept: Mapping[Check, Acceptance], today: date) -> tuple[CheckFinding, ...]:
         """Return the findings until now, in the order of the table, destination by destination."""
         last = {(one.place, one.check): accepted(one, accept, today) for one in self._findings}
         order, places = list(Check), list(dict.fromkeys(place for place, _ in last))
         return tuple(sorted(last.values(), key=lambda one: (places.index(one.place), order.index(one.check))))
 
 
-def _of_settings(check: Check, risk: str | None) -> Finding:
+def _of_settings(check: Check, risk: str | None) -> CheckFinding:
     if risk is None:
         return ok(check, UNPROTECTED[check])
     found, _, advice = risk.partition(": ")
     return warn(check, found, advice)
 
 
+ALERTING_RUNS = 2
+"""A check that failed in so many runs in a row is an alert, and counts for the health."""
+
+
 class Repeated(NamedTuple):
-    """How often in a row a check has failed: in so many runs of the doctor."""
+    """A check that fails: the number of runs of the doctor in a row in which it has failed, and since when."""
 
     runs: int
-    finding: Finding
+    since: datetime
+    finding: CheckFinding
 
 
 def repeated(
-    before: Mapping[tuple[Check, PlaceName | None], Repeated], findings: Iterable[Finding]
+    before: Mapping[tuple[Check, PlaceName | None], Repeated], findings: Iterable[CheckFinding], now: datetime
 ) -> dict[tuple[Check, PlaceName | None], Repeated]:
     """Return the checks that fail now, each with the number of runs in which it has failed without a pause.
 
@@ -107,7 +112,7 @@ def repeated(
         key = (one.check, one.place)
         earlier = before.get(key)
         if one.counts is CheckOutcome.FAIL:
-            counted[key] = Repeated(earlier.runs + 1 if earlier else 1, one)
+            counted[key] = Repeated(earlier.runs + 1, earlier.since, one) if earlier else Repeated(1, now, one)
         elif one.counts is CheckOutcome.UNKNOWN and earlier is not None:
             counted[key] = earlier
     return counted

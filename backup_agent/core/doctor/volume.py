@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backup_agent.core.doctor.checks import Check, Finding, fail, ok, unknown, warn
+from backup_agent.core.doctor.checks import Check, CheckFinding, fail, ok, unknown, warn
 from backup_agent.core.reasons import HINTS, Reason
 
 WITH_LINKS = frozenset(
@@ -36,7 +36,7 @@ class FolderFacts:
     """Whether it belongs to another user."""
 
 
-def judge_volume(folder: FolderFacts) -> Finding:
+def judge_volume(folder: FolderFacts) -> CheckFinding:
     """Judge the storage root."""
     if folder.fault is not None:
         return fail(
@@ -69,7 +69,7 @@ class RoomFacts:
     files: int = 0
 
 
-def judge_room(room: RoomFacts) -> Finding:
+def judge_room(room: RoomFacts) -> CheckFinding:
     """Judge the free space. A FULL is staged before it is stored, and an older one is deleted only afterwards."""
     text = f"{room.free / GIB:.1f} GiB of {room.size / GIB:.1f} GiB are free"
     if room.files and not room.free_files:
@@ -86,7 +86,7 @@ def judge_room(room: RoomFacts) -> Finding:
     return ok(Check.ROOM, text)
 
 
-def judge_hard_links(folder: FolderFacts, *, tested: bool | None) -> Finding:
+def judge_hard_links(folder: FolderFacts, *, tested: bool | None) -> CheckFinding:
     """Judge whether the volume has hard links: `tested`, or by the type of its file system if that is None."""
     if tested or (tested is None and folder.kind in WITH_LINKS):
         return ok(Check.HARD_LINKS, "hard links work" if tested else f"{folder.kind} has hard links")
@@ -103,7 +103,7 @@ def judge_hard_links(folder: FolderFacts, *, tested: bool | None) -> Finding:
     )
 
 
-def judge_modes(folder: FolderFacts) -> Finding:
+def judge_modes(folder: FolderFacts) -> CheckFinding:
     """Judge owner and mode of the storage root."""
     if folder.mode is None:
         return unknown(Check.MODES, f"{folder.path} does not exist yet")
@@ -117,7 +117,7 @@ def judge_modes(folder: FolderFacts) -> Finding:
     return ok(Check.MODES, f"{folder.path} belongs to {owner} (mode {folder.mode:o})")
 
 
-def judge_requests_folder(folder: FolderFacts, *, watch_fault: str | None) -> Finding:
+def judge_requests_folder(folder: FolderFacts, *, watch_fault: str | None) -> CheckFinding:
     """Judge the requests folder. `watch_fault` says why inotify cannot watch it, or is None."""
     if folder.fault is not None:
         return fail(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Definition, TooManyValuesError, few_values
 from backup_agent.core.artifacts.summary import DatabaseSummary
-from backup_agent.core.doctor.checks import Finding
+from backup_agent.core.doctor.checks import CheckFinding
 from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
@@ -429,7 +429,7 @@ class CheckTold(ChildEvent):
     """What one check of the doctor found."""
 
     event: Literal["check"] = "check"
-    finding: Finding
+    finding: CheckFinding
 
 
 class ChecksEnded(ChildEvent):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from backup_agent.core.doctor.destination import LifecycleRule, NotSeen, Shown, StoreFacts, days
+from backup_agent.core.doctor.destination import LifecycleRule, NotSeen, ShownFeature, StoreFacts, days
 from backup_agent.core.reasons import BackupError, Failure
 from backup_agent.stores.features import Feature
 from backup_agent.stores.s3.bucket import ABSENT, PROBE, Bucket, Response
@@ -76,7 +76,7 @@ def _asked(bucket: Bucket, operation: str, read: Callable[[Response], T], withou
         return NotSeen(f"the answer to {operation} is not one of S3")
 
 
-def _shown(bucket: Bucket, *features: Feature) -> Shown | NotSeen:
+def _shown(bucket: Bucket, *features: Feature) -> ShownFeature | NotSeen:
     """Return what is known of features, those of earlier days included: whether the store has all of them."""
     findings = [bucket.features.finding(feature) for feature in features]
     known = [finding for finding in findings if finding is not None]
@@ -84,10 +84,10 @@ def _shown(bucket: Bucket, *features: Feature) -> Shown | NotSeen:
     if not lacking and len(known) < len(features):
         return NotSeen("it is not known yet; `backup-agent doctor --write` finds it out")
     shown = (lacking or known)[0]
-    return Shown(not lacking, f"{shown.how}, on {shown.found:%Y-%m-%d}")
+    return ShownFeature(not lacking, f"{shown.how}, on {shown.found:%Y-%m-%d}")
 
 
-def _conditional(bucket: Bucket, *, write: bool) -> Shown | NotSeen:
+def _conditional(bucket: Bucket, *, write: bool) -> ShownFeature | NotSeen:
     if write:
         bucket.features.forget(Feature.CREATE_IF_ABSENT)
         bucket.features.forget(Feature.REPLACE_IF_SAME)
@@ -95,7 +95,7 @@ def _conditional(bucket: Bucket, *, write: bool) -> Shown | NotSeen:
     return _shown(bucket, Feature.CREATE_IF_ABSENT, Feature.REPLACE_IF_SAME)
 
 
-def _multipart(bucket: Bucket, *, write: bool) -> Shown | NotSeen:
+def _multipart(bucket: Bucket, *, write: bool) -> ShownFeature | NotSeen:
     """Begin an upload, list it, and abort it. Without `write`, return what uploads have shown."""
     if not write:
         known = bucket.features.finding(Feature.UPLOAD_LISTS)
@@ -105,17 +105,17 @@ def _multipart(bucket: Bucket, *, write: bool) -> Shown | NotSeen:
         listed = any(one.get("UploadId") == upload for one in bucket.pages("ListMultipartUploads", PROBE, "Uploads"))
     finally:
         bucket.call("AbortMultipartUpload", PROBE, UploadId=upload)
-    return Shown(listed, f"ListMultipartUploads: {'lists' if listed else 'does not list'} an upload under way")
+    return ShownFeature(listed, f"ListMultipartUploads: {'lists' if listed else 'does not list'} an upload under way")
 
 
-def _deletion(store: S3Store, *, write: bool) -> Shown | NotSeen:
+def _deletion(store: S3Store, *, write: bool) -> ShownFeature | NotSeen:
     """Delete the object of the agent's own, unless the bucket would keep an old version."""
     if not write:
         return NotSeen("it is not tried without `backup-agent doctor --write`")
     if store.keeps_versions:
         return NotSeen("it is not tried, since this bucket would keep the object as an old version")
     store.delete(PROBE)
-    return Shown(has=True, how="DeleteObject: accepted")
+    return ShownFeature(has=True, how="DeleteObject: accepted")
 
 
 def _reading(bucket: Bucket) -> Failure | NotSeen | None:

@@ -1,11 +1,13 @@
 """The health of the agent, from its Status, and since when each of its problems lasts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
+from backup_agent.core.doctor.examination import ALERTING_RUNS
 from backup_agent.core.protection.expected import Pair
 from backup_agent.core.protection.health import (
     CopyRule,
+    FailedCheck,
     Health,
     HealthFacts,
     HealthState,
@@ -64,7 +66,16 @@ def facts_of(status: Status, copies: Mapping[Pair, CopyRule]) -> HealthFacts:
         bolt=None if status.bolt_up in (None, True) else status.bolt_error or "no reason is known",
         settings=status.settings_fault,
         unsigned=status.signing_fault,
+        checks=tuple(_failed_checks(status)),
     )
+
+
+def _failed_checks(status: Status) -> Iterator[FailedCheck]:
+    """Yield the checks of the doctor that have failed in several runs."""
+    for one in status.doctor.checks if status.doctor else ():
+        if one.failed_runs >= ALERTING_RUNS and one.failed_since is not None:
+            name = " ".join(filter(None, (one.finding.check.value, one.finding.place)))
+            yield FailedCheck(name, one.finding.found, one.failed_since)
 
 
 def _paused(pause: Pause) -> str:

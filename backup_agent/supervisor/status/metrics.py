@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 
 from backup_agent.core.artifacts.keys import split_database_key
+from backup_agent.core.doctor.checks import CheckOutcome
 from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.protection.health import HealthState
 from backup_agent.settings.unprotected import KINDS
@@ -26,6 +27,9 @@ from backup_agent.supervisor.status.model import Status
 
 PREFIX = "neo4j_backup"
 STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 10800, 21600)
+
+
+CHECK_VALUES = {CheckOutcome.OK: 0.0, CheckOutcome.WARN: 1.0, CheckOutcome.FAIL: 2.0}
 
 
 class Metrics:
@@ -193,6 +197,7 @@ def _agent(status: Status) -> Iterator[Metric]:
         "1 if records are written without a signature although the settings name a key.",
         int(status.signing_fault is not None),
     )
+    yield from _checks(status)
     seen = status.topology_seen
     yield _value(
         "topology_timestamp_seconds",
@@ -214,6 +219,20 @@ def _agent(status: Status) -> Iterator[Metric]:
             seconds.add_metric((run.set, run.database, run.stage or "start"), run.seconds)
     yield running
     yield seconds
+
+
+def _checks(status: Status) -> Iterator[Metric]:
+    """Yield the outcomes of the doctor's last run. A check that could not look has no outcome."""
+    labels = ("check", "place")
+    outcome = _gauge("check", "Outcome of a check of the last doctor: 0 ok or accepted, 1 warning, 2 failed.", labels)
+    runs = _gauge("check_failed_runs", "Number of runs of the doctor in a row in which a check has failed.", labels)
+    for one in status.doctor.checks if status.doctor else ():
+        series = (one.finding.check.value, one.finding.place or "")
+        if one.finding.counts in CHECK_VALUES:
+            outcome.add_metric(series, CHECK_VALUES[one.finding.counts])
+        runs.add_metric(series, one.failed_runs)
+    ended = None if status.doctor is None else status.doctor.ended.timestamp()
+    yield from (outcome, runs, _value("doctor_timestamp_seconds", "Time at which the last doctor ended.", ended))
 
 
 def _databases(status: Status) -> Iterator[Metric]:

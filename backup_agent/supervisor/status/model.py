@@ -7,6 +7,7 @@ from pydantic import Field
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.doctor.checks import CheckFinding
 from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.protection.health import Health
 from backup_agent.core.protection.judging import DatabaseProtection
@@ -104,6 +105,21 @@ class ExcludedDatabase(Value):
     why: str = Field(description="the end of a sentence that begins with the name of the database")
 
 
+class CheckStatus(Value):
+    """What one check of the doctor found in its last run."""
+
+    finding: CheckFinding
+    failed_runs: int = Field(default=0, description="number of runs in a row in which it has failed")
+    failed_since: datetime | None = None
+
+
+class DoctorStatus(Value):
+    """The last run of the doctor."""
+
+    ended: datetime
+    checks: tuple[CheckStatus, ...]
+
+
 class Status(Value):
     """The state of the agent. An absent field is unknown."""
 
@@ -172,6 +188,7 @@ class Status(Value):
     databases_refused: int | None = Field(
         default=None, description="number of listed databases that are not backed up because of their names"
     )
+    doctor: DoctorStatus | None = Field(default=None, description="the last run of the doctor, once one has ended")
     unprotected_connections: dict[str, str] = Field(
         default={}, description="connections without encryption or without a check of the certificate -> what to change"
     )

@@ -4,6 +4,7 @@ Each step is a child, one after the other, beside the slots of backups. Where no
 for the backups, and one that is under way ends when a backup waits, and begins again later.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,8 +13,8 @@ import structlog
 
 from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.names import PlaceName
-from backup_agent.core.doctor.checks import Check, CheckOutcome, Finding, Step
-from backup_agent.core.doctor.examination import Examination, Repeated, Stage, repeated
+from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome, Step
+from backup_agent.core.doctor.examination import ALERTING_RUNS, DoctorStage, Examination, Repeated, repeated
 from backup_agent.core.neo4j.command import Launch, children_beside_jvms
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.events import ChecksEnded
@@ -24,8 +25,14 @@ from backup_agent.supervisor.children.runs import CHECK, Run, Runs
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 
 EVERY_SECONDS = 86_400.0
-AGAIN_SECONDS = 3_600.0
-"""Seconds until the next run if a check failed: only a failure in two runs is an alert."""
+AGAIN_SECONDS = 600.0
+"""Seconds until the next run after a check has failed for the first time: a failure in two runs is an alert."""
+
+FAILING_SECONDS = 3_600.0
+"""Seconds until the next run while a check fails, so that the end of the failure is noticed."""
+
+START_SECONDS = 15.0
+"""Seconds until the first run after the start, or after a change of the settings: other work comes first."""
 
 STEP_SECONDS = 120.0
 """Longest time of a step."""
@@ -36,7 +43,7 @@ REMOTE = frozenset({Step.DESTINATION})
 log = structlog.get_logger()
 
 
-def module_of(stage: Stage) -> str:
+def module_of(stage: DoctorStage) -> str:
     """Return the module that carries out a stage."""
     return f"backup_agent.jobs.{CHECK}{stage.step.value}"
 
@@ -55,13 +62,13 @@ class Doctor:
     reloader: Reloader
     runs: Runs
     backup_queue: BackupQueue
-    findings: tuple[Finding, ...] | None = None
+    findings: tuple[CheckFinding, ...] | None = None
     """The findings of the last run; None before the first one has ended."""
     ended_at: datetime | None = None
     failing: Mapping[tuple[Check, PlaceName | None], Repeated] = field(default_factory=dict)
     """The checks that fail, each with the number of runs in a row."""
     _examination: Examination | None = None
-    _due: float = 0.0
+    _due: float = field(default_factory=lambda: time.monotonic() + START_SECONDS)
 
     def advance(self, monotonic: float) -> None:
         """Start the next step, if there is one and memory allows it now."""
@@ -81,13 +88,13 @@ class Doctor:
         self.runs.end(running, Reason.CANCELLED)
         return True
 
-    def restart(self) -> None:
-        """Begin again, because the settings have changed."""
-        self._due, self._examination = 0.0, None
+    def restart(self, monotonic: float) -> None:
+        """Begin again soon, because the settings have changed."""
+        self._due, self._examination = monotonic + START_SECONDS, None
         if self._running is not None:
             self.runs.end(self._running, Reason.CANCELLED)
 
-    def found(self, finding: Finding) -> None:
+    def found(self, finding: CheckFinding) -> None:
         """Take what a check found."""
         if self._examination is not None:
             self._examination.found(finding)
@@ -113,6 +120,13 @@ class Doctor:
         return [self._due] if self._examination is None else []
 
     @property
+    def _pause(self) -> float:
+        """Seconds until the next run."""
+        if not self.failing:
+            return EVERY_SECONDS
+        return AGAIN_SECONDS if any(one.runs < ALERTING_RUNS for one in self.failing.values()) else FAILING_SECONDS
+
+    @property
     def _running(self) -> str | None:
         return next((name for name, run in self.runs if run.kind.startswith(CHECK)), None)
 
@@ -129,13 +143,12 @@ class Doctor:
         )
         return beside > self.runs.at_destinations or not (backups or self.runs.at_destinations)
 
-    def _start(self, stage: Stage, examination: Examination, monotonic: float) -> None:
+    def _start(self, stage: DoctorStage, examination: Examination, monotonic: float) -> None:
         task = CheckTask(
             settings=self.reloader.settings.model_dump(mode="json"),
             place=stage.place,
             server_versions=examination.server_versions,
         )
-        self._due = monotonic + EVERY_SECONDS
         try:
             self.runs.spawn(
                 self.runs.numbered("doctor"),
@@ -151,9 +164,9 @@ class Doctor:
         now = datetime.now(UTC)
         before = self.failing
         self.findings = examination.findings(self.reloader.settings.doctor.acceptances, now.date())
-        self.failing = repeated(before, self.findings)
+        self.failing = repeated(before, self.findings, now)
         self.ended_at, self._examination = now, None
-        self._due = monotonic + (AGAIN_SECONDS if self.failing else EVERY_SECONDS)
+        self._due = monotonic + self._pause
         for key, one in self.failing.items():
             if key not in before:
                 log.error(
