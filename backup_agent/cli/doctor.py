@@ -11,7 +11,7 @@ from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.doctor.checks import CheckFinding, CheckOutcome, worst
-from backup_agent.core.doctor.examination import DoctorStage, Examination
+from backup_agent.core.doctor.examination import CheckRun, DoctorStage
 from backup_agent.core.requests.events import ChecksEnded, CheckTold
 from backup_agent.core.requests.tasks import CheckTask
 from backup_agent.settings.model import Settings
@@ -36,7 +36,7 @@ def command(context: click.Context, write: bool, as_json: bool) -> int:
     the settings have faults.
     """
     settings = loaded(context).settings
-    examination = Examination(settings.storage.destinations, unprotected(settings.neo4j))
+    examination = CheckRun(settings.storage.destinations, unprotected(settings.neo4j))
     shown: set[CheckFinding] = set()
 
     def show() -> None:
@@ -60,11 +60,11 @@ def command(context: click.Context, write: bool, as_json: bool) -> int:
     return CODES[outcome]
 
 
-def _findings(examination: Examination, settings: Settings) -> tuple[CheckFinding, ...]:
+def _findings(examination: CheckRun, settings: Settings) -> tuple[CheckFinding, ...]:
     return examination.findings(settings.doctor.acceptances, datetime.now(UTC).date())
 
 
-def _carry_out(stage: DoctorStage, examination: Examination, settings: Settings, *, write: bool) -> str | None:
+def _carry_out(stage: DoctorStage, examination: CheckRun, settings: Settings, *, write: bool) -> str | None:
     """Let a child carry out a stage. Return why it ended early, or None."""
     inbox: queue.SimpleQueue[Told | Ended] = queue.SimpleQueue()
     task = CheckTask(
@@ -91,7 +91,7 @@ def _carry_out(stage: DoctorStage, examination: Examination, settings: Settings,
             child.kill()
 
 
-def _follow(get: Callable[..., Told | Ended], examination: Examination) -> str | None:
+def _follow(get: Callable[..., Told | Ended], examination: CheckRun) -> str | None:
     """Take the events of a child until its end. Return why it ended early, or None. Raise queue.Empty if it hangs."""
     done = False
     while True:

@@ -42,7 +42,7 @@ from backup_agent.core.doctor.destination import (
     days,
     judge_destination,
 )
-from backup_agent.core.doctor.examination import DoctorStage, Examination, repeated
+from backup_agent.core.doctor.examination import CheckRun, DoctorStage, repeated
 from backup_agent.core.doctor.volume import (
     GIB,
     FolderFacts,
@@ -296,7 +296,7 @@ def test_what_is_accepted_does_not_count() -> None:
 
 
 def test_an_examination_tells_of_every_check_in_the_order_of_the_table() -> None:
-    examination = Examination([OFFSITE], {Check.PLAIN_BOLT: "plain: encrypt"})
+    examination = CheckRun([OFFSITE], {Check.PLAIN_BOLT: "plain: encrypt"})
     stages = []
     while (stage := examination.stage) is not None:
         stages.append(stage)
@@ -318,7 +318,7 @@ def test_an_examination_tells_of_every_check_in_the_order_of_the_table() -> None
 
 
 def test_a_check_that_told_nothing_is_unknown_and_says_why() -> None:
-    examination = Examination((), {})
+    examination = CheckRun((), {})
     examination.found(ok(Check.HOST, "good"))
     examination.found(ok(Check.VOLUME, "of another step"))
     examination.ended("killed")
@@ -332,7 +332,7 @@ def test_a_check_that_told_nothing_is_unknown_and_says_why() -> None:
 
 
 def test_a_step_that_begins_again_forgets_its_findings() -> None:
-    examination = Examination((), {})
+    examination = CheckRun((), {})
     examination.found(fail(Check.HOST, "bad", "mend"))
     examination.restarted()
 
@@ -340,7 +340,7 @@ def test_a_step_that_begins_again_forgets_its_findings() -> None:
 
 
 def test_after_its_end_an_examination_takes_nothing() -> None:
-    examination = Examination((), {})
+    examination = CheckRun((), {})
     while examination.stage is not None:
         examination.ended()
     before = examination.findings({}, TODAY)

@@ -34,7 +34,7 @@ class DoctorStage(NamedTuple):
     place: PlaceName | None = None
 
 
-class Examination:
+class CheckRun:
     """The state of one run."""
 
     def __init__(self, destinations: Iterable[PlaceName], unprotected: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ import structlog
 from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome, Step
-from backup_agent.core.doctor.examination import ALERTING_RUNS, DoctorStage, Examination, Repeated, repeated
+from backup_agent.core.doctor.examination import ALERTING_RUNS, CheckRun, DoctorStage, Repeated, repeated
 from backup_agent.core.neo4j.command import Launch, children_beside_jvms
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.events import ChecksEnded
@@ -67,7 +67,7 @@ class Doctor:
     ended_at: datetime | None = None
     failing: Mapping[tuple[Check, PlaceName | None], Repeated] = field(default_factory=dict)
     """The checks that fail, each with the number of runs in a row."""
-    _examination: Examination | None = None
+    _examination: CheckRun | None = None
     _due: float = field(default_factory=lambda: time.monotonic() + START_SECONDS)
 
     def advance(self, monotonic: float) -> None:
@@ -76,7 +76,7 @@ class Doctor:
             return
         if self._examination is None and monotonic >= self._due:
             settings = self.reloader.settings
-            self._examination = Examination(settings.storage.destinations, unprotected(settings.neo4j))
+            self._examination = CheckRun(settings.storage.destinations, unprotected(settings.neo4j))
         if self._examination is not None and (stage := self._examination.stage) is not None:
             self._start(stage, self._examination, monotonic)
 
@@ -143,7 +143,7 @@ class Doctor:
         )
         return beside > self.runs.at_destinations or not (backups or self.runs.at_destinations)
 
-    def _start(self, stage: DoctorStage, examination: Examination, monotonic: float) -> None:
+    def _start(self, stage: DoctorStage, examination: CheckRun, monotonic: float) -> None:
         task = CheckTask(
             settings=self.reloader.settings.model_dump(mode="json"),
             place=stage.place,
@@ -160,7 +160,7 @@ class Doctor:
         except OSError as error:
             examination.ended(f"its process could not be started: {error.strerror}")
 
-    def _conclude(self, examination: Examination, monotonic: float) -> None:
+    def _conclude(self, examination: CheckRun, monotonic: float) -> None:
         now = datetime.now(UTC)
         before = self.failing
         self.findings = examination.findings(self.reloader.settings.doctor.acceptances, now.date())
