@@ -5,7 +5,9 @@ SHA-256 on the volume when it wrote it, or if a key that the settings trust has 
 believed.
 """
 
+from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from backup_agent import durable
 from backup_agent.catalog.note_folder import NoteFolder
@@ -14,6 +16,8 @@ from backup_agent.catalog.record_notes import digest_of
 from backup_agent.catalog.volume_records import first_fault
 from backup_agent.core.artifacts.keys import evidence_key
 from backup_agent.core.drill.evidence import Evidence
+from backup_agent.core.drill.levels import Level
+from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.signing.keyring import Keyring
 
@@ -31,12 +35,25 @@ class Origin(StrEnum):
     UNKNOWN = "unknown"
 
 
-class EvidenceNotes(NoteFolder):
-    """The notes on the evidence that the agent wrote at a place: its SHA-256."""
+class NotedDrill(NamedTuple):
+    """The result of an artifact's last drill, as its note says it."""
 
-    def add(self, key: str, content: bytes) -> None:
-        """Note the evidence of an artifact."""
-        self._write(key, digest_of(content).encode())
+    at: datetime
+    outcome: DrillOutcome
+    level: Level
+
+    def __str__(self) -> str:
+        """Return `passed query 2026-11-30`."""
+        return f"{self.outcome.value} {self.level.value} {self.at:%Y-%m-%d}"
+
+
+class EvidenceNotes(NoteFolder):
+    """The notes on the evidence that the agent wrote at a place: SHA-256, time, outcome and level, in one line."""
+
+    def add(self, evidence: Evidence, content: bytes) -> None:
+        """Note the evidence of an artifact, given as it is stored too."""
+        words = (digest_of(content), evidence.since.isoformat(), evidence.outcome.value, evidence.level.value)
+        self._write(evidence.key, f"{' '.join(words)}\n".encode())
 
     def has(self, key: str) -> bool:
         """Return whether the agent wrote evidence of an artifact."""
@@ -44,7 +61,15 @@ class EvidenceNotes(NoteFolder):
 
     def names(self, key: str, content: bytes) -> bool:
         """Return whether the agent wrote this evidence of an artifact."""
-        return self._read(key) == digest_of(content).encode()
+        return (self._read(key) or b"").split(b" ")[0] == digest_of(content).encode()
+
+    def of(self, key: str) -> NotedDrill | None:
+        """Return the result of an artifact's last drill, or None if there is no readable note."""
+        try:
+            _, at, outcome, level = (self._read(key) or b"").decode().split()
+            return NotedDrill(datetime.fromisoformat(at), DrillOutcome(outcome), Level(level))
+        except (OSError, ValueError):
+            return None
 
     def strike(self, key: str) -> None:
         """Remove the note on an artifact's evidence."""
@@ -64,7 +89,7 @@ def write(place: Place, keyring: Keyring, evidence: Evidence, *, prefix: str = "
     evidence = keyring.sign(evidence)
     content, key = evidence.to_json(), prefix + evidence_key(evidence.key)
     if not prefix:
-        notes_at(place).add(evidence.key, content)
+        notes_at(place).add(evidence, content)
     before = place.store.look(key, durable.LIMIT)
     place.store.swap(key, content, before.version if before is not None else None)
     return evidence

@@ -13,6 +13,7 @@ from backup_agent.catalog.place import place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import checked_name, json_option, settings_option
+from backup_agent.cli.restore import origin_code
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, SetName, command_id, name_of_set
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.drill.levels import Level
@@ -24,7 +25,7 @@ from backup_agent.settings.model import Settings
 from backup_agent.supervisor.children.process import Child, Ended, Told
 from backup_agent.supervisor.trusted_clock import utc_now
 
-FAILED, NOT_PROVEN = 1, 3
+FAILED = 1
 MODULE = "backup_agent.jobs.drill"
 _END_SECONDS = 10.0
 
@@ -160,10 +161,7 @@ class _Following:
         if self._failure is not None:
             printing.complaint(self._failure.error, self._failure.advice)
             return FAILED
-        if all(one.evidence.proven for one in self._drilled):
-            return 0
-        printing.line("ORIGIN NOT PROVEN: this agent neither wrote nor accepted these records", err=True)
-        return NOT_PROVEN
+        return origin_code(proven=all(one.evidence.proven for one in self._drilled))
 
 
 def document(drilled: ArtifactDrilled) -> dict[str, object]:

@@ -9,7 +9,7 @@ from itertools import chain, islice
 
 import click
 
-from backup_agent.catalog import volume_records
+from backup_agent.catalog import evidence, volume_records
 from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database, of_database
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations, place_of
@@ -27,7 +27,7 @@ from backup_agent.stores.store import ObjectTooLargeError, Store
 AT_ONCE = 1000
 """How many records are read ahead."""
 
-HEAD = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "APPEND INDEXES", "WHY", "COPIES", "HELD", "FAULT")
+HEAD = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "APPEND INDEXES", "WHY", "COPIES", "DRILLED", "HELD", "FAULT")
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,14 @@ def command(
             Reason.NOT_FOUND, f"{root}: there is no such folder", "run this where the volume is, or set storage.root"
         )
     at = place_of(place, settings)
-    others = _others(at)
+    others, drilled = _others(at), evidence.notes_at(at)
     faults: list[str] = []
     found = _found(at, set_name, database, labels, faults, held=held)
     if as_json:
-        values = (_as_json(one, others) for one in found)
+        values = (_as_json(one, others, drilled) for one in found)
         printing.long_list_as_json("artifacts", values, lambda: {"unreadable": faults})
     elif (first := next(found, None)) is not None:
-        printing.table(HEAD, (_row(one, others) for one in chain([first], found)))
+        printing.table(HEAD, (_row(one, others, drilled) for one in chain([first], found)))
     else:
         asked = (("set", set_name), ("database", database), ("label", ", ".join(labels)))
         of = "".join(f", {kind} {name}" for kind, name in asked if name) + ", held" * held
@@ -178,11 +178,15 @@ def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[st
     return {name: "stored" if has(record.key) else "not stored" for name, has in others.items()}
 
 
-def _as_json(one: Listed, others: dict[str, Callable[[str], bool]]) -> dict[str, object]:
+def _as_json(
+    one: Listed, others: dict[str, Callable[[str], bool]], drilled: evidence.EvidenceNotes
+) -> dict[str, object]:
+    last = drilled.of(one.record.key)
     return {
         **one.record.model_dump(mode="json", by_alias=True),
         "id": artifact_id(one.record.key),
         "copies": _copies(one.record, others),
+        "drilled": last and last._asdict(),
         "held": one.hold is not None,
         "held_until": _until(one.hold),
         "hold": _story(one.hold),
@@ -190,7 +194,9 @@ def _as_json(one: Listed, others: dict[str, Callable[[str], bool]]) -> dict[str,
     }
 
 
-def _row(one: Listed, others: dict[str, Callable[[str], bool]]) -> tuple[str, ...]:
+def _row(
+    one: Listed, others: dict[str, Callable[[str], bool]], drilled: evidence.EvidenceNotes
+) -> tuple[str, ...]:
     record = one.record
     return (
         record.key,
@@ -201,6 +207,7 @@ def _row(one: Listed, others: dict[str, Callable[[str], bool]]) -> tuple[str, ..
         "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
         record.type_reason,
         ", ".join(name for name, has in others.items() if has(record.key)) or "-",
+        str(drilled.of(record.key) or "-"),
         f"until {end}" if (end := _until(one.hold)) else "yes" if one.hold else "-",
         one.fault or "-",
     )

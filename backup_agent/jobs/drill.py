@@ -24,7 +24,7 @@ from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome, DrillStoppedError, StopCause, is_marked
 from backup_agent.core.neo4j.command import Launch, environment
-from backup_agent.core.neo4j.selection import matches
+from backup_agent.core.protection.expected import selects
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.events import ArtifactDrilled, DrillBegun, PassReport
@@ -93,6 +93,7 @@ class Drilling:
             environ=environ,
             writer=self._writer,
             cancel=self._cancel,
+            share=self._task.share,
             reserved=self._task.largest_full if _on_one_volume(self._scratch, self._settings.storage.root) else 0,
         )
 
@@ -114,7 +115,7 @@ class Drilling:
     def _candidates(self, place: Place) -> Iterator[Candidate]:
         for part in by_database(place, writes=False):
             for set_name, database in sorted({database_of(key) for key in part.entries}):
-                if set_name not in self._task.sets or not self._is_wanted(database):
+                if set_name not in self._task.sets or not selects(self._task.databases, database):
                     continue
                 drills, level = drill_notes.of_database(place, set_name, database), self._task.level
                 yield Candidate(
@@ -124,12 +125,6 @@ class Drilling:
                     tried=drills.last.at if drills.last is not None else None,
                     seconds=drills.took.get(level),
                 )
-
-    def _is_wanted(self, database: str) -> bool:
-        patterns = self._task.databases
-        excluded = [pattern.removeprefix("!") for pattern in patterns if pattern.startswith("!")]
-        wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-        return any(matches(database, one) for one in wanted) and not any(matches(database, one) for one in excluded)
 
     def _drill(self, found: FoundPoint, means: Means) -> None:
         """Drill one restore point, and report it."""

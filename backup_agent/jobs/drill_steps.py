@@ -58,6 +58,8 @@ class Means:
     environ: dict[str, str]
     writer: EventWriter
     cancel: threading.Event
+    share: int
+    """Number of JVMs that share the memory."""
     reserved: int
     """Bytes of the scratch folder's volume that must stay free for a backup."""
 
@@ -159,7 +161,7 @@ class PointDrill:
                 StopCause.TOO_LARGE, f"the chain has {self._size} bytes, and drill.max_size is {drill.max_size}"
             )
         launch = self._means.programs[0].launch if self._means.programs else Launch.DIRECT
-        limit, least = memory_limit(), least_memory(self._level, launch)
+        limit, least = self._memory_limit, least_memory(self._level, launch)
         if limit is not None and limit < least:
             raise DrillStoppedError(
                 StopCause.NO_MEMORY,
@@ -170,6 +172,11 @@ class PointDrill:
         if (free := scratch.free) < need:
             kept = f", of which {self._means.reserved} for the next full backup" if self._means.reserved else ""
             raise DrillStoppedError(StopCause.NO_ROOM, f"{scratch.folder}: {free} bytes free, {need} needed{kept}")
+
+    @property
+    def _memory_limit(self) -> int | None:
+        limit = memory_limit()
+        return None if limit is None else limit // self._means.share
 
     def _fetch(self, scratch: ScratchFolder) -> None:
         """Fetch the chain, and compare every byte with the records."""
@@ -225,7 +232,7 @@ class PointDrill:
             program=means.programs[0],
             folder=scratch.folder,
             database=self._last.database,
-            memory=drill_memory(memory_limit()),
+            memory=drill_memory(self._memory_limit),
             environ=means.environ,
             accept_license=means.drill.accept_license,
             cancel=means.cancel,

@@ -5,6 +5,7 @@ are valid, so a user would have to correct the faults in two rounds.
 """
 
 from datetime import date, timedelta
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -12,7 +13,6 @@ from pydantic import Field, ValidationInfo, field_validator
 from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.chains import ChainLimits
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, PlaceName, SetName
-from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.doctor.checks import Acceptance, Check
 from backup_agent.core.durations import written_duration
 from backup_agent.core.protection.expected import BackupSchedule, Objective, Rules
@@ -42,6 +42,16 @@ from backup_agent.settings.grammar import (
 )
 from backup_agent.settings.s3 import S3Destination
 from backup_agent.settings.section import Retention, Section, Verify
+
+
+class ScheduleType(StrEnum):
+    """What a schedule asks for: a backup of a type, or drills."""
+
+    FULL = "FULL"
+    DIFF = "DIFF"
+    AUTO = "AUTO"
+    DRILL = "DRILL"
+
 
 RESTART_ONLY = ("cluster", "requests.folder", "storage.root", "http")
 """Keys whose changed values take effect only after a restart."""
@@ -210,7 +220,9 @@ class Schedule(Attribution, Section):
         description="five fields or @daily and the like, as cron(8) means them", examples=["0 2 * * *"]
     )
     timezone: Zone = Field("UTC", description="IANA zone of the expression", examples=["Europe/Berlin"])
-    type: BackupType = Field(BackupType.AUTO, description="FULL, DIFF, or AUTO: the agent decides and says why")
+    type: ScheduleType = Field(
+        ScheduleType.AUTO, description="FULL, DIFF, or AUTO: the agent decides and says why; DRILL: drills, no backups"
+    )
     databases: DatabaseGlobs | None = Field(
         None, description="names and globs; without it the settings' `databases`", examples=[["orders*"]]
     )
@@ -450,7 +462,7 @@ class Settings(Section):
     drill: Drill = Field(Drill(), description="drills: restoring artifacts in a scratch folder")
     signing: Signing = Field(Signing(), description="signatures of records and marks")
     schedules: dict[Label, Schedule] = Field(
-        {"default": Schedule(cron="0 2 * * *", type=BackupType.FULL)},
+        {"default": Schedule(cron="0 2 * * *", type=ScheduleType.FULL)},
         description="when to back up what, by name; `{}` for nothing but requests",
     )
     objectives: tuple[ObjectiveSection, ...] = Field(
@@ -509,6 +521,7 @@ class Settings(Section):
                     schedule.timetable(name, self.cluster), schedule.path, schedule.databases or self.databases
                 )
                 for name, schedule in self.schedules.items()
+                if schedule.type is not ScheduleType.DRILL
             ),
             databases=self.databases,
             objectives=tuple(one.objective for one in self.objectives),

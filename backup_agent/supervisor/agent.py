@@ -132,6 +132,7 @@ class Agent:
         self._parts.audit.started(self._settings)
         self._parts.discovery.load()
         self._parts.orders.load()
+        self._parts.drill_results.load()
         self._parts.calendar.load()
         self._parts.expected_backups.load()
         durable.make_folder(self._settings.requests.folder)

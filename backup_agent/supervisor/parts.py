@@ -25,6 +25,7 @@ from backup_agent.supervisor.work.copy_passes import CopyPasses
 from backup_agent.supervisor.work.destinations import Destinations
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.doctor import Doctor
+from backup_agent.supervisor.work.drill_results import DrillResults
 from backup_agent.supervisor.work.expected_backups import ExpectedBackups
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
@@ -68,6 +69,7 @@ class Parts:
             own / "expected.json", reloader, self.discovery, self.volume_summaries, self.orders, self.counters
         )
         self.problems = ProblemMemory()
+        self.drill_results = DrillResults(reloader)
         self.maintenance = Maintenance(
             reloader,
             self.runs,
@@ -78,6 +80,7 @@ class Parts:
             self.counters,
             self.reserve,
             self.requests,
+            self.drill_results,
         )
         self.destinations = Destinations(
             reloader,
@@ -146,12 +149,15 @@ class Parts:
         self.new_histories = NewHistories(
             reloader, self.discovery, self.volume_summaries, self.intake.ask, self.dispatch.discover
         )
-        self.calendar = Calendar(own / "schedules.json", self.intake.submit, self.backup_queue.waits_for)
+        self.calendar = Calendar(own / "schedules.json", self.intake.submit, self._waits_for)
 
     @property
     def settings(self) -> Settings:
         """The settings in force."""
         return self.reloader.settings
+
+    def _waits_for(self, schedule: str) -> bool:
+        return self.backup_queue.waits_for(schedule) or self.maintenance_queue.waits_for(schedule)
 
     def _refuse(self, request: Request) -> tuple[str, ...]:
         return self.intake.refuse(request)

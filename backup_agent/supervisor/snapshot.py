@@ -12,6 +12,7 @@ from backup_agent.catalog.space import VolumeSpace, space
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, lowered
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.ownership.owner import Owner
+from backup_agent.core.protection.drilled import drill_faults
 from backup_agent.core.protection.expected import Pair, Rules, is_rehearsal
 from backup_agent.core.protection.health import CopyRule
 from backup_agent.core.requests.queue import Job
@@ -66,6 +67,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
     volume = volume_space(parts.settings.storage.root)
     summaries = parts.volume_summaries.summaries if parts.volume_summaries.known else None
     rules = parts.settings.rules()
+    drills = parts.drill_results.of({(one.set, one.database) for one in summaries or ()})
     waiting = parts.survey.unready(monotonic)
     unready = ([waiting] if waiting is not None else []) + (["the agent is ending"] if loop.ending else [])
     found = Status(
@@ -86,6 +88,8 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         databases=summaries,
         protection=parts.expected_backups.judge(now),
         attempts=parts.counters.attempts,
+        drills=drills,
+        drill_faults=drill_faults(drills, parts.expected_backups.began, rules, parts.settings.drill.level, now),
         missing_databases=tuple(name for name in parts.discovery.missing if not is_rehearsal(name, rules)),
         without_full=dict(parts.new_histories.without_full),
         excluded_databases=excluded(parts.discovery),

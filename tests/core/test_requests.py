@@ -95,7 +95,7 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
             {"type": 1}, "type: one of `FULL`, `DIFF`, `AUTO` expected (got a number)", id="wrong type of type"
         ),
         pytest.param({"action": "explode"}, "action: one of `backup`, `cancel`, ", id="unknown action"),
-        pytest.param({"action": "drill"}, "`drill` is not implemented; this version has `backup`", id="later"),
+        pytest.param({"action": "restore"}, "`restore` is not implemented; this version has `backup`", id="later"),
         pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
         pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
         pytest.param(

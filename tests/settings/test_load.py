@@ -86,7 +86,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("schedules: {n: {cron: 0 2 * *}}", 'schedules.n.cron: expected five fields: minute, hour, day of month, month, weekday (got "0 2 * *")', id="cron"),
         pytest.param("schedules: {n: {cron: 0 0 31 2 *}}", 'schedules.n.cron: expected an expression that matches at least one date (got "0 0 31 2 *")', id="never-due"),
         pytest.param("schedules: {n: {cron: '@reboot'}}", 'schedules.n.cron: expected five fields, or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually (got "@reboot")', id="@reboot"),
-        pytest.param("schedules: {n: {cron: '@daily', type: full}}", 'schedules.n.type: expected FULL, DIFF or AUTO (got "full")', id="type"),
+        pytest.param("schedules: {n: {cron: '@daily', type: full}}", 'schedules.n.type: expected FULL, DIFF, AUTO or DRILL (got "full")', id="type"),
         pytest.param("schedules: {n: {cron: '@daily', misfire: never}}", 'schedules.n.misfire: expected run_once or skip (got "never")', id="misfire"),
         pytest.param("objectives: [{databases: '*', copies: 2}]", "objectives: expected no more copies than places, which are 1: the volume and each destination (got a list)", id="more-copies-than-places"),
     pytest.param("objectives: [{databases: '!scratch'}]", 'objectives[0].databases: expected at least one name or glob without "!", such as "*" (got "!scratch")', id="objective-of-exclusions"),
@@ -281,7 +281,7 @@ def test_anchors_and_merges_are_yaml_as_everywhere() -> None:
     text = LEAST + "schedules:\n  a: &a {cron: '@daily', type: FULL}\n  b: {<<: *a, type: DIFF}\n  c: {<<: *a}\n"
     schedules = loaded(text).settings.schedules
 
-    assert [one.type.value for one in schedules.values()] == ["FULL", "DIFF", "FULL"]
+    assert [str(one.type) for one in schedules.values()] == ["FULL", "DIFF", "FULL"]
 
 
 SECRETS = [

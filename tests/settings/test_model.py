@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from backup_agent.core.artifacts.names import PlaceName
-from backup_agent.core.artifacts.records import BackupType
-from backup_agent.settings.model import Settings
+from backup_agent.settings.model import Settings, ScheduleType
 from tests.builders import settings_with
 
 
@@ -24,7 +23,7 @@ def test_without_schedules_there_is_a_full_backup_at_two_in_utc() -> None:
     (name, schedule), *more = settings_with().schedules.items()
 
     assert (name, more) == ("default", [])
-    assert (schedule.cron, schedule.timezone, schedule.type) == ("0 2 * * *", "UTC", BackupType.FULL)
+    assert (schedule.cron, schedule.timezone, schedule.type) == ("0 2 * * *", "UTC", ScheduleType.FULL)
 
 
 def test_an_empty_mapping_of_schedules_switches_the_default_off() -> None:

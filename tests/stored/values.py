@@ -188,6 +188,9 @@ VALUES: dict[str, StoredValue] = {
             seconds=4.25,
             reason=Reason.BAD_ARTIFACT,
         ),
+        last_done=LastDrill(
+            key=KEY, level=Level.READ, outcome=DrillOutcome.PASSED, at=NOW, seconds=1.5, reason=Reason.BAD_ARTIFACT
+        ),
         restore_seconds=3.75,
         took={Level.CHECK: 4.25},
         marked=LATER,

@@ -45,7 +45,7 @@ def shown() -> list[Row]:
     """Return every metric family, also those without samples."""
     counted = [one for one in vars(Metrics(lambda: IDLE)).values() if hasattr(one, "describe")]
     found = [(family, one._labelnames) for one in counted if hasattr(one, "_labelnames") for family in one.describe()]
-    for part in (metrics._agent, metrics._databases, metrics._schedules, metrics._storage):
+    for part in (metrics._agent, metrics._databases, metrics._drills, metrics._schedules, metrics._storage):
         found += [(family, getattr(family, "_labelnames", ())) for family in part(IDLE)]
     return [
         Row(

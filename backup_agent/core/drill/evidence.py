@@ -97,6 +97,7 @@ class DatabaseDrills(StoredValue):
     database: DatabaseName
     passed: dict[Level, AwareDatetime] = Field(default={}, description="level -> time of the last drill that passed it")
     last: LastDrill | None = None
+    last_done: LastDrill | None = Field(default=None, description="the last drill that did not end as not_done")
     restore_seconds: float | None = Field(default=None, description="of the last restore that succeeded")
     took: dict[Level, float] = Field(default={}, description="level -> seconds of the last drill that was done at it")
     marked: AwareDatetime | None = Field(default=None, description="when a drill last marked an artifact as damaged")
@@ -106,22 +107,30 @@ class DatabaseDrills(StoredValue):
         seconds = round((evidence.since - evidence.started).total_seconds(), 3)
         reached = evidence.reached.included if evidence.reached is not None else ()
         done = evidence.outcome is not DrillOutcome.NOT_DONE
+        last = LastDrill(
+            key=evidence.key,
+            level=evidence.level,
+            outcome=evidence.outcome,
+            at=evidence.since,
+            seconds=seconds,
+            reason=evidence.reason,
+        )
         return self.model_copy(
             update={
                 "passed": self.passed | dict.fromkeys(reached, evidence.since),
-                "last": LastDrill(
-                    key=evidence.key,
-                    level=evidence.level,
-                    outcome=evidence.outcome,
-                    at=evidence.since,
-                    seconds=seconds,
-                    reason=evidence.reason,
-                ),
+                "last": last,
+                "last_done": last if done else self.last_done,
                 "restore_seconds": evidence.restore_seconds or self.restore_seconds,
                 "took": self.took | ({evidence.level: seconds} if done else {}),
                 "marked": evidence.since if marked else self.marked,
             }
         )
+
+    @property
+    def failed(self) -> LastDrill | None:
+        """The last drill that was done, if it failed."""
+        failed = (DrillOutcome.ARTIFACT_FAILED, DrillOutcome.CONTENT_FAILED)
+        return self.last_done if self.last_done is not None and self.last_done.outcome in failed else None
 
     def proven(self, level: Level) -> datetime | None:
         """Return when a drill last passed a level, or a higher one."""

@@ -34,6 +34,7 @@ from backup_agent.core.artifacts.names import (
     set_name_or_none,
 )
 from backup_agent.core.artifacts.records import BackupType
+from backup_agent.core.drill.levels import Level
 from backup_agent.core.json_reader import NestingError, SurrogateError, read_json
 
 LARGEST = 64 * 1024
@@ -56,7 +57,7 @@ class Action(StrEnum):
     FORGET = "forget"
 
 
-RESERVED = (Action.DRILL, Action.RESTORE)
+RESERVED = (Action.RESTORE,)
 """Actions of a later version. Requests for them are rejected."""
 
 BUILT = tuple(action for action in Action if action not in RESERVED)
@@ -71,13 +72,14 @@ NEEDS: dict[Action, tuple[str, ...]] = {
 """Action -> its required fields."""
 
 TAKES: dict[str, tuple[Action, ...]] = {
-    "database": (Action.BACKUP, Action.FORGET, Action.VERIFY, Action.HOLD, Action.RELEASE),
-    "databases": (Action.BACKUP,),
+    "database": (Action.BACKUP, Action.FORGET, Action.VERIFY, Action.DRILL, Action.HOLD, Action.RELEASE),
+    "databases": (Action.BACKUP, Action.DRILL),
     "type": (Action.BACKUP,),
     "path": (Action.BACKUP,),
-    "labels": (Action.BACKUP, Action.HOLD, Action.RELEASE),
+    "labels": (Action.BACKUP, Action.DRILL, Action.HOLD, Action.RELEASE),
     "artifact": (Action.HOLD, Action.RELEASE, Action.VERIFY, Action.DRILL, Action.RESTORE),
-    "place": (Action.PRUNE, Action.VERIFY),
+    "place": (Action.PRUNE, Action.VERIFY, Action.DRILL),
+    "level": (Action.DRILL,),
     "force": (Action.PRUNE,),
     "dry_run": (Action.PRUNE,),
     "drop_owed": (Action.PRUNE,),
@@ -153,11 +155,14 @@ class Request(Attribution):
         default=None, description="the set, which has its own chains: a name such as `test`, or `<storage root>/test`"
     )
     artifact: str | None = Field(
-        default=None, max_length=1000, description="key of an artifact, for hold, release and verify"
+        default=None, max_length=1000, description="key of an artifact, for hold, release, verify and drill"
     )
     place: str | None = Field(
-        default=None, max_length=100, description="`local` or a destination, for prune and verify; default: every place"
+        default=None,
+        max_length=100,
+        description="`local` or a destination; default for prune and verify: every place, for drill: drill.place",
     )
+    level: Level | None = Field(default=None, description="for drill: how far; default: drill.level of the settings")
     dry_run: StrictBool = Field(default=False, description="for prune: answer with the plan and delete nothing")
     force: StrictBool = Field(
         default=False, description="for prune: delete even if retention.max_delete_share would refuse it"
@@ -261,7 +266,7 @@ class Request(Attribution):
             if field in self.model_fields_set and self.action not in actions:
                 names = ", ".join(f"`{action}`" for action in actions if action in BUILT)
                 raise ValueError(f"`{field}` is not a field of `{self.action}`, only of {names}: omit it")
-        if self.action is Action.VERIFY:
+        if self.action in (Action.VERIFY, Action.DRILL):
             self._check_scope()
         if self.action in (Action.HOLD, Action.RELEASE):
             self._check_selection()
@@ -274,11 +279,11 @@ class Request(Attribution):
         return self
 
     def _check_scope(self) -> None:
-        """Raise ValueError if a request for `verify` has contradicting fields."""
-        named = [field for field in ("artifact", "database", "all") if getattr(self, field)]
+        """Raise ValueError if a request for `verify` or `drill` has contradicting fields."""
+        named = [field for field in ("artifact", "database", "databases", "all") if getattr(self, field)]
         if len(named) > 1:
             raise ValueError(f"{' and '.join(f'`{field}`' for field in named)} are both given: give one of them")
-        if self.database is not None and not DATABASE.fullmatch(self.database):
+        if self.action is Action.VERIFY and not DATABASE.fullmatch(self.database or "x"):
             raise ValueError("`database`: a name expected, not a glob")
         if self.chain and self.artifact is None:
             raise ValueError("`chain` needs `artifact`: it reads this artifact and everything that it needs")
@@ -428,6 +433,7 @@ def _fault(item: Any) -> str:  # noqa: ANN401  pydantic's error dictionary
 _EXPECTED = {
     ("string_pattern_mismatch", ""): "letters, digits, '.', '_' and '-' expected, a letter or digit first, 128 at most",
     ("enum", "action"): f"one of {', '.join(f'`{action}`' for action in BUILT)} expected",
+    ("enum", "level"): f"one of {', '.join(f'`{level}`' for level in Level)} expected",
     ("enum", "type"): f"one of {', '.join(f'`{type_}`' for type_ in BackupType)} expected",
     ("bool_type", ""): "`true` or `false` expected, without quotes",
     ("string_type", ""): "text in quotes expected",

@@ -140,6 +140,8 @@ class DrillTask(Task):
     evidence: Literal["beside", "prefix", "none"] = "none"
     """Where evidence is written: beside the artifact with all that follows from it, below the prefix for evidence of
     drills that have no volume, or nowhere."""
+    share: int = 1
+    """Number of JVMs that share the memory."""
     largest_full: int = 0
     """Bytes of the largest full backup that is expected on the volume. A drill leaves room for it."""
 

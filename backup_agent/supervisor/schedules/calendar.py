@@ -12,10 +12,10 @@ from pathlib import Path
 import structlog
 
 from backup_agent import durable, quoting
-from backup_agent.core.artifacts.records import StoredValue
-from backup_agent.core.requests.request import Request
+from backup_agent.core.artifacts.records import BackupType, StoredValue
+from backup_agent.core.requests.request import Action, Request
 from backup_agent.core.requests.schedules import Handled, Timetable, decide, request_id
-from backup_agent.settings.model import Schedule
+from backup_agent.settings.model import Schedule, ScheduleType
 
 log = structlog.get_logger()
 
@@ -97,9 +97,16 @@ class Calendar:
 
 
 def _request(name: str, schedule: Schedule, due: datetime) -> Request:
+    if schedule.type is ScheduleType.DRILL:
+        return Request(
+            action=Action.DRILL,
+            id=request_id(name, due),
+            databases=list(schedule.databases) if schedule.databases else None,
+            **{"requested_by": f"schedule {name}", **schedule.given()},
+        )
     return Request(
         id=request_id(name, due),
-        type=schedule.type,
+        type=BackupType(schedule.type),
         databases=list(schedule.databases) if schedule.databases else None,
         path=schedule.path,
         **{"requested_by": f"schedule {name}", **schedule.given()},

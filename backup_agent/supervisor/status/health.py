@@ -57,6 +57,7 @@ def facts_of(status: Status, copies: Mapping[Pair, CopyRule]) -> HealthFacts:
         places={name: _place(place) for name, place in status.places.items()},
         copies=copies,
         without_full=status.without_full,
+        drills=status.drill_faults,
         refused=status.databases_refused or 0,
         clock_offset=timedelta(seconds=status.clock_offset_seconds or 0.0),
         full_on=status.full_on,

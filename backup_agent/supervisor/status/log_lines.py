@@ -157,7 +157,7 @@ def drilled(event: ArtifactDrilled) -> LogLine:
     fields = {
         "place": one.place,
         "artifact": one.key,
-        "level": one.level.value,
+        "drill_level": one.level.value,
         "reached": one.reached.value if one.reached is not None else None,
         "marked_as_damaged": event.marked,
         "restore_seconds": one.restore_seconds,
@@ -169,6 +169,20 @@ def drilled(event: ArtifactDrilled) -> LogLine:
         "seconds": round((one.since - one.started).total_seconds(), 3),
     }
     return LogLine(_DRILL_LEVELS[one.outcome], f"drill {one.outcome.value.replace('_', ' ')}", _known(fields))
+
+
+def drills_ended(place: PlaceName, answer: Answer | None, result: PlaceResult, seconds: float) -> LogLine:
+    """Return the line for the end of the drills of a request."""
+    fields = {
+        "place": place,
+        "request": answer.id if answer is not None else None,
+        **(answer.attribution if answer is not None else {}),
+        "drills": {key: outcome.value for key, outcome in result.drills.items()},
+        "reason": result.reason,
+        "error": result.error,
+        "seconds": round(seconds, 3),
+    }
+    return LogLine(LEVELS.get(result.outcome, logging.INFO), "drills ended", _known(fields))
 
 
 _DRILL_LEVELS = {

@@ -124,7 +124,13 @@ class StatusCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield each family that has at least one sample."""
         status = self._status()
-        for family in (*_agent(status), *_databases(status), *_schedules(status), *_storage(status)):
+        for family in (
+            *_agent(status),
+            *_databases(status),
+            *_drills(status),
+            *_schedules(status),
+            *_storage(status),
+        ):
             if family.samples:
                 yield family
 
@@ -347,6 +353,39 @@ def _schedules(status: Status) -> Iterator[Metric]:
         missed.add_metric((name,), one.missed)
         coalesced.add_metric((name,), one.coalesced)
     yield from (following, interval, suspended, missed, coalesced)
+
+
+def _drills(status: Status) -> Iterator[Metric]:
+    of_database = ("place", "set", "database")
+    passed = _gauge(
+        "drill_passed_timestamp_seconds", "Time at which a drill last passed a level.", (*of_database, "level")
+    )
+    failed = _gauge(
+        "drill_failed",
+        "1 if the last drill that was done found a damaged artifact or unexpected content.",
+        (*of_database, "outcome"),
+    )
+    took = _gauge("drill_duration_seconds", "Duration of the last drill at a level.", (*of_database, "level"))
+    restore = _gauge(
+        "restore_estimated_seconds",
+        "Estimated time to restore the database: that of its last drill, from the fetch to the restored database.",
+        of_database,
+    )
+    for one in status.drills:
+        labels = (one.place, one.set, one.database)
+        for level, when in one.passed.items():
+            passed.add_metric((*labels, level.value), when.timestamp())
+        for level, seconds in one.took.items():
+            took.add_metric((*labels, level.value), seconds)
+        if one.failed is not None:
+            failed.add_metric((*labels, one.failed.outcome.value), 1)
+        if one.restore_seconds is not None:
+            restore.add_metric(labels, one.restore_seconds)
+    yield from (passed, failed, took, restore)
+    overdue = _gauge("drill_overdue", "1 if a drill failed or is older than an objective allows.", ("set", "database"))
+    for fault in status.drill_faults:
+        overdue.add_metric(tuple(split_database_key(fault.subject)), 1)
+    yield overdue
 
 
 def _storage(status: Status) -> Iterator[Metric]:

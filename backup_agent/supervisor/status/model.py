@@ -8,8 +8,9 @@ from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.doctor.checks import CheckFinding
+from backup_agent.core.drill.evidence import DatabaseDrills
 from backup_agent.core.protection.attempt import Attempt
-from backup_agent.core.protection.health import Health
+from backup_agent.core.protection.health import Health, OverdueDrill
 from backup_agent.core.protection.judging import DatabaseProtection
 from backup_agent.core.reasons import Reason
 from backup_agent.stores.features import FeatureFinding
@@ -159,6 +160,12 @@ class Status(Value):
     )
     attempts: dict[str, Attempt] = Field(
         default={}, description="<set>/<database> -> the last attempt since start, or the last one if it failed"
+    )
+    drills: tuple[DatabaseDrills, ...] = Field(
+        default=(), description="what drills have proven of each database, at each place"
+    )
+    drill_faults: tuple[OverdueDrill, ...] = Field(
+        default=(), description="drills that failed, or that are older than an objective allows"
     )
     missing_databases: tuple[DatabaseName, ...] = ()
     without_full: dict[DatabaseName, datetime] = Field(

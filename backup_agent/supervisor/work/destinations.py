@@ -39,7 +39,7 @@ class Destinations:
     def turn(self, monotonic: float) -> Turn:
         """Return whether backups, and how much work at destinations, may start now."""
         waits = self.backup_queue.waits
-        backups = [run for _, run in self.runs if run.kind == "backup"]
+        backups = [run for _, run in self.runs if run.kind in ("backup", "drill")]
         began = self.backup_queue.last_began
         due = any(
             self._begun.get(place, began) <= began and self._next(place, monotonic, reading=not waits) is not None

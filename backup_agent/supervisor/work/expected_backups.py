@@ -86,6 +86,11 @@ class ExpectedBackups:
         if failures != self._kept.failures or (expected is not self._kept.expected and expected != self._kept.expected):
             self._keep(ExpectedFile(expected=expected, failures=failures), monotonic)
 
+    @property
+    def began(self) -> dict[Pair, datetime]:
+        """Since when backups of each database are expected."""
+        return {pair: one.since for pair, one in self._since.items()}
+
     def judge(self, now: datetime) -> tuple[DatabaseProtection, ...] | None:
         """Return how each database is protected; None until the volume was surveyed."""
         if not self.volume_summaries.known:

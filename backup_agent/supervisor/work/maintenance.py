@@ -14,6 +14,7 @@ import structlog
 
 from backup_agent.catalog import set_uses
 from backup_agent.core.artifacts.names import VOLUME, PlaceName, SetName
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import events, tasks
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult
@@ -25,7 +26,8 @@ from backup_agent.supervisor.status import log_lines
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.discovery import Discovery
-from backup_agent.supervisor.work.maintenance_queue import COPY, MARKING, MaintenanceQueue, Wish
+from backup_agent.supervisor.work.drill_results import DrillResults
+from backup_agent.supervisor.work.maintenance_queue import COPY, DRILL, MARKING, MaintenanceQueue, Wish
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
@@ -44,6 +46,8 @@ MODULES = {
     "release": "backup_agent.jobs.hold",
 }
 
+PassTask = tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask | tasks.DrillTask
+
 log = structlog.get_logger()
 
 
@@ -61,6 +65,7 @@ class Maintenance:
     reserve: Reserve
     """The reserve on the volume. Deletions need its space, because each is recorded on the volume first."""
     requests: OpenRequests
+    drill_results: DrillResults
 
     def __post_init__(self) -> None:
         """Begin with no passes."""
@@ -72,6 +77,8 @@ class Maintenance:
         """Run -> the artifact that the pass reads."""
         self._interrupted: dict[tuple[str, str], Counter[str]] = {}
         """Request and place -> artifact -> how often other work has interrupted its reading."""
+        self._drills_interrupted: Counter[str] = Counter()
+        """Request -> how often backups have interrupted its drills."""
         self._strays: dict[str, events.StraysFound] = {}
 
     @property
@@ -88,6 +95,7 @@ class Maintenance:
         identities = {name: destination.identity for name, destination in self.settings.storage.destinations.items()}
         self.volume_summaries.use(identities, uncounted_since=monotonic if surveyed else None)
         self.maintenance_queue.use(identities, monotonic)
+        self.maintenance_queue.drill_place = self.settings.drill.place
 
     @property
     def pruned_places(self) -> frozenset[PlaceName]:
@@ -136,12 +144,14 @@ class Maintenance:
         wish = self._wishes.get(name)
         if run is None or wish is None or run.ending is not None:
             return
-        if wish.kind == "verify" and self._can_go_on(wish):
+        if wish.kind in ("verify", DRILL) and self._can_go_on(wish):
             self._gave_way.add(name)
             self.runs.end(name, Reason.CANCELLED)
 
     def _can_go_on(self, wish: Wish) -> bool:
         answer = self.maintenance_queue.find(wish.request)
+        if answer is not None and wish.kind == DRILL:
+            return self._drills_interrupted[answer.id] < MOST_INTERRUPTIONS
         return wish.request is None or (answer is not None and answer.asked.reads_in_slices)
 
     def start(self, wish: Wish) -> None:
@@ -177,19 +187,21 @@ class Maintenance:
             if wish.request == identity:
                 self.runs.end(name, Reason.CANCELLED)
 
-    def _spawn(self, wish: Wish, task: tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask) -> None:
+    def _spawn(self, wish: Wish, task: PassTask) -> None:
         self._wishes[task.run] = wish
         try:
             content = task.model_dump_json().encode()
             remote = wish.place != VOLUME or (isinstance(task, tasks.VerifyTask) and task.heal)
-            self.runs.spawn(task.run, MODULES[wish.kind], content, place=wish.place, remote=remote)
+            self.runs.spawn(task.run, MODULES[wish.kind], content, place=wish.where, remote=remote)
         except OSError as error:
             failure = Failure(Reason.OUT_OF_MEMORY, f"a process could not be started: {error.strerror}")
             self._conclude(task.run, events.PassReport(result=PlaceResult().failed(failure)), 0.0)
 
-    def _task(self, wish: Wish, answer: Answer | None) -> tasks.PruneTask | tasks.VerifyTask | tasks.HoldTask:
+    def _task(self, wish: Wish, answer: Answer | None) -> PassTask:
         if wish.kind == "prune":
             return self._prune_task(wish, answer)
+        if wish.kind == DRILL and answer is not None:
+            return self._drill_task(wish, answer)
         if wish.kind in MARKING and answer is not None:
             return self._hold_task(wish, answer)
         return self._verify_task(wish, answer)
@@ -210,6 +222,23 @@ class Maintenance:
             requested_by=asked.requested_by,
             until=asked.until,
             settings=self.settings.model_dump(mode="json"),
+        )
+
+    def _drill_task(self, wish: Wish, answer: Answer) -> tasks.DrillTask:
+        asked, settings = answer.asked, self.settings
+        fulls = (one.chain_size.get(BackupType.FULL.value, 0) for one in self.volume_summaries.summaries)
+        return tasks.DrillTask(
+            run=self.runs.numbered(DRILL),
+            place=wish.place,
+            request=answer.id,
+            what=asked.artifact,
+            databases=asked.asked or settings.databases,
+            sets=tuple(sorted(settings.declared_sets)),
+            level=asked.level or settings.drill.level,
+            evidence="beside",
+            largest_full=max(fulls, default=0),
+            share=settings.limits.parallel,
+            settings=settings.model_dump(mode="json"),
         )
 
     def _prune_task(self, wish: Wish, answer: Answer | None) -> tasks.PruneTask:
@@ -347,8 +376,9 @@ class Maintenance:
         """Handle an event of a drill."""
         match event:
             case events.DrillBegun():
-                log.info("drill started", place=event.place, artifact=event.key, level=event.level.value)
+                log.info("drill started", place=event.place, artifact=event.key, drill_level=event.level.value)
             case events.ArtifactDrilled():
+                self.drill_results.take(event)
                 log_lines.drilled(event).log()
             case _:
                 assert_never(event)
@@ -366,7 +396,7 @@ class Maintenance:
             return
         report = run.result if isinstance(run.result, events.PassReport) else None
         reading = self._reading.pop(name, None)
-        if name in self._gave_way or (wish.kind == "verify" and run.ending is Reason.INTERRUPTED):
+        if name in self._gave_way or (wish.kind in ("verify", DRILL) and run.ending is Reason.INTERRUPTED):
             self._gave_way.discard(name)
             if self._slice_ended(name, wish, report, reading):
                 return
@@ -390,6 +420,9 @@ class Maintenance:
             self._wishes.pop(name)
             self.maintenance_queue.gave_way(wish.place, time.monotonic())
             return True
+        if wish.kind == DRILL:
+            self._drills_interrupted[wish.request] += 1
+            report = None  # what was drilled is noted, and the rest comes in the order of the proofs
         if not self._can_go_on(wish) or (report is not None and report.result.outcome is not Outcome.WAITING):
             return False
         self._wishes.pop(name)
@@ -410,6 +443,10 @@ class Maintenance:
             if answer is None or not answer.asked.dry_run:
                 self.counters.pass_ended(wish.place, result.reason if result.outcome is Outcome.FAILED else None)
             log_lines.retention_ended(wish.place, answer, result, seconds).log()
+        elif wish.kind == DRILL:
+            self._drills_interrupted.pop(wish.request or "", None)
+            self.maintenance_queue.drilled(wish, result, now)
+            log_lines.drills_ended(wish.place, answer, result, seconds).log()
         elif wish.kind in MARKING:
             self.maintenance_queue.marked(wish, result, monotonic, now)
         else:

@@ -21,7 +21,9 @@ from backup_agent.core.requests.request import Action
 from backup_agent.supervisor.status.model import PlaceStatus
 from backup_agent.supervisor.work.open_requests import OpenRequests
 
-PASSES = (Action.PRUNE.value, Action.VERIFY.value)
+DRILL = Action.DRILL.value
+
+PASSES = (Action.PRUNE.value, Action.VERIFY.value, DRILL)
 """Actions that are passes over places."""
 
 MARKING = (Action.HOLD.value, Action.RELEASE.value)
@@ -81,9 +83,14 @@ class Wish:
     """One pass that should be made. `request` is None if no request asked for it."""
 
     kind: str
-    """prune, verify, hold, release or copy"""
+    """prune, verify, drill, hold, release or copy"""
     place: PlaceName
     request: str | None = None
+
+    @property
+    def where(self) -> PlaceName:
+        """The place whose work the pass takes part in. A drill has a JVM, so it takes the slot of one on the volume."""
+        return VOLUME if self.kind == DRILL else self.place
 
 
 @dataclass
@@ -92,6 +99,8 @@ class MaintenanceQueue:
 
     requests: OpenRequests
     places: dict[PlaceName, Routine] = field(default_factory=dict)
+    drill_place: PlaceName | None = None
+    """The place that drills prove, if a request names none. None: the first destination, or the volume."""
     _shown: dict[str, float] = field(default_factory=dict)
     """Request -> when its progress was last written to its answer, in monotonic seconds."""
 
@@ -118,6 +127,8 @@ class MaintenanceQueue:
         if not answer.places:
             # Copies are given up (drop_owed) by the pass over the volume, which knows the missing ones.
             places = tuple(self.places) if answer.asked.drop_owed is None else (VOLUME,)
+            if answer.action == DRILL:
+                places = (self.drill_place or next((name for name in self.places if name != VOLUME), VOLUME),)
             chosen = (asked,) if asked is not None else places
             answer = answer.model_copy(update={"places": dict.fromkeys(chosen, PlaceResult())})
         # A pass that a crash interrupted is made again. It continues where the interrupted pass ended.
@@ -137,6 +148,10 @@ class MaintenanceQueue:
     @property
     def _open(self) -> list[Answer]:
         return [answer for answer in self.requests.loaded.values() if is_pass(answer)]
+
+    def waits_for(self, schedule: str) -> bool:
+        """Return whether a request of a schedule has not ended yet."""
+        return any(answer.schedule == schedule for answer in self._open)
 
     def cancel(self, answer: Answer, failure: Failure, now: datetime) -> None:
         """Cancel the passes of a request that have not started. The caller must end the running one."""
@@ -162,11 +177,11 @@ class MaintenanceQueue:
 
     def asked(self, place: PlaceName | None = None) -> Wish | None:
         """Return the next pass of a request, at `place` if it is given, except later slices of verification."""
-        return next((wish for wish, begun in self._wanted() if not begun and place in (None, wish.place)), None)
+        return next((wish for wish, begun in self._wanted() if not begun and place in (None, wish.where)), None)
 
     def goes_on(self, place: PlaceName | None = None) -> Wish | None:
         """Return the next slice of a request whose verification has begun."""
-        return next((wish for wish, begun in self._wanted() if begun and place in (None, wish.place)), None)
+        return next((wish for wish, begun in self._wanted() if begun and place in (None, wish.where)), None)
 
     def _wanted(self) -> Iterator[tuple[Wish, bool]]:
         """Yield the next pass of each request, and whether the request has begun."""
@@ -335,6 +350,10 @@ class MaintenanceQueue:
         """Handle the end of a pass that held or released artifacts: marks may have to be written at every place."""
         for place in self.places:
             self.hurry(place, monotonic)
+        self._result(wish, result, now)
+
+    def drilled(self, wish: Wish, result: PlaceResult, now: datetime) -> None:
+        """Handle the end of drills."""
         self._result(wish, result, now)
 
     def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:
