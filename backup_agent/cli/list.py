@@ -194,9 +194,7 @@ def _as_json(
     }
 
 
-def _row(
-    one: Listed, others: dict[str, Callable[[str], bool]], drilled: evidence.EvidenceNotes
-) -> tuple[str, ...]:
+def _row(one: Listed, others: dict[str, Callable[[str], bool]], drilled: evidence.EvidenceNotes) -> tuple[str, ...]:
     record = one.record
     return (
         record.key,

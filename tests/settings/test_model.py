@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from backup_agent.core.artifacts.names import PlaceName
-from backup_agent.settings.model import Settings, ScheduleType
+from backup_agent.settings.model import ScheduleType, Settings
 from tests.builders import settings_with
 
 
