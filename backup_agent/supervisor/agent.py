@@ -419,6 +419,8 @@ class Agent:
             return
         self._parts.new_histories.advance(utc_now(), monotonic)
         self._parts.backup_queue.activate()
+        if self._parts.backup_queue.waits:
+            self._parts.runs.keep_for_backups()
         turn = self._parts.destinations.turn(monotonic)
         passes_wait = self._parts.survey.holds_passes()
         if not self._parts.maintenance.deleting:

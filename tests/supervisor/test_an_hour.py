@@ -71,6 +71,23 @@ def test_in_the_smallest_pod_backups_and_destinations_take_turns(
     assert agent.answered.keys() == agent.asked.keys()
 
 
+def test_in_the_smallest_pod_a_process_copies_what_several_backups_have_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = ScriptedAgent(tmp_path, monkeypatch, {"one": "works"}, 256 * MIB)
+    agent.go_until(agent.now + 10.0)
+    for number in range(30):
+        agent.ask(f"r{number}", f"db-{number % 10}")
+    begun = agent.now
+    agent.go_until(begun + HOUR)
+    took = max(agent.recorded.values()) - begun
+    copying = [child for child in agent.children if child.task.get("kind") == "copy"]
+
+    assert len(agent.recorded) == len(agent.stored["one"]) == 30
+    assert len(copying) <= took / 120.0 + 2
+    assert max(agent.stored["one"][key] - recorded for key, recorded in agent.recorded.items()) < 240.0
+
+
 @pytest.mark.parametrize(("limit", "together"), [(512 * MIB, 1), (None, 2)], ids=["one fits", "no limit"])
 def test_as_many_processes_work_beside_a_jvm_as_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, together: int

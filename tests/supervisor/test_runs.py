@@ -200,6 +200,18 @@ def test_a_child_that_has_waited_long_enough_ends_in_good_order(world: World) ->
     assert world.runs.pids == set()
 
 
+def test_a_child_for_backups_waits_on_while_a_backup_waits_for_its_turn(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.do("a")
+    world.do("copy", NEAR)
+    first, copying = world.runs.moments()
+    monkeypatch.setattr(time, "monotonic", lambda: first)
+    world.runs.keep_for_backups()
+
+    assert world.runs.moments() == [first + BACKUP_WAITS_SECONDS, copying]
+
+
 def test_a_child_that_does_not_end_when_it_is_let_go_is_killed(world: World) -> None:
     run = world.begin("one")
     world.end("one")

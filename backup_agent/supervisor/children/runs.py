@@ -301,6 +301,12 @@ class Runs:
         for run in self._runs.values():
             run.last = True
 
+    def keep_for_backups(self) -> None:
+        """Let the children that wait for a backup wait on, because a backup waits for its turn."""
+        for one in self._waiting:
+            if one.purpose.destination is None:
+                one.until = time.monotonic() + one.purpose.waits_seconds
+
     def make_room(self, destinations: int) -> None:
         """End children that wait for a run at a destination, so that at most `destinations` such children are left."""
         waiting = [one for one in self._waiting if one.purpose.destination is not None]

@@ -16,6 +16,13 @@ from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import COPY, MaintenanceQueue, Wish
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
+TURN_EVERY_SECONDS = 120.0
+"""How often a destination has a turn while backups wait, if memory allows only one of both. Each turn starts a process,
+which costs as much processor time as several small copies."""
+
+TURN_SECONDS = 30.0
+"""How long a turn may last before it ends after the artifact under way, since a backup waits."""
+
 PATIENCE_SECONDS = 60.0
 """How long a backup waits for a copy pass that makes no progress, if memory allows only one of both."""
 
@@ -41,8 +48,9 @@ class Destinations:
         waits = self.backup_queue.waits
         backups = [run for _, run in self.runs if run.kind in ("backup", "drill")]
         began = self.backup_queue.last_began
+        latest = min(began, monotonic - TURN_EVERY_SECONDS) if waits else began
         due = any(
-            self._begun.get(place, began) <= began and self._next(place, monotonic, reading=not waits) is not None
+            self._begun.get(place, latest) <= latest and self._next(place, monotonic, reading=not waits) is not None
             for place in self._free()
         )
         return turn(Load(self.beside, len(backups), waits, self.runs.at_destinations, due))
@@ -79,7 +87,9 @@ class Destinations:
             if run.kind == COPY:
                 if for_backup and monotonic - run.moved > PATIENCE_SECONDS:
                     self.runs.end(name, Reason.STALLED)
-                elif for_backup or self.maintenance_queue.presses(place, monotonic):
+                elif (for_backup and monotonic - run.started > TURN_SECONDS) or self.maintenance_queue.presses(
+                    place, monotonic
+                ):
                     self.runs.ask_to_yield(name)
             elif for_backup or (self.copy_passes.awaited.keys(place) and self.copy_passes.due(place, monotonic)):
                 self.maintenance.give_way(place)
