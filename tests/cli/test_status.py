@@ -213,7 +213,9 @@ def test_the_full_status(place: Place) -> None:
             "default/orders": Attempt(
                 at=NOW - timedelta(minutes=9), failed_at=NOW - timedelta(minutes=9), error="none"
             ),
-            "default/customers": Attempt(at=TAKEN, failed_at=TAKEN, reason=Reason.TIMEOUT, error="too slow"),
+            "default/customers": Attempt(
+                at=TAKEN, failed_at=TAKEN, failing_since=TAKEN, reason=Reason.TIMEOUT, error="too slow"
+            ),
             "test/orders": Attempt(at=NOW, failed_at=NOW, reason=Reason.DISK_FULL),
         },
         excluded_databases={"web": ExcludedDatabase(kind="composite", why="is a composite database")},
@@ -383,7 +385,11 @@ def test_the_age_of_an_old_topology_is_shown(place: Place) -> None:
 MANY = [f"tenant-{number:03}" for number in range(199)]
 ONE_BROKEN = {
     "protection": protected(*MANY, "orders"),
-    "attempts": {"default/orders": Attempt(at=TAKEN, failed_at=TAKEN, reason=Reason.TIMEOUT, error="no answer " * 20)},
+    "attempts": {
+        "default/orders": Attempt(
+            at=TAKEN, failed_at=TAKEN, failing_since=TAKEN, reason=Reason.TIMEOUT, error="no answer " * 20
+        )
+    },
 }
 
 

@@ -45,7 +45,10 @@ def protection(state: str, *databases: str, last: Any = TAKEN) -> tuple[Database
 def failed(*databases: str, minutes: int = 60, reason: Reason = Reason.TIMEOUT) -> dict[str, Attempt]:
     """Return failed attempts so many minutes ago."""
     at = NOW - timedelta(minutes=minutes)
-    return {f"default/{name}": Attempt(at=at, failed_at=at, reason=reason, error="too slow") for name in databases}
+    return {
+        f"default/{name}": Attempt(at=at, failed_at=at, failing_since=at, reason=reason, error="too slow")
+        for name in databases
+    }
 
 
 def summary(owed: int = 0, *, hours: int = 0, **changes: Any) -> DatabaseSummary:
@@ -203,6 +206,13 @@ def test_the_page_has_each_problem_in_the_order_of_its_importance() -> None:
     page = (Path(__file__).parents[2] / "docs" / "health.md").read_text()
 
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [kind.value for kind in ProblemKind]
+
+
+def test_a_database_that_fails_again_and_again_has_failed_since_the_first_time() -> None:
+    attempts = failed("orders", minutes=1)
+    attempts["default/orders"] = attempts["default/orders"].model_copy(update={"failing_since": LONG_AGO})
+
+    assert health(replace(SOUND, attempts=attempts)).text == "DEGRADED: 1 of 200 databases failed"
 
 
 @pytest.mark.parametrize(("lasted", "text"), [(LASTING, "DEGRADED: paused"), (LASTING - timedelta(seconds=1), "OK")])

@@ -218,7 +218,12 @@ VALUES: dict[str, StoredValue] = {
         expected={"default/orders": ExpectedSince(since=NOW, scheduled=True)},
         failures={
             "default/sales": Attempt(
-                at=NOW, failed_at=NOW, reason=Reason.TIMEOUT, error="too slow", request="nightly@20261123T020000Z"
+                at=NOW,
+                failed_at=NOW,
+                failing_since=NOW,
+                reason=Reason.TIMEOUT,
+                error="too slow",
+                request="nightly@20261123T020000Z",
             )
         },
     ),

@@ -3,9 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.core.protection.attempt import Attempt
+from backup_agent.core.reasons import Reason
+from backup_agent.core.requests.answers import DatabaseResult, Outcome
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.status.model import Status
+from tests.builders import ORDERS, an_answer
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -22,3 +25,20 @@ def test_an_old_attempt_at_an_ad_hoc_set_is_forgotten() -> None:
     account.expire({"default"}, NOW - timedelta(days=7))
 
     assert list(account.attempts) == ["default/orders", "release/orders"]
+
+
+def test_a_database_that_fails_again_has_failed_since_the_first_time_until_it_succeeds() -> None:
+    account = Counters(Metrics(unasked))
+    answer = an_answer()
+    failed = DatabaseResult(outcome=Outcome.FAILED, reason=Reason.TIMEOUT, error="too slow")
+    moments = [NOW + timedelta(hours=hour) for hour in range(4)]
+    for result, now in zip((failed, failed, DatabaseResult(outcome=Outcome.SUCCEEDED), failed), moments, strict=True):
+        account.backup(answer, ORDERS, result, {"default"}, now)
+        told = account.attempts["default/orders"]
+        assert (told.at, told.failing_since, told.failed) == (
+            now,
+            {0: moments[0], 1: moments[0], 2: None, 3: moments[3]}[moments.index(now)],
+            result is failed,
+        )
+
+    assert (told.request, told.error) == ("one", "too slow")

@@ -12,6 +12,8 @@ class Attempt(StoredPart):
     at: datetime
     failed_at: datetime | None = None
     """When an attempt last failed."""
+    failing_since: datetime | None = None
+    """When the first of the last failures ended, if the last attempt failed: no success was between them."""
     reason: Reason | None = None
     error: str | None = None
     request: str | None = None

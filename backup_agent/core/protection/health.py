@@ -299,7 +299,7 @@ def _of_databases(facts: HealthFacts) -> Iterator[Problem]:
             yield _problem(kind, key, text, since=one.since)
         elif failure and one.state in EXPECTED:
             text = f"the last backup of {one.database} failed: {failure}"
-            yield _problem(ProblemKind.FAILED, key, text, since=facts.attempts[key].at)
+            yield _problem(ProblemKind.FAILED, key, text, since=facts.attempts[key].failing_since)
 
 
 def _of_histories(facts: HealthFacts) -> Iterator[Problem]:

@@ -105,10 +105,18 @@ class Counters:
     def _attempted(self, key: str, request: str, result: DatabaseResult, now: datetime) -> None:
         before = self.attempts.get(key)
         if result.outcome in (Outcome.FAILED, Outcome.CANCELLED):
+            since = before.failing_since if before is not None and before.failed else None
             self.attempts[key] = Attempt(
-                at=now, failed_at=now, reason=result.reason, error=result.error, request=request
+                at=now,
+                failed_at=now,
+                failing_since=since or now,
+                reason=result.reason,
+                error=result.error,
+                request=request,
             )
         elif before is None:
             self.attempts[key] = Attempt(at=now)
         else:
-            self.attempts[key] = before.model_copy(update={"at": now, "error": None, "request": None})
+            self.attempts[key] = before.model_copy(
+                update={"at": now, "failing_since": None, "error": None, "request": None}
+            )
