@@ -163,7 +163,7 @@ TWO_PLACES = {VOLUME: PlaceFacts(), OFFSITE: PlaceFacts()}
         ),
         pytest.param(
             {"checks": [FailedCheck("bolt_login", "the login is refused", LONG_AGO)]},
-            "DEGRADED: the login is refused", id="check",
+            "DEGRADED: check bolt_login failed", id="check",
         ),
         pytest.param(
             {"drills": [OverdueDrill("default/orders", "orders was never drilled", LONG_AGO)]},

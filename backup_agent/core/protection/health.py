@@ -196,7 +196,9 @@ def find_problems(facts: HealthFacts) -> tuple[Problem, ...]:
     found = [*_of_agent(facts), *_of_databases(facts), *_of_histories(facts), *_of_copies(facts)]
     for place, one in facts.places.items():
         found += _of_place(place, one, facts)
-    found += [_problem(ProblemKind.CHECK, check.name, check.text, since=check.since) for check in facts.checks]
+    for check in facts.checks:
+        short = f"check {check.name} failed"
+        found.append(_problem(ProblemKind.CHECK, check.name, f"{short}: {check.text}", short, since=check.since))
     found += [_problem(ProblemKind.DRILL, drill.subject, drill.text, since=drill.since) for drill in facts.drills]
     ranks = list(ProblemKind)
     return tuple(sorted(found, key=lambda one: (ranks.index(one.kind), one.subject)))
