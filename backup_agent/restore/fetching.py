@@ -26,7 +26,7 @@ UNCHECKED = ".part"
 
 SUMS = "SHA256SUMS"
 
-_BLOCK = 1 << 20
+_BLOCK = 1 << 18
 _MODE = 0o600
 
 RANGES = 2

@@ -13,6 +13,7 @@ def test_a_replaced_database_is_backed_up_when_all_its_copies_are_online(live: L
     until(lambda: live.events("settings reloaded"), "the reload")
     live.ask("safety", type="FULL", database="orders", path="before-restore")
     seen = live.status()
+    assert list((live.requests / "answers").glob("replaced@*")) == [], "a copy is still starting"
     live.change(lambda world: world.with_copy("orders", other, status="online"))
     live.write_settings(limits={"parallel": 1})
     until(lambda: len(live.events("settings reloaded")) == 2, "the second reload")

@@ -21,10 +21,12 @@ import pytest
 
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.escaping import cypher_string
+from backup_agent.core.reasons import Failure
 from backup_agent.core.restore.blocks import blocks_of
+from backup_agent.core.restore.plan import plan
 from backup_agent.core.restore.scene import Scene
 from backup_agent.core.restore.ways import Way
-from tests.cli.restores import known, record, source
+from tests.cli.restores import CASES, known, record, source
 from tests.components.containers import Podman
 from tests.container.world import AGENT_POD, DATABASE, SERVER, SERVER_POD, World
 from tests.polling import until
@@ -176,16 +178,7 @@ def hostile(text: str) -> tuple[Scene, list[str]]:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_names_reach_the_programs_in_the_pods_unchanged(world: World, text: str) -> None:
     scene, files = hostile(text)
-    recorders = Path(world.folder, "recorders")
-    for program in ("neo4j-admin", "backup-agent", "cypher-shell"):
-        (recorders / program).write_text(RECORDER)
-        (recorders / program).chmod(0o755)
-    (recorders / "fetched.tar").write_bytes(as_fetched(files))
-    for block in blocks_of(scene):
-        if block.language == "sh":
-            done = world.sh("\n".join(block.lines), recorded=True)
-            assert done.returncode == 0, f"{block.title}\n{done.stdout}{done.stderr}"
-    agent, server = ([call.argv for call in world.calls(pod)] for pod in (AGENT_POD, SERVER_POD))
+    agent, server = run_recorded(world, scene, files)
 
     key = scene.source.last.key
     assert ("backup-agent", "fetch", key, "--from", "local", "--to", "-") in agent
@@ -196,6 +189,46 @@ def test_hostile_names_reach_the_programs_in_the_pods_unchanged(world: World, te
         assert ("neo4j-admin", "database", "restore", *at, name) in server
     assert ("cypher-shell", "-d", "system", "--param", f"database => {cypher_string(scene.target)}") in server
     assert world.inside(SERVER_POD, f"ls -d /tmp/canary {scene.folder}* 2>/dev/null || true") == ""
+
+
+PODS = [
+    name
+    for name, (_, facts, _) in CASES.items()
+    if facts.servers and facts.servers[0].is_pod and not name.endswith("system")
+]
+"""The golden plans for pods. The runbook of `system` has a test of its own."""
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", PODS)
+def test_each_shell_line_of_a_golden_plan_runs_in_the_pods(world: World, name: str) -> None:
+    given, facts, wanted = CASES[name]
+    here = tuple(replace(one, namespace="default") for one in facts.servers)
+    found = plan(given, replace(facts, servers=here, agent=replace(facts.agent, namespace="default")), wanted)
+    assert not isinstance(found, Failure)
+    agent, server = run_recorded(world, found.scene, [file.name for one in given.chain for file in one.files])
+
+    assert any(call[0] == "cypher-shell" for call in server)
+    fetches = [call for call in agent if call[-2:] == ("--to", "-")]
+    assert len(fetches) == (0 if found.scene.way in (Way.SEED, Way.RECREATE) else 1)
+    assert world.inside(SERVER_POD, f"ls -A {found.scene.folder} 2>/dev/null || true") == ""
+
+
+def run_recorded(world: World, scene: Scene, files: list[str]) -> tuple[list[tuple[str, ...]], ...]:
+    """Enter the shell lines of a restore, with recorders for the programs. Return the calls in both pods.
+
+    `files` are the names of the artifacts that are fetched.
+    """
+    recorders = Path(world.folder, "recorders")
+    for program in ("neo4j-admin", "backup-agent", "cypher-shell"):
+        (recorders / program).write_text(RECORDER)
+        (recorders / program).chmod(0o755)
+    (recorders / "fetched.tar").write_bytes(as_fetched(files))
+    for block in blocks_of(scene):
+        if block.language == "sh":
+            done = world.sh("\n".join(block.lines), recorded=True)
+            assert done.returncode == 0, f"{block.title}\n{done.stdout}{done.stderr}"
+    return tuple([call.argv for call in world.calls(pod)] for pod in (AGENT_POD, SERVER_POD))
 
 
 def as_fetched(files: list[str]) -> bytes:
