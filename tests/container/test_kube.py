@@ -54,6 +54,7 @@ def played(
             {
                 "demo-backup": objects["ConfigMap/demo-backup"]["data"],
                 "demo-auth": {"username": "neo4j", "password": PASSWORD},
+                "demo-backup-auth": {"username": "backup_agent", "password": PASSWORD},
                 "demo-backup-s3": {"credentials": CREDENTIALS},
             },
             environment=pod.environment | variables,

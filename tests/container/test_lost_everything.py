@@ -39,6 +39,7 @@ def test_the_commands_of_the_page_lead_from_a_bucket_to_a_serving_server(
         machine.mkdir()
         (machine / "spec.yaml").write_text(world.spec)
         (machine / "credentials").write_text(CREDENTIALS)
+        (machine / "backup_agent").symlink_to(ROOT / "backup_agent")
         for command in commands(PAGE.read_text()):
             done = world.sh(command, cwd=str(machine))
             expected = 3 if "--wait=local" in command else 0  # the bucket belongs to the lost agent

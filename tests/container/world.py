@@ -25,6 +25,7 @@ from tests.polling import until
 SERVER, AGENT = "demo-server", "demo-backup"
 SERVER_POD, AGENT_POD = f"{SERVER}-0-neo4j", f"{AGENT}-0-backup"
 PASSWORD = "it's a $(secret)"
+BACKUP_PASSWORD = "for-tests-only"
 DATABASE = "orders"
 
 CREDENTIALS = f"[default]\naws_access_key_id = {ADMIN.access_key}\naws_secret_access_key = {ADMIN.secret_key}\n"
@@ -84,7 +85,11 @@ class World:
             [*podman.argv],
             podman.environment,
             self._workloads,
-            {"demo-auth": {"username": "neo4j", "password": PASSWORD}, "demo-backup-s3": {"credentials": CREDENTIALS}},
+            {
+                "demo-auth": {"username": "neo4j", "password": PASSWORD},
+                "demo-backup-auth": {"username": "backup_agent", "password": BACKUP_PASSWORD},
+                "demo-backup-s3": {"credentials": CREDENTIALS},
+            },
         )
 
     def __enter__(self) -> Self:
@@ -122,7 +127,8 @@ class World:
         With `recorded`, the recorders of the test take the place of the programs in the containers.
         """
         path = f"{self.root}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = {"PATH": path, "PASSWORD": PASSWORD, **({"RECORDERS": "1"} if recorded else {})}
+        secrets = {"PASSWORD": PASSWORD, "BACKUP_PASSWORD": BACKUP_PASSWORD}
+        environment = {"PATH": path, **secrets, **({"RECORDERS": "1"} if recorded else {})}
         return subprocess.run(
             ["bash", "-eo", "pipefail"],
             input=lines,

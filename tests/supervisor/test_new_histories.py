@@ -24,20 +24,22 @@ def _world(tmp_path: Path) -> AgentParts:
     return world
 
 
-def see(world: AgentParts, identity: str, status: str = "online") -> None:
+def see(world: AgentParts, identity: str, status: str = "online", *, at: float = 0.0) -> None:
     """Let the cluster answer, and let the agent do what follows."""
     discovery = world.parts.discovery
     copies = (a_copy(0, database_id=identity), a_copy(1, database_id=identity, status=status))
     discovery.current = discovery.last = a_topology(*copies, seen=NOW).following(discovery.last)
-    world.parts.new_histories.advance(NOW, 0.0)
+    world.parts.new_histories.advance(NOW, at)
 
 
 def test_a_full_is_queued_once_when_all_copies_of_the_replaced_database_are_online(world: AgentParts) -> None:
     see(world, "A")
-    see(world, "B", "initial")
+    see(world, "B", "initial", at=1.0)
     assert len(world.parts.requests) == 0
-    for _ in range(2):
-        see(world, "B")
+    see(world, "B", at=1.9)
+    assert len(world.parts.requests) == 0, "it looks once a second"
+    for second in (2.0, 3.0):
+        see(world, "B", at=second)
     [answer] = world.parts.spool.ledger.open()
 
     assert answer.asked.type is BackupType.FULL
@@ -56,10 +58,10 @@ def test_the_cluster_is_queried_each_minute_while_a_replacement_is_expected(worl
     safety = an_entry("F1[1-9]", set_name=BEFORE_RESTORE)
     world.parts.volume_summaries.take(summarise([safety], {}))
     now = safety.finished + timedelta(minutes=1)
-    histories.advance(now, 1000.0)
-    world.parts.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, "down"), 1000.0)
-    histories.advance(now, 1059.0)
+    histories.advance(now, 1001.0)
+    world.parts.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, "down"), 1001.0)
+    histories.advance(now, 1060.0)
     assert len(asked) == 1
-    histories.advance(now, 1061.0)
+    histories.advance(now, 1062.0)
 
     assert len(asked) == 2

@@ -16,6 +16,8 @@ from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 QUERY_SECONDS = 60.0
+LOOK_SECONDS = 1.0
+"""How often the summaries are looked at: there may be thousands, and the loop turns often."""
 
 
 @dataclass
@@ -28,6 +30,7 @@ class NewHistories:
     ask: Callable[[Request], None]
     discover: Callable[[], None]
     _asked: set[str] = field(default_factory=set)
+    _next_look: float = 0.0
 
     @property
     def without_full(self) -> Mapping[DatabaseName, datetime]:
@@ -38,8 +41,9 @@ class NewHistories:
 
     def advance(self, now: datetime, monotonic: float) -> None:
         """Ask for the FULLs that can be taken now, and query the cluster if its last answer is a minute old."""
-        if not self.volume_summaries.known:
+        if not self.volume_summaries.known or monotonic < self._next_look:
             return
+        self._next_look = monotonic + LOOK_SECONDS
         replaced = self.without_full
         if self.discovery.current is not None and replaced:
             for request in requests(self.discovery.current, replaced):
