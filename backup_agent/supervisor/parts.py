@@ -49,7 +49,7 @@ class Parts:
         self.reloader = reloader
         self.reserve = Reserve(own / "reserve")
         self.audit = Audit(root)
-        self.audit_reserve = Reserve(own / "audit" / "reserve")
+        self.audit_reserve = Reserve(own / "audit" / "reserve", parts=8)
         self.runs = Runs(str(root), tell)
         self.volume_summaries = VolumeSummaries()
         self.survey = Survey(self.runs, self.volume_summaries, self._survey_task)

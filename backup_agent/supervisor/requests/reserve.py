@@ -42,23 +42,23 @@ class Size:
     each: int
 
 
-def size_on(volume: VolumeSpace) -> Size:
-    """Return the size that the reserve on a volume should have.
+def size_on(volume: VolumeSpace, parts: int = 1) -> Size:
+    """Return the size that the reserve on a volume should have, or that of one of `parts` of it.
 
     >>> size_on(VolumeSpace(size=100 * 2**30, free=0))
     Size(files=128, each=524288)
     >>> size_on(VolumeSpace(size=16 * 2**20, free=0, files=400))
     Size(files=50, each=4096)
     """
-    whole = min(WHOLE, volume.size // SHARE)
+    whole = min(WHOLE, volume.size // SHARE) // parts
     each = max(BLOCK, whole // FILES // BLOCK * BLOCK)
     files = min(FILES, whole // each)
     return Size(min(files, volume.files // SHARE_OF_FILES) if volume.files else files, each)
 
 
-def missing(volume: VolumeSpace, present: int) -> int:
+def missing(volume: VolumeSpace, present: int, parts: int = 1) -> int:
     """Return how many files of a reserve to make now, if `present` of them exist."""
-    size = size_on(volume)
+    size = size_on(volume, parts)
     wanted = size.files - present
     if wanted <= 0 or volume.free < (wanted + PLENTY * size.files) * size.each:
         return 0
@@ -76,9 +76,10 @@ def nearly_full(volume: VolumeSpace) -> bool:
 class Reserve:
     """The reserve on one volume, in a folder of its own. Only `insist` raises OSError."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make nothing yet."""
+    def __init__(self, folder: Path, *, parts: int = 1) -> None:
+        """Make nothing yet. The reserve has the size of one of `parts` of a whole one."""
         self.folder = folder
+        self._parts = parts
         self._refused = False
 
     def make(self) -> int:
@@ -103,11 +104,11 @@ class Reserve:
         try:
             volume = space(descriptor)
             present = {entry.name for entry in os.scandir(descriptor)}
-            wanted = missing(volume, len(present))
+            wanted = missing(volume, len(present), self._parts)
             free = (name for name in map(str, range(FILES)) if name not in present)
             made = 0
             while made < wanted and time.monotonic() < until:
-                _allocate(next(free), descriptor, size_on(volume).each)
+                _allocate(next(free), descriptor, size_on(volume, self._parts).each)
                 made += 1
             return made
         finally:
