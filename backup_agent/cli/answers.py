@@ -94,6 +94,8 @@ def _place(name: str, result: PlaceResult, action: str) -> Iterator[str]:
     if result.plan is not None:
         yield f"{name}: {_planned(result)}"
         yield from (f"  {one.key}, {printing.size(one.size)}: {one.reason}" for one in result.deletions)
+        if result.more_deletions:
+            yield f"  and {result.more_deletions} more: backup-agent history --kind deleted --plan {result.plan}"
     if result.marked is not None:
         changed = printing.counted(result.marked, "artifact", "artifacts")
         yield f"{name}: {changed} matched and {_MARKED.get(action, action)}"
@@ -122,7 +124,8 @@ def _planned(result: PlaceResult) -> str:
     if result.deleted is not None:
         old = f", {printing.size(result.kept_versions)} stay as old versions" if result.kept_versions else ""
         return f"{result.deleted} deleted, {printing.size(result.freed or 0)} freed{old}; {kept}"
-    return f"{len(result.deletions)} would be deleted; {kept}" if result.deletions else f"nothing to delete; {kept}"
+    deletions = len(result.deletions) + (result.more_deletions or 0)
+    return f"{deletions} would be deleted; {kept}" if deletions else f"nothing to delete; {kept}"
 
 
 def _database(name: str, result: DatabaseResult, *, whole: bool) -> Iterator[str]:

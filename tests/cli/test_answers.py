@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 from backup_agent.cli import answers
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.core.requests.answers import Answer, DatabaseResult, NotRead, Outcome, PlaceResult, State, Unread
+from backup_agent.core.requests.answers import (
+    Answer,
+    DatabaseResult,
+    Deletion,
+    NotRead,
+    Outcome,
+    PlaceResult,
+    State,
+    Unread,
+)
 from tests.builders import an_answer
 
 NOW = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
@@ -92,3 +101,12 @@ def test_selected_artifacts_are_listed_with_what_became_of_them() -> None:
         "    WARNING: y",
     ]
     assert shown[1][0] == "  local: 1 artifact matched and released"
+
+
+def test_deletions_that_an_answer_does_not_name_are_counted_and_found_in_the_audit_log() -> None:
+    deletion = Deletion(key="default/orders/x.backup", size=5, reason="no rule keeps it")
+    result = PlaceResult(outcome=Outcome.SUCCEEDED, plan="0123", kept=1, deletions=(deletion,), more_deletions=7)
+    found = [line.strip() for line in answers.lines(an_answer(action="prune", places={"local": result}))]
+
+    assert "and 7 more: backup-agent history --kind deleted --plan 0123" in found
+    assert "local: 8 would be deleted; 1 artifact kept, plan 0123" in found

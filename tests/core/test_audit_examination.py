@@ -221,6 +221,16 @@ def test_the_log_of_a_lost_volume_is_taken_up_again_with_a_gap() -> None:
     assert found([ours, again], there(NEW.key), place=VOLUME) == [(AuditFault.GAP, f"{name_of(again)}:1")]
 
 
+def test_the_last_line_is_that_with_the_highest_number() -> None:
+    shared, theirs, ours, _ = forked()
+    examination = Examination(OFFSITE)
+    for content in (shared, theirs, ours, b""):
+        examination.segment("x", content)
+
+    assert examination.head is not None
+    assert examination.head.n == 5
+
+
 def test_an_expected_line_that_is_missing_is_known() -> None:
     content, head = whole()
     examination = Examination(OFFSITE)
