@@ -4,64 +4,19 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 
 from backup_agent.catalog.space import VolumeSpace
-from backup_agent.cluster.saved_topology import save_topology
-from backup_agent.core.artifacts.names import database_name
-from backup_agent.core.artifacts.records import Definition
-from backup_agent.core.neo4j.topology import Copy, Topology
-from tests.builders import a_header
 from tests.cli.conftest import Place, Result
+from tests.cli.session import AGENT, PAGE, fill_volume, sessions
 from tests.components.seaweedfs import WRITE_ONLY, SeaweedFS
-
-PAGE = Path(__file__).parents[2] / "docs/restore.md"
-AGENT = ["kubectl", "exec", "demo-backup-0", "--"]
-
-
-def sessions(page: str) -> list[tuple[str, str]]:
-    """Return each command of a page that is shown with `$`, and the output below it."""
-    blocks = re.findall(r"(?<=\n\n)((?:    .*\n|\n(?=    ))+)", page)
-    code = ["\n".join(line[4:] for line in block.split("\n")) for block in blocks if block.startswith("    $ ")]
-    return [
-        (command, out)
-        for one in code
-        for command, out in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n?)*)", one, re.MULTILINE)
-    ]
 
 
 @pytest.fixture(name="cluster")
 def _cluster(place: Place) -> Place:
-    """Put a night of backups on the volume: a full at midnight UTC, and a differential each hour."""
-    definition = Definition(primaries=3, secondaries=0, default_language="CYPHER 25", aliases=("sales",))
-
-    for hour in (-2, -1, 0, 1):
-        full = hour == -2
-        header = a_header(hour, full=full, lowest=1 if full else 100 * (hour + 3), highest=100 * (hour + 4) - 1)
-        place.record(
-            header=header,
-            stored=True,
-            admin_version="2026.09.0",
-            definition=definition,
-            clock_offset=0.0,
-            last_committed_tx=4000 + 100 * hour,
-        )
-    copies = [
-        Copy(
-            database=database,
-            address=f"demo-server-{number}.demo-headless.prod.svc.cluster.local:7687",
-            server_id=f"id-{number}",
-        )
-        for database in map(database_name, ("neo4j", "orders", "system"))
-        for number in range(3)
-    ]
-    seen = datetime(2026, 11, 23, 5, 15, tzinfo=UTC)
-    save_topology(
-        place.root, Topology(seen=seen, copies=tuple(copies), aliases={"sales": "orders"}, versions=("2026.09.0",))
-    )
+    """Put the backups of the session on the volume."""
+    fill_volume(place.root)
     return place
 
 
@@ -71,7 +26,7 @@ def test_each_command_of_the_session_has_the_output_that_the_page_shows(cluster:
     assert found
     for command, out in found:
         words = shlex.split(command)
-        assert words[:5] == [*AGENT, "backup-agent"], command
+        assert words[:5] == AGENT, command
         result = cluster.run(*words[5:])
         assert result.err == "", command
         assert result.out.strip() == out.strip(), command
