@@ -53,6 +53,7 @@ COMMANDS = {
     "config": "Show the settings in force and the origin of each value.",
     "schema": "Print the JSON Schema of the settings, a request, a record, an answer or a cluster's spec.",
     "render": "Print the Kubernetes objects of a cluster and its agent, from its spec.",
+    "migrate": "Print the commands that release a cluster from an operator.",
     "demo": "Show a day of the agent on this machine, without root, Java or a cluster.",
 }
 

@@ -359,10 +359,10 @@ class ServerSpec(Section):
         description="from 2026.04 on, let restores seed databases from the folder /data/seeds of a server; a change "
         "restarts the servers",
     )
-    update: Literal["automatic", "supervised"] = Field(
-        "automatic",
-        description="how a change restarts the servers: Kubernetes deletes the pods one after the other, or you do "
-        "(OnDelete; docs/runbooks/rolling-restart.md)",
+    update: Literal["supervised", "automatic"] = Field(
+        "supervised",
+        description="how a change restarts the servers. supervised: you delete one pod after the other, as "
+        "docs/runbooks/rolling-restart.md says (OnDelete); automatic: Kubernetes does, without looking at databases",
     )
     offline_maintenance: bool = Field(
         False, description="run the servers' pods without Neo4j, for neo4j-admin; the databases are down"

@@ -109,7 +109,7 @@ def test_a_rendering_over_an_earlier_one_lists_the_restarts(tmp_path: Path, caps
     assert code(["render", SPEC, "--out", out]) == 0
     assert "RESTART: no pod\n" in capsys.readouterr().err
     assert code(["render", path, "--out", out]) == 0
-    assert "RESTART: demo-server-2, demo-server-1, demo-server-0 restart, one after the" in capsys.readouterr().err
+    assert "RESTART: demo-server-2, demo-server-1, demo-server-0: delete one after the" in capsys.readouterr().err
 
 
 def test_a_restart_can_be_made_a_failure_and_then_nothing_is_written(

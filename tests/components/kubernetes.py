@@ -276,6 +276,17 @@ class Kubernetes:
         lines = self._open("GET", f"https://{self._api}{path}&watch=1&timeoutSeconds=1&resourceVersion={since}")
         return [json.loads(line) for line in lines.splitlines()]
 
+    def shell(self, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run a command line in a folder, in which `kubectl` is cluster-admin."""
+        environment = {
+            **os.environ,
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "KUBECONFIG": str(self._folder / "kubeconfig"),
+        }
+        return subprocess.run(
+            ("sh", "-c", command), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+        )
+
     def kubectl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run kubectl as cluster-admin."""
         return subprocess.run(

@@ -16,11 +16,14 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 
 from backup_agent.k8s import manifests
+from backup_agent.k8s.alone import Spec
+from backup_agent.k8s.operator_migration import QUERY, plan
 from backup_agent.k8s.reading import SpecError
 from backup_agent.k8s.spec import ClusterSpec
 from tests.components.kubernetes import NODE, OTHER_NODE, Json, Kubelet, Kubernetes, RefusedError, built
 from tests.examples import examples
-from tests.k8s.specs import EXAMPLE, NAMES, parsed, spec, text
+from tests.k8s import operators
+from tests.k8s.specs import ALONE, EXAMPLE, NAMES, alone, parsed, spec, text
 from tests.k8s.trees import read_tree, trees
 from tests.polling import until
 
@@ -58,7 +61,7 @@ def _known(kubernetes: Kubernetes, path: str) -> Json | None:
         return None
 
 
-def apply(kubernetes: Kubernetes, found: ClusterSpec, *options: str) -> subprocess.CompletedProcess[str]:
+def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.CompletedProcess[str]:
     """Apply what a spec renders, as the pages say it; whatever the server warns of is a fault."""
     done = kubernetes.kubectl("apply", "--server-side", *options, "-f", "-", stdin=manifests.stream(found))
     assert done.returncode == 0, done.stderr
@@ -129,11 +132,13 @@ def test_the_page_installs_it_and_takes_it_away(kubernetes: Kubernetes, namespac
 
     account = ("--from-literal=username=neo4j", "--from-literal=password=for-tests-only")
     kubectl("create", "secret", "generic", "demo-auth", *account)
+    kubectl("create", "secret", "generic", "demo-backup-auth", *account)
     kubectl("apply", "--server-side", "-k", str(tmp_path))
     assert "serverside-applied" in kubectl("apply", "--server-side", "-f", str(tmp_path))
     wait_for_pods(kubernetes, example(namespace))
-    rolled_out = kubectl("rollout", "status", "statefulset/demo-server", "statefulset/demo-backup", "--timeout=60s")
-    assert rolled_out.count("complete") == 2
+    ready = "--for=jsonpath={.status.readyReplicas}=3"
+    assert "condition met" in kubectl("wait", "statefulset/demo-server", ready, "--timeout=60s")
+    assert "complete" in kubectl("rollout", "status", "statefulset/demo-backup", "--timeout=60s")
     listed = kubectl("get", "pods", "-l", "neo4j.com/cluster=demo", "-o", "name").split()
     assert listed == [f"pod/{name}" for name in ("demo-backup-0", *SERVERS[:3])]
     assert kubectl("get", "pods", "-l", "neo4j.com/component=backup", "-o", "name").split() == listed[:1]
@@ -144,6 +149,67 @@ def test_the_page_installs_it_and_takes_it_away(kubernetes: Kubernetes, namespac
     until(lambda: not kubelet.look(), "end of all pods")
     assert kubectl("get", "pvc", "-o", "name") == claims
     assert len(claims.split()) == 5
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_an_agent_alone_is_taken_and_no_server_is_made(name: str, kubernetes: Kubernetes, namespace: str) -> None:
+    found = alone(name).model_copy(update={"namespace": namespace})
+
+    apply(kubernetes, found)
+    kubelet = Kubelet(kubernetes, namespace)
+
+    assert until(kubelet.look, "pod").keys() == {f"{found.cluster}-backup-0"}
+    assert refusals(kubernetes, namespace) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (EXAMPLE / "overlays").iterdir()))
+def test_the_overlays_of_the_page_are_taken(name: str, kubernetes: Kubernetes) -> None:
+    done = kubernetes.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(EXAMPLE / "overlays" / name))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_supervised_update_replaces_only_the_pods_that_are_deleted(kubernetes: Kubernetes, namespace: str) -> None:
+    found = example(namespace)
+    server = found.server.model_copy(update={"update": "supervised"})
+    old, new = (found.model_copy(update={"server": server, "version": v}) for v in ("2026.09.0", "2026.10.0"))
+    apply(kubernetes, old)
+    wait_for_pods(kubernetes, old)
+    kubelet = Kubelet(kubernetes, namespace)
+
+    def images() -> list[str]:
+        pods = kubelet.look()
+        return [pods[name]["spec"]["containers"][0]["image"] for name in SERVERS[:3] if name in pods]
+
+    apply(kubernetes, new)
+    until(
+        lambda: (
+            stateful_set(kubernetes, namespace, "demo-server")["status"]["updateRevision"]
+            != stateful_set(kubernetes, namespace, "demo-server")["status"]["currentRevision"]
+        ),
+        "new revision",
+    )
+    assert images() == ["neo4j:2026.09.0-enterprise"] * 3
+    kubernetes.kubectl("-n", namespace, "delete", "pod", "demo-server-2", "--wait=false")
+
+    expected = ["neo4j:2026.09.0-enterprise"] * 2 + ["neo4j:2026.10.0-enterprise"]
+    until(lambda: images() == expected, "pod of the new version")
+
+
+def test_a_server_gets_a_new_claim_as_the_runbook_says(kubernetes: Kubernetes, namespace: str) -> None:
+    claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/data-demo-server-2"
+    apply(kubernetes, example(namespace))
+    before = wait_for_pods(kubernetes, example(namespace))
+    lost = kubernetes.request("GET", claim)["metadata"]["uid"]
+
+    kubernetes.kubectl("-n", namespace, "delete", "pvc", "data-demo-server-2", "--wait=false")
+    kubernetes.kubectl("-n", namespace, "delete", "pod", "demo-server-2", "--wait=false")
+    kubelet, name = Kubelet(kubernetes, namespace), "demo-server-2"
+    until(
+        lambda: kubelet.look().get(name, before[name])["metadata"]["uid"] != before[name]["metadata"]["uid"], "new pod"
+    )
+
+    assert kubernetes.request("GET", claim)["metadata"]["uid"] != lost
 
 
 def test_a_quota_of_memory_and_processors_that_are_asked_for_is_kept(kubernetes: Kubernetes, namespace: str) -> None:
@@ -290,7 +356,8 @@ def test_more_servers_restart_none(kubernetes: Kubernetes, namespace: str) -> No
 def test_an_update_replaces_one_server_at_a_time_beginning_with_the_last(
     kubernetes: Kubernetes, namespace: str
 ) -> None:
-    old = example(namespace)
+    found = example(namespace)
+    old = found.model_copy(update={"server": found.server.model_copy(update={"update": "automatic"})})
     new = old.model_copy(update={"version": "2026.10.0"})
     path = f"/api/v1/namespaces/{namespace}/pods?labelSelector=neo4j.com/component=server"
     kubelet = Kubelet(kubernetes, namespace)
@@ -391,6 +458,144 @@ def test_a_drain_stops_one_server_at_a_time(kubernetes: Kubernetes, namespace: s
     assert refused.value.code == 429
 
 
+OPERATOR_KIND = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "neo4jenterpriseclusters.neo4j.neo4j.com"},
+    "spec": {
+        "group": "neo4j.neo4j.com",
+        "scope": "Namespaced",
+        "names": {
+            "kind": "Neo4jEnterpriseCluster",
+            "plural": "neo4jenterpriseclusters",
+            "singular": "neo4jenterprisecluster",
+        },
+        "versions": [
+            {
+                "name": "v1beta1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
+            }
+        ],
+    },
+}
+
+
+@pytest.fixture
+def operated(kubernetes: Kubernetes, namespace: str) -> str:
+    """A namespace with a cluster of the community operator, whose claims are bound; return its name."""
+    applied = kubernetes.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(OPERATOR_KIND))
+    assert applied.returncode == 0, applied.stderr
+    until(lambda: _known(kubernetes, "/apis/neo4j.neo4j.com/v1beta1"), "kind of the operator")
+    kind = f"/apis/neo4j.neo4j.com/v1beta1/namespaces/{namespace}/neo4jenterpriseclusters"
+    uid = kubernetes.request("POST", kind, operators.resource(namespace, None))["metadata"]["uid"]
+    objects = "\n---\n".join(json.dumps(one) for one in operators.owned(namespace, uid))
+    made = kubernetes.kubectl("create", "-f", "-", stdin=objects)
+    assert made.returncode == 0, made.stderr
+    for number, name in enumerate(operators.CLAIMS):
+        claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}"
+        until(lambda claim=claim: _known(kubernetes, claim), f"claim {name}")  # type: ignore[misc]  # bound now
+        volume = f"{namespace}-{number}"
+        spec = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "100Gi"}, "hostPath": {"path": "/x"}}
+        kubernetes.request("POST", "/api/v1/persistentvolumes", {"metadata": {"name": volume}, "spec": spec})
+        bound = kubernetes.kubectl(
+            "-n", namespace, "patch", "pvc", name, "-p", json.dumps({"spec": {"volumeName": volume}})
+        )
+        assert bound.returncode == 0, bound.stderr
+    return namespace
+
+
+def listed(kubernetes: Kubernetes, namespace: str, folder: Path) -> list[Json]:
+    """Return what the page's `kubectl get` lists."""
+    done = kubernetes.shell(QUERY.replace("NAMESPACE", namespace), folder)
+    assert done.returncode == 0, done.stderr
+    found: list[Json] = json.loads(done.stdout)["items"]
+    return found
+
+
+def uids(objects: list[Json], kinds: tuple[str, ...]) -> dict[str, str]:
+    return {
+        f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["uid"] for one in objects if one["kind"] in kinds
+    }
+
+
+def after_garbage_collection(kubernetes: Kubernetes, namespace: str) -> None:
+    """Wait until an object whose owner never existed has been collected."""
+    orphan = {"apiVersion": "v1", "kind": "ConfigMap", "name": "none", "uid": "99999999-2222-3333-4444-555555555555"}
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    kubernetes.request("POST", path, {"metadata": {"name": "collected", "ownerReferences": [orphan]}})
+    until(lambda: _known(kubernetes, f"{path}/collected") is None, "garbage collection")
+
+
+def test_the_printed_commands_release_a_cluster_from_the_operator_and_nothing_of_ours_goes(
+    kubernetes: Kubernetes, operated: str, tmp_path: Path
+) -> None:
+    found = example(operated)
+    (tmp_path / "demo").mkdir()
+    for name, content in manifests.files(found).items():
+        (tmp_path / "demo" / name).write_text(content)
+    kubernetes.kubectl("create", "namespace", "neo4j-operator-system")
+    operator = ("deployment", "neo4j-operator-controller-manager", "-n", "neo4j-operator-system")
+    kubernetes.kubectl("create", *operator, "--image=operator:1")
+    before = listed(kubernetes, operated, tmp_path)
+    kubelet = Kubelet(kubernetes, operated)
+    kubelet.look()
+
+    for step in plan(before):
+        for command in step.commands:
+            done = kubernetes.shell(command, tmp_path)
+            assert done.returncode == 0, (command, done.stderr)
+            if step.title.startswith("Check"):
+                assert done.stdout == ""
+            if command.startswith("kubectl delete") and "statefulset" in command:
+                gone = command.rpartition("/")[2]
+                until(lambda gone=gone: not any(name.startswith(gone) for name in kubelet.look()), f"end of {gone}")  # type: ignore[misc]  # bound now
+    wait_for_pods(kubernetes, found)
+    after_garbage_collection(kubernetes, operated)
+    after = [
+        one
+        for kinds in ("statefulset,service,configmap,serviceaccount,networkpolicy,pdb,pvc", "pv")
+        for one in json.loads(kubernetes.kubectl("-n", operated, "get", kinds, "-o", "json").stdout)["items"]
+    ]
+
+    claims = uids(before, ("PersistentVolumeClaim", "PersistentVolume"))
+    assert claims.items() <= uids(after, ("PersistentVolumeClaim", "PersistentVolume")).items()
+    assert {f"{one['kind']}/{one['metadata']['name']}" for one in manifests.objects(found)} <= {
+        f"{one['kind']}/{one['metadata']['name']}" for one in after
+    }
+    assert not [
+        one for one in after if "Neo4jEnterpriseCluster" in json.dumps(one["metadata"].get("ownerReferences", ""))
+    ]
+    path = f"/apis/neo4j.neo4j.com/v1beta1/namespaces/{operated}/neo4jenterpriseclusters/demo"
+    assert _known(kubernetes, path) is None
+
+
+def test_the_naive_order_loses_the_services_and_the_servers(
+    kubernetes: Kubernetes, operated: str, tmp_path: Path
+) -> None:
+    """Applied over the operator's objects, and the resource deleted: what the page warns of."""
+    ours = manifests.stream(example(operated))
+    refused = kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=ours)
+    assert "spec.selector" in refused.stderr or "spec.serviceName" in refused.stderr
+    owners = [
+        one["metadata"].get("ownerReferences")
+        for one in listed(kubernetes, operated, tmp_path)
+        if one["kind"] == "Service" and one["metadata"]["name"] == "demo-client"
+    ]
+    assert owners[0], "an applied object keeps its owner"
+
+    finalizers = ("patch", "neo4jenterprisecluster/demo", "--type", "merge", "-p", '{"metadata":{"finalizers":null}}')
+    kubernetes.kubectl("-n", operated, *finalizers)
+    kubernetes.kubectl("-n", operated, "delete", "neo4jenterprisecluster/demo", "--wait=false")
+
+    for path in (
+        f"/api/v1/namespaces/{operated}/services/demo-client",
+        f"/apis/apps/v1/namespaces/{operated}/statefulsets/demo-server",
+    ):
+        until(lambda path=path: _known(kubernetes, path) is None, f"deletion of {path}")  # type: ignore[misc]  # bound now
+
+
 @given(trees)
 @settings(
     max_examples=examples(48),
@@ -434,7 +639,10 @@ ODD = (
 LEFT_TO_THE_SERVER = ("cpu", "cpu_limit", "tolerations")
 """Keys whose values the spec does not compare: see the test of what the server says of them."""
 
-FREE_KEYS = ("annotations", "labels", "namespaces", "node_selector", "pods", "service_account_annotations")
+FREE_KEYS = (
+    *("annotations", "labels", "namespaces", "node_selector", "pod_annotations", "pod_labels", "pods"),
+    "service_account_annotations",
+)
 
 
 def variants(value: Any) -> Iterator[Any]:

@@ -36,7 +36,9 @@ def test_nothing_is_said_of_a_first_rendering_and_of_an_unchanged_one() -> None:
 
 
 def test_the_servers_restart_one_by_one_from_the_last_to_the_first() -> None:
-    (restart,) = changed(server__image="neo4j:2026.09.1-enterprise").restarts
+    before = objects(server__update="automatic")
+    after = objects(server__update="automatic", server__image="neo4j:2026.09.1-enterprise")
+    (restart,) = compare(before, after).restarts
 
     assert restart.pods == ("demo-server-2", "demo-server-1", "demo-server-0")
     assert restart.reasons == ("spec.containers[neo4j].image neo4j:2026.09.0-enterprise -> neo4j:2026.09.1-enterprise",)
@@ -90,6 +92,10 @@ def test_values_of_variables_are_not_shown() -> None:
     (restart,) = changed(backup__s3={"region": "eu-central-1"}).restarts
 
     assert restart.reasons == ("spec.containers[backup].env[AWS_REGION] added",)
+
+    before, after = (objects(backup__s3={"region": region}) for region in ("eu-central-1", "eu-west-1"))
+    (restart,) = compare(before, after).restarts
+    assert restart.reasons == ("spec.containers[backup].env[AWS_REGION].value",)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def stateful_set(**keys: object) -> Object:
 
 
 @pytest.mark.parametrize(
-    ("update", "strategy"), [(None, "RollingUpdate"), ("automatic", "RollingUpdate"), ("supervised", "OnDelete")]
+    ("update", "strategy"), [(None, "OnDelete"), ("automatic", "RollingUpdate"), ("supervised", "OnDelete")]
 )
 def test_the_spec_says_who_deletes_the_pods_of_an_update(update: str | None, strategy: str) -> None:
     keys = {"update": update} if update else {}
