@@ -75,7 +75,7 @@ def test_one_jvm_is_tried_before_the_script(machine: Machine) -> None:
     assert direct.argv(SMALL)[0] == str(machine.java)
     assert direct.argv(SMALL)[-3:] == ("-cp", f"{machine.home}/lib/*", "org.neo4j.cli.AdminTool")
     assert "-Xmx64m" in direct.argv(SMALL)
-    assert script == AdminProgram(Launch.SCRIPT, str(machine.script), str(machine.home))
+    assert script == AdminProgram(Launch.SCRIPT, str(machine.script), str(machine.home), version=Version(2026, 9))
     assert script.argv(SMALL) == (str(machine.script),)
 
 
@@ -123,7 +123,7 @@ def test_without_a_home_the_script_on_the_path_is_in_it(machine: Machine, tmp_pa
     direct, script = find(None, Launch.AUTO, environ)
 
     assert (direct.launch, direct.home) == (Launch.DIRECT, str(machine.home))
-    assert script == AdminProgram(Launch.SCRIPT, str(link), None)
+    assert script == AdminProgram(Launch.SCRIPT, str(link), None, version=Version(2026, 9))
 
 
 def test_without_java_home_java_is_found_on_the_path(machine: Machine) -> None:

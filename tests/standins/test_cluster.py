@@ -63,7 +63,7 @@ def test_the_file_has_the_fields_that_both_stand_ins_read(tmp_path: Path) -> Non
         "store_bytes",
         "copies",
     }
-    assert set(data["databases"][0]["copies"][0]) == {"server", "role", "writer", "status", "lag"}
+    assert set(data["databases"][0]["copies"][0]) == {"server", "role", "writer", "status", "lag", "failed"}
 
 
 def test_a_file_with_the_required_fields_only_can_be_loaded(tmp_path: Path) -> None:

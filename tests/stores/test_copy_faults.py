@@ -32,7 +32,7 @@ from tests.stores.faulty import Does, Fault, FaultyStore, KilledError, violation
 from tests.stores.files import describe
 from tests.stores.memory_store import MemoryStore
 
-OPERATIONS = {"list": 1, "look": 5, "swap": 3, "stat": 4, "put_artifact": 4, "create": 3}
+OPERATIONS = {"list": 2, "look": 5, "swap": 3, "stat": 4, "put_artifact": 4, "create": 3}
 """How often a pass over this volume calls each, at least; that it calls no other is tested."""
 
 
