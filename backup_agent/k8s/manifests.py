@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from backup_agent.k8s import agent_settings, backup, network, server
+from backup_agent.k8s import agent_settings, backup, drill_job, network, server
 from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.names import Object
 
@@ -43,7 +43,7 @@ def objects(spec: Spec) -> list[Object]:
     """Return all objects, sorted by kind and name."""
     settings_file = to_yaml(agent_settings.document(spec))
     servers = [] if isinstance(spec, AloneSpec) else server.objects(spec)
-    found = [*servers, *backup.objects(spec, settings_file), *network.objects(spec)]
+    found = [*servers, *backup.objects(spec, settings_file), *drill_job.objects(spec), *network.objects(spec)]
     return sorted(found, key=lambda one: (one["kind"], one["metadata"]["name"]))
 
 

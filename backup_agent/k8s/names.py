@@ -14,7 +14,7 @@ Object = dict[str, Any]
 """A Kubernetes object, or a part of an object, as JSON values."""
 
 COMPONENT = "neo4j.com/component"
-SERVER, BACKUP = "server", "backup"
+SERVER, BACKUP, DRILL = "server", "backup", "drill"
 
 USER = 7474
 """User and group of Neo4j's own images, and of the agent's."""
@@ -36,6 +36,11 @@ def server_name(spec: Spec) -> str:
 def backup_name(spec: Spec) -> str:
     """Return the name of the agent's StatefulSet, and of all objects that belong only to it."""
     return f"{spec.cluster}-backup"
+
+
+def drill_name(spec: Spec) -> str:
+    """Return the name of the CronJob for drills, and of all objects that belong only to it."""
+    return f"{spec.cluster}-drill"
 
 
 def admission_name(spec: Spec) -> str:
@@ -82,7 +87,7 @@ def claim_labels(spec: Spec, component: str) -> dict[str, str]:
     """
     return {
         **selector(spec, component),
-        "app.kubernetes.io/component": {SERVER: "database", BACKUP: "backup"}[component],
+        "app.kubernetes.io/component": {SERVER: "database", BACKUP: "backup", DRILL: "drill"}[component],
         "app.kubernetes.io/part-of": "neo4j-cluster",
     }
 
@@ -93,7 +98,7 @@ def labels(spec: Spec, component: str) -> dict[str, str]:
         **claim_labels(spec, component),
         "app.kubernetes.io/instance": spec.cluster,
         "app.kubernetes.io/managed-by": "neo4j-backup-agent",
-        "app.kubernetes.io/name": {SERVER: "neo4j", BACKUP: "neo4j-backup-agent"}[component],
+        "app.kubernetes.io/name": "neo4j" if component == SERVER else "neo4j-backup-agent",
     }
 
 

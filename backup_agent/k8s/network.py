@@ -28,7 +28,7 @@ from backup_agent.k8s.names import (
     selector,
     server_name,
 )
-from backup_agent.k8s.spec import ClusterSpec, Peer
+from backup_agent.k8s.spec import ClusterSpec, EgressTarget, Peer
 
 DNS = 53
 
@@ -75,11 +75,21 @@ def _agent_policy(spec: Spec, servers: list[Object]) -> Object:
     if spec.network.egress is not None:
         found["spec"]["policyTypes"] = ["Ingress", "Egress"]
         found["spec"]["egress"] = [
-            {"ports": [{"port": DNS, "protocol": protocol} for protocol in ("UDP", "TCP")]},
+            name_resolution(),
             *([_egress(server_ports(spec), servers)] if servers else []),
-            *(_egress(target.ports, _peers([target])) for target in spec.network.egress),
+            *map(egress_to, spec.network.egress),
         ]
     return found
+
+
+def name_resolution() -> Object:
+    """Return the rule by which a pod may ask name servers."""
+    return {"ports": [{"port": DNS, "protocol": protocol} for protocol in ("UDP", "TCP")]}
+
+
+def egress_to(target: EgressTarget) -> Object:
+    """Return the rule by which a pod may connect to a target of the spec."""
+    return _egress(target.ports, _peers([target]))
 
 
 def _egress(ports: Iterable[int], targets: list[Object]) -> Object:

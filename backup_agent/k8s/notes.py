@@ -11,6 +11,7 @@ from backup_agent.k8s.names import (
     admission_name,
     backup_name,
     client_name,
+    drill_name,
     selector,
     server_domain,
     server_hosts,
@@ -65,7 +66,7 @@ PLAIN = "the backup port has no certificate (dbms.ssl.policy.backup): neo4j.back
 def notes(spec: Spec, running: int | None = None) -> list[str]:
     """Return the notes; `running` is the number of servers before the spec is applied, or None if unknown."""
     if isinstance(spec, AloneSpec):
-        return [*_needed(spec, _agent_secrets(spec)), _existing(spec), *_kept(spec), *_memory(spec)]
+        return [*_needed(spec, _agent_secrets(spec)), _existing(spec), *_kept(spec), *_memory(spec), *_drills(spec)]
     return [
         *_shrinking(spec, running),
         *_needed(spec, [*_server_secrets(spec), *_agent_secrets(spec)]),
@@ -78,6 +79,7 @@ def notes(spec: Spec, running: int | None = None) -> list[str]:
         *_passwords(spec),
         *_former(spec),
         *_memory(spec),
+        *_drills(spec),
         *_versions(spec),
     ]
 
@@ -138,6 +140,8 @@ def _agent_secrets(spec: Spec) -> Iterator[Needed]:
         yield spec.backup.signing_secret, ("key.pem",)
     if spec.backup.s3 and spec.backup.s3.credentials_secret:
         yield spec.backup.s3.credentials_secret, ("credentials",)
+    if spec.backup.drill_job and spec.backup.drill_job.credentials_secret:
+        yield spec.backup.drill_job.credentials_secret, ("credentials",)
 
 
 def _needed(spec: Spec, secrets: Iterable[Needed]) -> list[str]:
@@ -286,6 +290,26 @@ def _memory(spec: Spec) -> list[str]:
             "the agent together with its backup"
         )
     return found
+
+
+def _drills(spec: Spec) -> Iterator[str]:
+    job = spec.backup.drill_job
+    if job is None:
+        return
+    yield (
+        f"backup.drill_job: production data are on the node of the pod of {drill_name(spec)} while it drills. They are "
+        "deleted with its scratch volume"
+    )
+    if job.egress is None:
+        yield f"backup.drill_job without egress: {drill_name(spec)} may connect to port 443 of every address"
+    settings = agent_settings.settings(spec)
+    if job.place not in settings.storage.destinations:
+        yield f"backup.drill_job.place: backup.settings has no destination {job.place}, so the job fails"
+    if not settings.signing.trusted:
+        yield (
+            "backup.drill_job: without signing.trusted in backup.settings, the job recognises no record: it says "
+            "ORIGIN NOT PROVEN, and fails with exit code 3"
+        )
 
 
 def _versions(spec: ClusterSpec) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationInfo, field_validator, model_validator
 
-from backup_agent.settings.grammar import PositiveDuration, shaped
+from backup_agent.settings.grammar import CronText, PositiveDuration, Zone, shaped
 from backup_agent.settings.section import Section
 
 MEMORY_UNITS = {"Mi": 1024**2, "Gi": 1024**3, "Ti": 1024**4}
@@ -33,6 +33,7 @@ _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
 _JVM_OPTION = re.compile(r"-[^\s\"'\\$`]+")
 _PATH = re.compile(r"(?=.{2,255}$)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+")
+_PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 _REGION = re.compile(r"[a-z0-9-]{1,63}")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 
@@ -413,6 +414,48 @@ class EgressTarget(Peer):
     )
 
 
+class DrillScratch(Section):
+    """The volume for the scratch data of a drill. It is deleted with the pod of the job."""
+
+    size: Memory = Field(description="size: the largest chain, and the store that it unpacks to", examples=["50Gi"])
+    storage_class: ObjectName | None = Field(
+        None, description="name of a StorageClass; without it the cluster's default"
+    )
+    in_memory: bool = Field(False, description="keep the scratch data in memory; they count for drill_job.memory")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if self.in_memory and self.storage_class is not None:
+            raise ValueError("in_memory or storage_class, not both")
+        return self
+
+
+class DrillJob(Section):
+    """A CronJob that drills from a destination, without the agent and its volume (docs/drills.md)."""
+
+    schedule: CronText = Field(description="five fields, as cron(8) means them", examples=["0 10 * * 6"])
+    timezone: Zone = Field("UTC", description="IANA zone of the schedule", examples=["Europe/Berlin"])
+    place: Annotated[str, shaped(_PLACE, "the name of a destination")] = Field(
+        description="destination of the settings from which it drills", examples=["offsite"]
+    )
+    level: Literal["read", "restore", "check", "query"] = Field("check", description="how far")
+    memory: Annotated[Memory, _at_least(SMALLEST_AGENT)] = Field("1Gi", description="request and limit")
+    cpu: Cpu = Field("100m", description="CPU request")
+    scratch: DrillScratch = Field(description="volume for scratch data", examples=["{size: 50Gi}"])
+    credentials_secret: ObjectName | None = Field(
+        None,
+        description="Secret with the key `credentials`, as for backup.s3: it may read the bucket, and write only below "
+        ".drills/",
+        examples=["demo-drill-s3"],
+    )
+    service_account_annotations: Annotations = Field(
+        {}, description="annotations of the job's own service account, which give it an identity at a cloud provider"
+    )
+    egress: tuple[EgressTarget, ...] | None = Field(
+        None, description="what the job may connect to besides DNS; without it port 443 of every address"
+    )
+
+
 class AgentNetwork(Section):
     """The clients that may connect to the agent, and what it may connect to (NetworkPolicy)."""
 
@@ -471,6 +514,7 @@ class AgentSpec(Section):
         False, description="delete nothing on the volume; else settings.retention says what is kept"
     )
     s3: AgentS3 | None = Field(None, description="access to the destinations")
+    drill_job: DrillJob | None = Field(None, description="a CronJob that drills from a destination")
     signing_secret: ObjectName | None = Field(
         None,
         description="Secret with the key `key.pem`: the agent's signing key (docs/signing.md)",

@@ -19,6 +19,15 @@ def stateful_sets(objects: Iterable[Object]) -> Iterator[Object]:
     return (one for one in objects if one["kind"] == "StatefulSet")
 
 
+def templates(objects: Iterable[Object]) -> Iterator[tuple[Object, Object]]:
+    """Yield each object that makes pods, and the template of its pods."""
+    for one in objects:
+        if one["kind"] == "StatefulSet":
+            yield one, one["spec"]["template"]
+        elif one["kind"] == "CronJob":
+            yield one, one["spec"]["jobTemplate"]["spec"]["template"]
+
+
 def walk(value: Any) -> Iterator[Any]:
     yield value
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
@@ -38,8 +47,8 @@ def names_fit(objects: list[Object]) -> Iterator[str]:
 
 
 def selectors_match_templates(objects: list[Object]) -> Iterator[str]:
-    """Each selector of pods means the pods of exactly one StatefulSet, but for the policy of servers that exist already."""
-    pods = {one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"] for one in stateful_sets(objects)}
+    """Each selector of pods means the pods of exactly one object, but for the policy of servers that exist already."""
+    pods = {one["metadata"]["name"]: template["metadata"]["labels"] for one, template in templates(objects)}
     for one in objects:
         if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].endswith("-backup-servers"):
             continue
@@ -156,8 +165,8 @@ def secrets_are_references(objects: list[Object]) -> Iterator[str]:
 
 def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
     """Pod Security `restricted` (the standard's own list of fields), no token, and no second container."""
-    for one in stateful_sets(objects):
-        pod = one["spec"]["template"]["spec"]
+    for one, template in templates(objects):
+        pod = template["spec"]
         kinds = {kind for volume in pod["volumes"] for kind in volume.keys() - {"name"}}
         faults = {
             "runs as root": pod["securityContext"].get("runAsNonRoot") is not True
@@ -166,7 +175,7 @@ def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
             "the host's": pod.keys() & {"hostNetwork", "hostPID", "hostIPC"},
             "a token": pod.get("automountServiceAccountToken") is not False,
             "variables of Services": pod.get("enableServiceLinks") is not False,
-            "volumes": kinds - {"configMap", "emptyDir", "secret", "projected"},
+            "volumes": kinds - {"configMap", "emptyDir", "ephemeral", "secret", "projected"},
             "more than one container": len(pod["containers"]) != 1
             or pod.keys() & {"initContainers", "ephemeralContainers"},
         }
@@ -175,14 +184,14 @@ def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
 
 def containers_are_restricted(objects: list[Object]) -> Iterator[str]:
     """The same of containers, and a root file system that is read-only."""
-    for one in stateful_sets(objects):
-        for container in one["spec"]["template"]["spec"]["containers"]:
+    for _, template in templates(objects):
+        for container in template["spec"]["containers"]:
             security = container["securityContext"]
             faults = {
                 "privileges": security.get("allowPrivilegeEscalation") is not False or security.get("privileged"),
                 "capabilities": security.get("capabilities") != {"drop": ["ALL"]},
                 "root file system": security.get("readOnlyRootFilesystem") is not True,
-                "hostPort": any("hostPort" in port for port in container["ports"]),
+                "hostPort": any("hostPort" in port for port in container.get("ports", ())),
                 "no memory limit": "memory" not in container["resources"]["limits"],
             }
             yield from (f"{container['name']}: {fault}" for fault, found in faults.items() if found)
