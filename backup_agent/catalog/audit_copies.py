@@ -19,8 +19,8 @@ from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
 from backup_agent.core.artifacts.keys import AUDIT
 from backup_agent.core.artifacts.records import StoredValue
-from backup_agent.core.audit.lines import AuditKind, AuditLine, Head, digest_of_line, expired, head_of
-from backup_agent.core.audit.segments import LARGEST, Seal, Segment, foreign, listed
+from backup_agent.core.audit.lines import START, AuditKind, AuditLine, Head, digest_of_line, expired, head_of
+from backup_agent.core.audit.segments import HIGHEST, LARGEST, Seal, Segment, foreign, listed
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.store import Store
@@ -87,8 +87,11 @@ class AuditCopies:
         old: list[Segment] = []
         newest: bytes | None = None
         for segment in listed(one.key for one in self._store.list(AUDIT)):
-            content = self._store.read(segment.key, LARGEST).splitlines()[-1]
-            last = AuditLine.from_json(content)
+            content = self._store.read(segment.key, LARGEST).rpartition(b"\n")[0].rpartition(b"\n")[2]
+            try:
+                last = AuditLine.from_json(content)
+            except ValueError:  # another program's: `audit` shows it
+                continue
             if last.at is None or now - last.at < keep:
                 break
             old.append(segment)
@@ -144,11 +147,21 @@ class AuditCopies:
     def _begin_epoch(self, strange: Iterable[Segment]) -> Fork:
         because = "forked" if self._state.through else "taken_up"
         newest = max(strange, key=lambda one: one.last)
-        content = self._store.read(newest.key, LARGEST)
-        theirs = head_of(content.splitlines()[-1])
+        theirs = self._end_of(newest)
         ours = self._log.head()
         self._log.begin_epoch(self._place.name, theirs, because)
         return Fork(because, ours, theirs)
+
+    def _end_of(self, strange: Segment) -> Head:
+        """Return the end of another volume's log. Whoever may write at the destination may have written it.
+
+        What is no line, or has a number that no log reaches, must not stop this log, and does not count.
+        """
+        with suppress(PermanentError, ValueError, IndexError):
+            head = head_of(self._store.read(strange.key, LARGEST).splitlines()[-1])
+            if head.n <= HIGHEST:
+                return head
+        return START
 
     def _seal(self, segment: Segment, content: bytes) -> None:
         """Sign a segment if there is a key. Without one, `_seal_earlier` does it later."""

@@ -20,7 +20,9 @@ from backup_agent.core.audit.lines import AuditLine
 from backup_agent.core.audit.segments import LARGEST, Seal, Segment, listed
 from backup_agent.signing.keyring import Keyring
 from backup_agent.stores.local import LocalStore
-from backup_agent.stores.store import Store
+from backup_agent.stores.store import ObjectTooLargeError, Store
+
+_TOO_LARGE = b"too large\n"
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class AuditSource:
         """Yield names and contents of the segments in order. Raise BackupError or OSError if one cannot be read."""
         if self.folder is None:
             for segment in listed(one.key for one in self.store.list(AUDIT)):
-                yield segment.name, self.store.read(segment.key, LARGEST)
+                yield segment.name, _read(self.store, segment.key, LARGEST)
             return
         for name in durable.names(self.folder):
             if Segment.of(name) is not None:
@@ -67,8 +69,16 @@ class AuditSource:
         """Yield artifacts and the contents of their records, in the order of the keys."""
         keys = (one.key for one in self.store.list() if is_record_key(one.key))
         with ThreadPoolExecutor(self.store.concurrent_reads, thread_name_prefix="record") as pool:
-            for key, content in pool.map(lambda key: (key, self.store.read(key, LARGEST_RECORD)), keys):
+            for key, content in pool.map(lambda key: (key, _read(self.store, key, LARGEST_RECORD)), keys):
                 yield key.removesuffix(RECORD_SUFFIX), content
+
+
+def _read(store: Store, key: str, limit: int) -> bytes:
+    """Return an object; one that is too large is returned as what cannot be parsed, since the agent wrote no such."""
+    try:
+        return store.read(key, limit)
+    except ObjectTooLargeError:
+        return _TOO_LARGE
 
 
 class Examined:

@@ -13,13 +13,15 @@ from backup_agent.catalog.audit_log import AuditLog
 from backup_agent.catalog.audit_reading import AuditSource, Examined, examine
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.tenure import Held
+from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.audit.examination import AuditFault
 from backup_agent.core.audit.lines import AuditKind, AuditLine
+from backup_agent.core.audit.segments import LARGEST
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.signing import key_file
 from backup_agent.signing.keyring import Keyring
-from tests.builders import OFFSITE
+from tests.builders import OFFSITE, a_record
 from tests.catalog.places import place_at
 from tests.stores.memory_store import MemoryStore
 
@@ -192,6 +194,34 @@ def test_another_program_that_writes_under_the_name_of_the_next_segment_stops_no
     assert fork is not None
     assert volume.write() is None
     assert AuditFault.ALTERED in volume.faults() or AuditFault.REMOVED in volume.faults()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"garbage", id="no line"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"n":999999999999,"epoch":7,"kind":"started"}\n', id="a number that no log reaches"),
+    ],
+)
+def test_garbage_among_the_segments_stops_nothing(volume: Volume, content: bytes) -> None:
+    volume.store.create("audit/000000000001-999999999999.jsonl", content)
+
+    fork = volume.write()
+
+    assert fork is not None
+    assert volume.write() is None
+    assert volume.log.head().n == 4
+    assert volume.log.closed()[-1].name in volume.names()
+    volume.copies().expire(datetime.now(UTC), timedelta(days=1))
+
+
+def test_objects_that_are_too_large_are_findings_and_end_nothing(volume: Volume) -> None:
+    volume.write()
+    volume.store.create("audit/000000000009-000000000009.jsonl", b"x" * (LARGEST + 1))
+    volume.store.create(record_key(a_record().key), b"x" * 2**21)
+
+    assert sorted(volume.faults()) == [AuditFault.ALTERED, AuditFault.UNEXPLAINED]
 
 
 def test_nothing_is_created_without_the_lease(volume: Volume) -> None:

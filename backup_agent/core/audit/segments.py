@@ -17,6 +17,9 @@ from backup_agent.core.artifacts.records import Sha256, Signature, StoredValue
 LARGEST = 8 * 2**20
 """Largest size of a segment in bytes. The agent closes a segment of 1 MiB."""
 
+HIGHEST = 10**11
+"""No log of the agent has as many lines. The names of segments have room for ten times as many."""
+
 _NAME = re.compile(r"(?P<first>\d{12})-(?P<last>\d{12})(?:\.(?P<fork>[0-9a-f]{8}))?\.jsonl")
 
 
