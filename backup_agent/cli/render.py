@@ -129,7 +129,8 @@ def _write(folder: Path, files: dict[str, str], namespace: str, *, moved: bool) 
             kind, _, rest = name.removesuffix(".yaml").partition("-")
             (folder / name).unlink()
             delete = f"kubectl delete -n {shell_word(namespace)} {shell_word(kind)} {shell_word(rest)}"
-            removed.append(f"{name} is no longer rendered; if it was applied: {delete}")
+            ends = " (this ends its pods, and keeps its claims)" if kind == "statefulset" else ""
+            removed.append(f"{name} is no longer rendered; if it was applied: {delete}{ends}")
     for name, text in files.items():
         durable.write(folder / name, text.encode(), sync=False)
     return [] if moved else removed

@@ -37,13 +37,14 @@ rolling restart breaks the cluster. Stop all servers before you apply, and expec
 
 FIRST_SERVERS = """1 server becomes {wanted}. The new servers need the database `system` of the first one before they
 start for the first time (the manual: clustering, move from a standalone deployment to a cluster):
-  1. render with topology.servers: {wanted} and server.offline_maintenance: true, apply, and wait for the pods. Neo4j is
-     down from here on
+  1. render with topology.servers: {wanted} and server.offline_maintenance: true, apply, delete the pod {name}-0, and
+     wait for all pods. Neo4j is down from here on
   2. kubectl exec -n {namespace} {name}-0 -- neo4j-admin database dump system --to-stdout > system.dump
   3. for each new server, {name}-1 and so on:
      kubectl exec -i -n {namespace} {name}-1 -- neo4j-admin database load system --from-stdin \\
        --overwrite-destination=true < system.dump
-  4. render without server.offline_maintenance, and apply
+  4. render without server.offline_maintenance, apply, and delete all pods of the servers:
+     kubectl delete pod -n {namespace} -l neo4j.com/component=server,neo4j.com/cluster={cluster}
   5. SHOW SERVERS; ENABLE SERVER 'name' for each server that is Free
   6. ALTER DATABASE ... SET TOPOLOGY 3 PRIMARIES for each database that shall have more copies"""
 
@@ -231,7 +232,8 @@ def _cluster_steps(old: Mapping[str, Object], new: Mapping[str, Object]) -> Iter
         switched = "on" if _encrypts(new) else "off"
         yield SWITCHED.format(switched=switched, name=name, namespace=namespace, last=servers[1] - 1)
     if servers[0] == 1 < servers[1]:
-        yield FIRST_SERVERS.format(wanted=servers[1], name=name, namespace=namespace)
+        cluster = name.removesuffix("-server")
+        yield FIRST_SERVERS.format(wanted=servers[1], name=name, namespace=namespace, cluster=cluster)
     yield from _more_nodes(was, becomes, servers)
 
 

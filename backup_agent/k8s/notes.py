@@ -269,9 +269,7 @@ def _former(spec: ClusterSpec) -> Iterator[str]:
 def _offline(spec: ClusterSpec) -> list[str]:
     if not spec.server.offline_maintenance:
         return []
-    return [
-        "server.offline_maintenance: Neo4j does not run. All databases are down until it is rendered without this key"
-    ]
+    return ["server.offline_maintenance: Neo4j does not run in new pods. Without this key, replace the pods once more"]
 
 
 def _memory(spec: Spec) -> list[str]:

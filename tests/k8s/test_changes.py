@@ -179,6 +179,7 @@ def test_the_first_servers_beside_a_single_one_have_the_steps_of_the_manual() ->
 
     assert "1 server becomes 3" in found
     assert "neo4j-admin database load system --from-stdin" in found
+    assert "kubectl delete pod -n default -l neo4j.com/component=server,neo4j.com/cluster=demo" in found
     assert "1 server becomes" not in steps(changed(topology__servers=5))
 
 

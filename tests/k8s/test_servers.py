@@ -54,7 +54,9 @@ def test_pods_without_neo4j_are_not_probed() -> None:
     (container,) = stateful_set(offline_maintenance=True)["spec"]["template"]["spec"]["containers"]
 
     assert not any(key.endswith("Probe") for key in container)
-    assert any("Neo4j does not run" in note for note in notes(parsed(with_server(offline_maintenance=True))))
+    assert any(
+        "Neo4j does not run in new pods" in note for note in notes(parsed(with_server(offline_maintenance=True)))
+    )
 
 
 def test_pods_without_neo4j_have_its_settings_and_end_at_once(tmp_path: Path) -> None:
