@@ -159,6 +159,22 @@ def test_the_document_has_every_step() -> None:
     assert {step["language"] for step in found["steps"]} == {"sh", "cypher"}
 
 
+@pytest.mark.parametrize(
+    ("offset", "said"),
+    [
+        (None, "which may differ from yours"),
+        (-0.4, "which agreed with that of the agent"),
+        (90.0, "which were 90 s ahead of that of the agent"),
+        (-90.0, "which were 90 s behind that of the agent"),
+    ],
+)
+def test_a_moment_has_a_note_on_the_clocks(offset: float | None, said: str) -> None:
+    found = plan(source(until=AT, chain=(record(), record(hour=3, clock_offset=offset))), known("2026.09.0"), BESIDE)
+
+    assert not isinstance(found, Failure)
+    assert any(said in note for note in found.notes)
+
+
 def test_a_version_newer_than_the_manual_gets_a_note() -> None:
     newer = plan(source(), replace(known("2026.09.0"), version=Version(2027, 1)), BESIDE)
     same = plan(source(), replace(known("2026.09.0"), version=Version(2026, 9, 4)), BESIDE)
