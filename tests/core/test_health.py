@@ -89,6 +89,14 @@ TWO_PLACES = {VOLUME: PlaceFacts(), OFFSITE: PlaceFacts()}
             {"protection": protection("late", *MANY) + protection("protected", "orders")},
             "FAILING: 198 of 199 databases late", id="half of the databases late",
         ),
+        pytest.param(
+            {"protection": protection("late", "a", "b") + protection("protected", "c", "d")},
+            "FAILING: 2 of 4 databases late", id="exactly half",
+        ),
+        pytest.param(
+            {"protection": protection("late", "a", "b") + protection("protected", "c", "d", "e")},
+            "DEGRADED: 2 of 5 databases late", id="less than half",
+        ),
         pytest.param({"attempts": failed("orders")}, "DEGRADED: 1 of 200 databases failed", id="one failed"),
         pytest.param({"attempts": failed("orders", minutes=4)}, "OK", id="a failure four minutes ago"),
         pytest.param({"attempts": failed("orders", reason=Reason.CANCELLED)}, "OK", id="a person cancelled it"),
