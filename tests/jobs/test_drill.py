@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog import drill_notes, evidence
+from backup_agent.catalog.audit_reading import AuditSource
 from backup_agent.catalog.place import place_of
 from backup_agent.core.artifacts.keys import damage_key, evidence_key
 from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.audit.lines import AuditKind
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.reasons import Reason
@@ -60,6 +62,13 @@ def test_evidence_is_beside_the_artifact_is_recognised_and_is_remembered_by_leve
     (drills,) = drill_notes.remembered(place)
     assert drills == told.drills
     assert set(drills.passed) == {Level.READ, Level.RESTORE}
+    [line] = [one for one in AuditSource.of_place(place).lines() if one.kind == AuditKind.DRILLED]
+    assert (line.key, line.place, line.facts["level"], line.facts["outcome"]) == (
+        full.key,
+        "local",
+        "restore",
+        "passed",
+    )
 
 
 def test_evidence_of_another_program_is_not_recognised(vault: Vault) -> None:
