@@ -5,6 +5,7 @@ of the restored database; the servers of a cluster share it.
 """
 
 import hashlib
+import subprocess
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,16 +34,22 @@ class CommunityDatabases:
 
     def load(self, database: str, full: Path) -> None:
         """Load a full, check it and start its server, unless that was done. Raise SeedError if Neo4j refuses it."""
+        self.loads.append(database)
         digest = hashlib.sha256(full.read_bytes()).hexdigest()[:12]
         with self._lock:
             if digest not in self._servers:
-                home = CommunityHome.create(self._version, self._folder / digest)
-                for done in (home.load(full), home.check()):
-                    if done.returncode != 0:
-                        raise SeedError(f"Neo4j refuses {full.name}: {done.stdout}{done.stderr}")
-                self._servers[digest] = CommunityServer(home, open_to_all=True).start()
+                try:
+                    self._servers[digest] = self._serve(full, self._folder / f"{digest}-{len(self.loads)}")
+                except (RuntimeError, subprocess.TimeoutExpired) as error:
+                    raise SeedError(f"Neo4j Community did not start: {error}") from error
             self._names[database] = self._servers[digest]
-        self.loads.append(database)
+
+    def _serve(self, full: Path, folder: Path) -> CommunityServer:
+        home = CommunityHome.create(self._version, folder)
+        for done in (home.load(full), home.check()):
+            if done.returncode != 0:
+                raise SeedError(f"Neo4j refuses {full.name}: {done.stdout}{done.stderr}")
+        return CommunityServer(home, open_to_all=True).start()
 
     def drop(self, database: str) -> None:
         """Forget a database."""
