@@ -20,7 +20,8 @@ def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
     if destination is None:
         raise TypeError("the task names no destination")
     try:
-        facts = kind_of(destination).examine(place.store, write=task.write or not place.store_card.exists())
+        unknown = not place.store_card.exists()
+        facts = kind_of(destination).examine(place.store, probe=unknown, write=task.write)
     except BackupError as error:
         facts = StoreFacts(listing=error.failure)
     for finding in judge_destination(facts, asked(place.name, destination)):

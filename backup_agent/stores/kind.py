@@ -33,10 +33,11 @@ class StoreKind(Protocol):
         `features` has the known features of the store. New findings are noted in it.
         """
 
-    def examine(self, store: Store, *, write: bool) -> StoreFacts:
+    def examine(self, store: Store, *, probe: bool, write: bool) -> StoreFacts:
         """Return what the doctor can see of a store of this kind. Failures are part of the facts.
 
-        Only with `write`, an object of the agent's own is written, to find out what the store supports.
+        With `probe`, one small object of the agent's own is written, to find out which conditions and checksums the
+        store honours. With `write`, that object is deleted before, and an upload is begun and aborted.
         """
 
     def seed_access(self, destination: Destination, cluster: str) -> SeedAccess:

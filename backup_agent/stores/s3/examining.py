@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from backup_agent.core.doctor.destination import LifecycleRule, NotSeen, ShownFeature, StoreFacts, days
+from backup_agent.core.doctor.destination import NOT_TRIED, LifecycleRule, NotSeen, ShownFeature, StoreFacts, days
 from backup_agent.core.reasons import BackupError, Failure
 from backup_agent.stores.features import Feature
 from backup_agent.stores.s3.bucket import ABSENT, PROBE, Bucket, Response
@@ -28,7 +28,7 @@ _UNCONFIGURED = {
 }
 
 
-def examine(store: Store, *, write: bool) -> StoreFacts:
+def examine(store: Store, *, probe: bool, write: bool) -> StoreFacts:
     """Return what can be seen of the bucket. See `StoreKind.examine`."""
     if not isinstance(store, S3Store):
         raise TypeError("a store of another kind")
@@ -37,20 +37,22 @@ def examine(store: Store, *, write: bool) -> StoreFacts:
         bucket.first_listed()
     except BackupError as error:
         return StoreFacts(listing=error.failure)
-    deletion = _tried(lambda: _deletion(store, write=write))  # first: the next question writes the object again
-    conditional = _tried(lambda: _conditional(bucket, write=write))
+    versioning = _asked(bucket, "GetBucketVersioning", lambda answer: answer.get("Status") == "Enabled", False)
+    # Before the next question, which writes the object again.
+    deletion = _tried(lambda: _deletion(store, keeps_versions=versioning is not False)) if write else NOT_TRIED
+    conditional = _tried(lambda: _conditional(bucket, probe=probe or write))
     head = _tried(lambda: bucket.ask("HeadObject", PROBE, ABSENT))
     archived, small_class = _class_of(head)
     return StoreFacts(
         reading=_reading(bucket),
         conditional_writes=conditional,
         checksums=_shown(bucket, Feature.CHECKSUMS),
-        multipart=_tried(lambda: _multipart(bucket, write=write)),
+        multipart=_tried(lambda: _multipart(bucket)) if write else _known_multipart(bucket),
         deletion=deletion,
         archived=archived,
         small_class=small_class,
         encryption=_asked(bucket, "GetBucketEncryption", _encryption, ""),
-        versioning=_asked(bucket, "GetBucketVersioning", lambda answer: answer.get("Status") == "Enabled", False),
+        versioning=versioning,
         lock=_asked(bucket, "GetObjectLockConfiguration", _default_lock, None),
         rules=_asked(bucket, "GetBucketLifecycleConfiguration", lambda answer: _rules(answer, bucket.prefix), ()),
         clock_offset=_clock_offset(bucket),
@@ -87,19 +89,22 @@ def _shown(bucket: Bucket, *features: Feature) -> ShownFeature | NotSeen:
     return ShownFeature(not lacking, f"{shown.how}, on {shown.found:%Y-%m-%d}")
 
 
-def _conditional(bucket: Bucket, *, write: bool) -> ShownFeature | NotSeen:
-    if write:
+def _conditional(bucket: Bucket, *, probe: bool) -> ShownFeature | NotSeen:
+    if probe:
         bucket.features.forget(Feature.CREATE_IF_ABSENT)
         bucket.features.forget(Feature.REPLACE_IF_SAME)
         swaps_conditionally(bucket)
     return _shown(bucket, Feature.CREATE_IF_ABSENT, Feature.REPLACE_IF_SAME)
 
 
-def _multipart(bucket: Bucket, *, write: bool) -> ShownFeature | NotSeen:
-    """Begin an upload, list it, and abort it. Without `write`, return what uploads have shown."""
-    if not write:
-        known = bucket.features.finding(Feature.UPLOAD_LISTS)
-        return _shown(bucket, Feature.UPLOAD_LISTS if known is not None else Feature.PART_CHECKSUMS)
+def _known_multipart(bucket: Bucket) -> ShownFeature | NotSeen:
+    """Return what the uploads of artifacts have shown."""
+    lists_nothing = bucket.features.finding(Feature.UPLOAD_LISTS) is not None
+    return _shown(bucket, Feature.UPLOAD_LISTS if lists_nothing else Feature.PART_CHECKSUMS)
+
+
+def _multipart(bucket: Bucket) -> ShownFeature:
+    """Begin an upload, list it, and abort it."""
     upload = bucket.call("CreateMultipartUpload", PROBE)["UploadId"]
     try:
         listed = any(one.get("UploadId") == upload for one in bucket.pages("ListMultipartUploads", PROBE, "Uploads"))
@@ -108,12 +113,10 @@ def _multipart(bucket: Bucket, *, write: bool) -> ShownFeature | NotSeen:
     return ShownFeature(listed, f"ListMultipartUploads: {'lists' if listed else 'does not list'} an upload under way")
 
 
-def _deletion(store: S3Store, *, write: bool) -> ShownFeature | NotSeen:
-    """Delete the object of the agent's own, unless the bucket would keep an old version."""
-    if not write:
-        return NotSeen("it is not tried without `backup-agent doctor --write`")
-    if store.keeps_versions:
-        return NotSeen("it is not tried, since this bucket would keep the object as an old version")
+def _deletion(store: S3Store, *, keeps_versions: bool) -> ShownFeature | NotSeen:
+    """Delete the object of the agent's own, unless the bucket may keep an old version of it."""
+    if keeps_versions:
+        return NotSeen("it is not tried, since this bucket may keep the object as an old version")
     store.delete(PROBE)
     return ShownFeature(has=True, how="DeleteObject: accepted")
 
@@ -147,7 +150,8 @@ def _default_lock(answer: Response) -> str | None:
     if configuration.get("ObjectLockEnabled") != "Enabled":
         return None
     retention = configuration.get("Rule", {}).get("DefaultRetention", {})
-    span = ", ".join(f"{retention[unit]} {unit.lower()}" for unit in ("Days", "Years") if retention.get(unit))
+    years = f"{retention['Years']} years" if retention.get("Years") else ""
+    span = days(int(retention["Days"])) if retention.get("Days") else years
     return f"{retention.get('Mode', 'mode unknown')}, {span}" if retention else ""
 
 
