@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from backup_agent.cluster.rows import COPIES, told
+from backup_agent.core.doctor.checks import CheckFinding
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import events
 from backup_agent.core.requests.answers import CopyState, DatabaseResult, Outcome, PlaceResult
@@ -22,8 +23,9 @@ from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.agent import Agent
 from backup_agent.supervisor.children import runs
 from backup_agent.supervisor.children.process import Ended, Told
+from backup_agent.supervisor.children.runs import CHECK
 
-BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS = 20.0, 5.0, 2.0
+BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS, CHECK_SECONDS = 20.0, 5.0, 2.0, 4.0
 
 Step = tuple[float, events.ChildEvent]
 """Seconds since the step before, and what the child tells then."""
@@ -91,6 +93,8 @@ class ScriptedAgent:
     stored: dict[str, dict[str, float]] = field(default_factory=dict)
     """Destination -> key of an artifact -> when its copy was stored."""
     answered: dict[str, float] = field(default_factory=dict)
+    checks: dict[str, CheckFinding] = field(default_factory=dict)
+    """Step of the doctor -> what it finds."""
     together: int = 0
     """Largest number of processes at destinations beside a backup."""
 
@@ -101,7 +105,8 @@ class ScriptedAgent:
         self.stored = {place: {} for place in self.destinations}
         self.monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.monkeypatch.setattr(runs, "Child", self._spawn)
-        self.monkeypatch.setattr("backup_agent.supervisor.work.destinations.memory_limit", lambda: self.limit)
+        for part in ("destinations", "doctor"):
+            self.monkeypatch.setattr(f"backup_agent.supervisor.work.{part}.memory_limit", lambda: self.limit)
         # An hour has a thousand writes. The memory of the test's own process is not the agent's.
         self.monkeypatch.setattr(os, "fsync", lambda _: None)
         self.monkeypatch.setattr("backup_agent.supervisor.agent.give_back", lambda: None)
@@ -170,15 +175,25 @@ class ScriptedAgent:
     def _spawn(self, name: str, module: str, task: bytes, *_: object, **__: object) -> Child:
         content = json.loads(task)
         child = Child(self, name, module, content, iter(()))
-        child.script = {
-            "survey": self._survey,
-            "cluster": self._cluster,
-            "backup": self._back_up,
-            "copy": self._copy,
-        }.get(content.get("kind", module.rpartition(".")[2]), self._pass)(child)
+        step = module.rpartition(".")[2]
+        child.script = (
+            self._check(step.removeprefix(CHECK))
+            if step.startswith(CHECK)
+            else {
+                "survey": self._survey,
+                "cluster": self._cluster,
+                "backup": self._back_up,
+                "copy": self._copy,
+            }.get(content.get("kind", module.rpartition(".")[2]), self._pass)(child)
+        )
         self.children.append(child)
         child.go_on()
         return child
+
+    def _check(self, step: str) -> Iterator[Step]:
+        if step in self.checks:
+            yield 0.0, events.CheckTold(finding=self.checks[step])
+        yield CHECK_SECONDS, events.ChecksEnded()
 
     def _survey(self, _: Child) -> Iterator[Step]:
         yield 1.0, events.Surveyed()

@@ -1,0 +1,182 @@
+"""The doctor's steps on this machine: neo4j-admin, volume, keys and certificates."""
+
+import os
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import pytest
+import trustme
+
+from backup_agent.catalog.place import place_of
+from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.doctor.checks import Check, CheckFinding
+from backup_agent.core.requests.events import ChecksEnded, CheckTold
+from backup_agent.core.requests.tasks import CheckTask
+from backup_agent.jobs import check_admin, check_keys, check_volume
+from backup_agent.jobs.event_writer import EventWriter
+from backup_agent.settings.model import Settings
+from backup_agent.signing import key_file
+from tests.builders import a_record, settings_with
+from tests.catalog.places import filled
+
+
+def settings(folder: Path, **sections: Any) -> Settings:
+    storage = {"root": str(folder / "backups"), "require_volume": "never"}
+    return settings_with(**{"storage": storage, "requests": {"folder": str(folder / "requests")}, **sections})
+
+
+def told(lines: list[str]) -> dict[Check, CheckFinding]:
+    found = [CheckTold.model_validate_json(line).finding for line in lines if '"event":"check"' in line]
+    assert ChecksEnded.model_validate_json(lines[-1])
+    return {one.check: one for one in found}
+
+
+def admin(settings: Settings, versions: tuple[str, ...] = ()) -> dict[Check, CheckFinding]:
+    lines: list[str] = []
+    task = CheckTask(settings={}, server_versions=versions)
+    check_admin.check(task, settings, EventWriter(lines.append))
+    return told(lines)
+
+
+def test_a_missing_neo4j_admin_fails_and_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NEO4J_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = admin(settings(tmp_path), ("5.26.1",))
+
+    assert found[Check.NEO4J_ADMIN].outcome.value == "FAIL"
+    assert f"it is not in PATH ({tmp_path})" in found[Check.NEO4J_ADMIN].found
+    assert found[Check.VERSIONS].outcome.value == "unknown"
+
+
+def test_a_program_of_the_settings_is_found_and_not_started(tmp_path: Path) -> None:
+    program = tmp_path / "neo4j-admin"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    program.chmod(0o755)
+
+    found = admin(settings(tmp_path, neo4j={"uri": "neo4j://demo", "admin": str(program)}))
+
+    assert found[Check.NEO4J_ADMIN].outcome.value == "ok"
+    assert not (tmp_path / "started").exists()
+
+
+def volume(settings: Settings, *, write: bool = False) -> dict[Check, CheckFinding]:
+    return {one.check: one for one in check_volume.findings(settings, write=write)}
+
+
+def test_a_volume_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
+    found = volume(settings(tmp_path))
+
+    assert "does not exist yet, and can be made" in found[Check.VOLUME].found
+    assert {one.outcome.value for one in found.values()} <= {"ok", "unknown"}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_next_full_is_expected_to_need_twice_the_largest_one(tmp_path: Path) -> None:
+    root = tmp_path / "backups"
+    root.mkdir(mode=0o770)
+    filled(root).add(a_record(0), files=True)
+    filled(root).add(a_record(24, database="web"), files=True)
+    index = place_of(VOLUME, settings(tmp_path)).index
+
+    largest = max(check_volume.largest_fulls(settings(tmp_path)), key=lambda one: one.size)
+    found = volume(settings(tmp_path), write=True)
+
+    assert found[Check.ROOM].outcome.value == "ok"
+    assert f"default/{largest.database}" in found[Check.ROOM].found
+    assert found[Check.HARD_LINKS].found == "hard links work"
+    assert not index.exists()
+
+
+def test_a_file_in_the_place_of_the_root_is_told(tmp_path: Path) -> None:
+    (tmp_path / "backups").write_text("")
+
+    assert volume(settings(tmp_path))[Check.VOLUME].found.endswith("backups: it is not a folder")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir(mode=0o500)
+
+    assert "may not write there" in volume(settings(tmp_path))[Check.VOLUME].found
+
+
+def test_a_node_without_inotify_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "limit").write_text("0\n")
+    monkeypatch.setattr(check_volume, "WATCHES", tmp_path / "limit")
+
+    assert volume(settings(tmp_path))[Check.REQUESTS_FOLDER].outcome.value == "warn"
+
+
+def certificate(folder: Path, days: int) -> Path:
+    end = datetime.now(UTC) + timedelta(days=days)
+    file = folder / f"{days}.pem"
+    trustme.CA().issue_cert("localhost", not_after=end).cert_chain_pems[0].write_to_path(str(file))
+    return file
+
+
+@pytest.mark.parametrize(("days", "outcome"), [(3, "FAIL"), (20, "warn"), (300, "ok")])
+def test_a_file_with_a_certificate_is_judged_by_its_end(tmp_path: Path, days: int, outcome: str) -> None:
+    file = certificate(tmp_path, days)
+
+    found = check_keys.certificates(settings(tmp_path, neo4j={"uri": "neo4j+s://127.0.0.1:1", "ca_file": str(file)}))
+
+    assert found.outcome.value == outcome
+    assert f"neo4j.ca_file ({file}) ends on" in found.found
+
+
+def test_a_file_without_a_certificate_is_named_and_not_quoted(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_text("hunter2")
+    neo4j = {"uri": "neo4j+s://127.0.0.1:1", "ca_file": str(tmp_path / "ca.crt")}
+
+    found = check_keys.certificates(settings(tmp_path, neo4j=neo4j))
+
+    assert (found.outcome.value, "hunter2" in found.found) == ("unknown", False)
+    assert f"neo4j.ca_file: {tmp_path}/ca.crt" in found.found
+
+
+@contextmanager
+def shows(issued: trustme.LeafCert) -> Iterator[int]:
+    """Show a certificate to one client, and yield the port."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    issued.configure_cert(context)
+    with socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def serve() -> None:
+            client, _ = listening.accept()
+            with context.wrap_socket(client, server_side=True) as tls:
+                tls.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listening.getsockname()[1]
+        thread.join()
+
+
+def test_the_certificate_that_a_server_shows_is_judged_although_no_ca_is_known(tmp_path: Path) -> None:
+    issued = trustme.CA().issue_cert("127.0.0.1", not_after=datetime.now(UTC) + timedelta(days=2))
+    with shows(issued) as port:
+        found = check_keys.certificates(settings(tmp_path, neo4j={"uri": f"neo4j+s://127.0.0.1:{port}"}))
+
+    assert found.outcome.value == "FAIL"
+    assert f"neo4j.uri (127.0.0.1:{port}) ends on" in found.found
+
+
+def test_a_signing_key_is_tried(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    missing = check_keys.signing_key(settings(tmp_path, signing={"key_file": str(key)}))
+    key_file.create(key)
+
+    assert missing.outcome.value == "warn"
+    assert check_keys.signing_key(settings(tmp_path, signing={"key_file": str(key)})).found == f"{key} can sign"
+    assert check_keys.signing_key(settings(tmp_path)).outcome.value == "ok"
