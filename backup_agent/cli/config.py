@@ -6,6 +6,7 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
+from backup_agent.cli.drill_cycle import cycles
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.settings.load import in_force
 
@@ -21,11 +22,13 @@ def command(context: click.Context, as_json: bool) -> int:
     """
     found = loaded(context)
     rows = in_force(found)
+    drills = list(cycles(found.settings))
     if as_json:
         values = [{"path": row.path, "value": row.value, "from": row.origin} for row in rows]
-        printing.as_json({"file": found.source, "settings": values})
+        printing.as_json({"file": found.source, "settings": values, "drills": [text for text, _ in drills]})
         return 0
     printing.table(["SETTING", "VALUE", "FROM"], [[row.path, _as_written(row.value), row.origin] for row in rows])
+    printing.lines((text for text, _ in drills), err=True)
     return 0
 
 

@@ -4,6 +4,11 @@ from typing import Any
 
 import pytest
 
+from backup_agent.catalog import drill_notes
+from backup_agent.catalog.place import place_of
+from backup_agent.core.drill.evidence import DatabaseDrills
+from backup_agent.core.drill.levels import Level
+from tests.builders import settings_with
 from tests.cli.conftest import Place
 
 
@@ -25,6 +30,22 @@ def test_settings_are_json_for_programs(place: Place) -> None:
     assert told["file"] == str(place.config)
     assert {"path": "cluster", "value": "demo", "from": "file"} in told["settings"]
     assert {"path": "neo4j.ca_file", "value": None, "from": "default"} in told["settings"]
+
+
+def test_a_cycle_of_drills_is_computed_from_measured_durations(place: Place) -> None:
+    place.settings |= {
+        "schedules": {"drills": {"cron": "0 10 * * *", "type": "DRILL"}},
+        "objectives": [{"databases": "*", "drilled_every": "1d"}],
+        "drill": {"level": "read", "budget": "1h"},
+    }
+    for database in ("orders", "sales", "neo4j"):
+        drills = DatabaseDrills(place="local", set="default", database=database, took={Level.READ: 1801.0})
+        drill_notes.remember(place_of("local", settings_with(storage={"root": str(place.root)})), drills)
+
+    assert place.run("config").err == (
+        "warning: schedule drills: a cycle of drills takes 3d (3 measured at local, level read), longer than "
+        "drilled_every, 1d: raise drill.budget, or drill more often\n"
+    )
 
 
 @pytest.mark.parametrize(
