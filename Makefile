@@ -6,8 +6,8 @@ UV ?= uv
 VENV := .venv
 DEMO_VENV := .venv-demo
 PYTEST := $(VENV)/bin/python -m pytest --dist loadgroup
-# Tests of processes wait for much of their time: a third worker uses what two leave of two cores. The fast ones do not.
-WORKERS := -n 3
+# Tests of processes wait for much of their time: two more workers use what two leave of two cores. The fast ones do not.
+WORKERS := -n 4
 FAST_WORKERS := -n 2
 FAST := -m "not components and not process and not patience and not nightly" --hypothesis-profile=fast --ignore=tests/test_house.py
 
