@@ -1,10 +1,14 @@
 """The doctor in the agent: when it runs, what counts as failing, and that it gives way to backups. Virtual clock."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from backup_agent.core.doctor.checks import Check, CheckOutcome, fail, ok
+from backup_agent.core.protection.health import ProblemKind
+from backup_agent.supervisor import snapshot
+from backup_agent.supervisor.status.metrics import StatusCollector
 from backup_agent.supervisor.work.doctor import (
     AGAIN_SECONDS,
     EVERY_SECONDS,
@@ -109,3 +113,25 @@ def test_changed_settings_are_checked_soon(agent: ScriptedAgent) -> None:
     agent.go_until(agent.now + 5 + RUN_SECONDS)
 
     assert steps(agent) == [STEPS[0], *STEPS]
+
+
+def test_a_check_that_failed_twice_is_a_problem_of_the_health_and_shown_in_the_metrics(agent: ScriptedAgent) -> None:
+    agent.checks["cluster"] = BAD
+    seen = []
+    for seconds in (START_SECONDS + RUN_SECONDS, AGAIN_SECONDS + RUN_SECONDS):
+        agent.go_until(agent.now + seconds)
+        now = datetime.now(UTC)
+        facts = snapshot.LoopFacts(started=now, settings_loaded=now)
+        status = snapshot.status(agent.parts, facts, now, agent.now)
+        problems = status.health.problems if status.health else ()
+        page = "\n".join(
+            f"{sample.name} {sample.labels.get('check')} {sample.value:g}"
+            for family in StatusCollector(lambda status=status: status).collect()  # type: ignore[misc]  # bound now
+            for sample in family.samples
+        )
+        seen.append([one.subject for one in problems if one.kind is ProblemKind.CHECK])
+        assert "neo4j_backup_check host 2" in page
+        assert f"neo4j_backup_check_failed_runs host {len(seen)}" in page
+        assert "neo4j_backup_check bolt " not in page  # it is unknown
+
+    assert seen == [[], ["host"]]
