@@ -26,12 +26,25 @@ from backup_agent.core.capabilities import Version
 from backup_agent.core.escaping import cypher_name, cypher_string
 from backup_agent.core.reasons import Failure
 from backup_agent.core.restore.blocks import blocks_of
-from backup_agent.core.restore.facts import Wanted
+from backup_agent.core.restore.facts import Known, Source, Wanted
 from backup_agent.core.restore.machines import RECEIVE, Machine, Server, agent_of, servers
 from backup_agent.core.restore.plan import RestorePlan, free_name, plan
 from backup_agent.core.restore.scene import Scene
 from backup_agent.core.restore.ways import Way
-from tests.cli.restores import AT, BESIDE, CASES, GOLDEN, HOSTS, PODS, REPLACE, known, planned, record, source
+from tests.cli.restores import (
+    AS_IT_WAS,
+    AT,
+    BESIDE,
+    CASES,
+    GOLDEN,
+    HOSTS,
+    PODS,
+    REPLACE,
+    known,
+    planned,
+    record,
+    source,
+)
 from tests.core.hostile import CANARY, NAMES, TEXTS
 from tests.examples import examples
 
@@ -398,3 +411,55 @@ def test_only_a_whole_and_checked_chain_gets_its_names(tmp_path: Path, fault: st
         assert (ran.returncode == 0) == (not fault), ran.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == ({} if fault else FILES)
     assert not folder.stat().st_mode & 0o077
+
+
+def printed_of(origin: Source, facts: Known, wanted: Wanted) -> str:
+    found = plan(origin, facts, wanted)
+    assert isinstance(found, RestorePlan), found
+    return text(found)
+
+
+def as_it_was(**changes: Any) -> Source:
+    return source("offsite", chain=(record(definition=AS_IT_WAS.model_copy(update=changes)),))
+
+
+def test_a_database_that_was_read_only_becomes_so_again_and_other_options_are_named() -> None:
+    printed = printed_of(as_it_was(access="read-only", options={"unheardOf": 1}), known("2026.09.0"), BESIDE)
+
+    assert "ALTER DATABASE `orders-restored` SET ACCESS READ ONLY;" in printed
+    assert "options that no statement here gives back: 'unheardOf'" in " ".join(printed.split())
+
+
+def test_a_database_that_had_no_secondary_gets_none() -> None:
+    printed = printed_of(as_it_was(primaries=1, secondaries=0), known("2026.09.0"), BESIDE)
+
+    assert "TOPOLOGY 1 PRIMARY OPTIONS" in printed
+
+
+def test_a_database_without_an_alias_is_replaced_without_dropping_one() -> None:
+    without = AS_IT_WAS.model_copy(update={"aliases": ()})
+    chain = tuple(record(hour=hour, definition=without) for hour in (2, 3))
+    printed = printed_of(source("offsite", until=AT, chain=chain), known("2026.09.0", aliases=()), REPLACE)
+
+    assert "DROP DATABASE" in printed
+    assert "DROP ALIAS" not in printed
+
+
+def test_a_full_of_system_alone_is_loaded_without_aggregating() -> None:
+    chain = (record("system"),)
+
+    assert "aggregate" not in printed_of(source(database="system", chain=chain), known("2026.09.0"), REPLACE)
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"),
+    [
+        ({"until": AT}, "'orders' --set 'default' --history 'an-id' --at '2026-11-23T02:30:00Z' --from 'local'"),
+        ({"before_tx": 7}, "'orders' --set 'default' --history 'an-id' --before-tx 7 --from 'local'"),
+    ],
+)
+def test_artifacts_that_only_a_cut_names_are_fetched_by_it(cut: dict[str, Any], words: str) -> None:
+    origin = source(by_cut=True, history="an-id", **cut)
+
+    assert origin.fetched == words
+    assert f"fetch {words}" in printed_of(origin, known("2026.09.0"), BESIDE)

@@ -13,12 +13,19 @@ def folder(*keys: str) -> Folder:
 
 def test_keys_are_classified_by_their_suffix() -> None:
     one = folder(
-        FULL, f"{FULL}.1", f"{FULL}.json", f"{FULL}.hold.json", f"{FULL}.damaged.json", f"{FULL}.txt", f"{FULL}/x"
+        FULL,
+        f"{FULL}.1",
+        f"{FULL}.json",
+        f"{FULL}.hold.json",
+        f"{FULL}.damaged.json",
+        f"{FULL}.drilled.json",
+        f"{FULL}.txt",
+        f"{FULL}/x",
     )
 
     assert one.records.keys() == {FULL}
     assert one.files.keys() == {FULL, f"{FULL}.1"}
-    assert (one.holds, one.damages) == ((FULL,), (FULL,))
+    assert (one.holds, one.damages, one.drilled) == ((FULL,), (FULL,), (FULL,))
     assert [found.key for found in one.foreign] == [f"{FULL}.txt", f"{FULL}/x"]
 
 

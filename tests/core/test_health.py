@@ -230,3 +230,11 @@ def test_a_problem_changes_the_health_once_it_has_lasted_five_minutes_and_is_lis
     found = health(replace(SOUND, paused="requested by ann", paused_since=NOW - lasted))
 
     assert (found.text, len(found.problems)) == (text, 1)
+
+
+def test_a_problem_stays_the_same_while_its_text_changes() -> None:
+    (before,), (after,) = (
+        find_problems(HealthFacts(now=now, protection=protection("late", "a"))) for now in (NOW, NOW + LASTING)
+    )
+
+    assert before.identity == after.identity == (ProblemKind.LATE, "default/a")

@@ -25,7 +25,7 @@ def test_a_key_that_does_not_have_three_valid_parts_is_refused(key: str) -> None
 
 
 def test_the_keys_of_a_record_and_of_marks_begin_with_the_artifacts() -> None:
-    beside = [keys.record_key(KEY), keys.hold_key(KEY), keys.damage_key(KEY)]
+    beside = [keys.record_key(KEY), keys.hold_key(KEY), keys.damage_key(KEY), keys.evidence_key(KEY)]
 
     assert len(set(beside)) == len(beside)
     assert all(key.startswith(f"{KEY}.") and key.endswith(".json") for key in beside)

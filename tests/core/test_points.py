@@ -31,6 +31,7 @@ def shown(found: RestorePoint | NoPoint | None) -> str:
     until = f" until {(found.until - START) / HOUR:g}" if found.until else ""
     before = f" before {found.before_tx}" if found.before_tx else ""
     lacking = f" lacking since {(found.lacking_since - START) / HOUR:g}" if found.lacking_since else ""
+    assert found.last is found.way[-1]
     return names(entry.key for entry in found.way) + until + before + lacking
 
 
