@@ -204,6 +204,7 @@ COMMANDS = {
     "config": Start(_SETTINGS, arguments=("config",)),
     "schema": Start({**_CLICK, "pydantic": "it writes the schemas"}, arguments=("schema", "--help")),
     "render": Start(_SETTINGS, arguments=("render", "--help")),
+    "migrate": Start({**_CLICK, "pydantic": "the models of the spec"}, arguments=("migrate", "--help")),
     "demo": Start({**_CLICK, "pydantic": "the models of answers"}, arguments=("demo", "--help")),
 }
 """The commands in the module `asking` import the same as `prune`."""

@@ -46,7 +46,7 @@ def test_whatever_else_is_dropped_is_rejected_by_name_and_nothing_else_stops(liv
         "outside": b'{"path":"../etc"}',
         "deeper": b'{"path":"a/b"}',
         "large": b'{"reason":"' + b"x" * 70_000 + b'"}',
-        "later": b'{"action":"drill"}',
+        "later": b'{"action":"replicate"}',
         "nothing": b"",
         "bytes": b"\xff\xfe",
         "brackets": b"[" * 60_000,

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from backup_agent.cli import main
 from backup_agent.core.artifacts.records import Record
 from tests.builders import a_record, settings_tree
 from tests.catalog.places import filled
-from tests.polling import PATIENCE
+from tests.polling import PATIENCE, until
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
     """Start `backup-agent` on a new terminal. Yield its process id and the terminal."""
     process, terminal = pty.fork()
     if process == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in a shell: what runs in the background may ignore it
         os.execv(sys.executable, [sys.executable, "-m", "backup_agent", *arguments])
     try:
         yield process, terminal
@@ -120,10 +122,21 @@ def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
         os.close(terminal)
 
 
-def read(terminal: int, until: str = "") -> str:
-    """Return the output up to the text `until`, or to the end."""
+def exit_code(process: int) -> int:
+    """Return the exit code of a process of this one, as soon as it has ended."""
+
+    def look() -> tuple[int, int] | None:
+        ended, status = os.waitpid(process, os.WNOHANG)
+        return (ended, status) if ended else None
+
+    _, status = until(look, "end of the command")
+    return os.waitstatus_to_exitcode(status)
+
+
+def read(terminal: int, up_to: str = "") -> str:
+    """Return the output up to the text `up_to`, or to the end."""
     text = ""
-    while not until or until not in text:
+    while not up_to or up_to not in text:
         assert select.select([terminal], [], [], PATIENCE)[0], text
         try:
             text += os.read(terminal, 4096).decode()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backup_agent.supervisor.requests.spool import Spool
-from tests.cli.conftest import Place, an_agent, on_a_terminal, read
+from tests.cli.conftest import Place, an_agent, exit_code, on_a_terminal, read
 from tests.polling import PATIENCE
 
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
@@ -94,9 +94,9 @@ def test_a_destructive_request_is_confirmed_at_a_terminal(place: Place, words: l
         read(terminal, "[y/N]: ")
         os.write(terminal, f"{answer}\n".encode())
         said = read(terminal)
-        _, status = os.waitpid(process, 0)
+        code = exit_code(process)
 
-    assert os.waitstatus_to_exitcode(status) == 1
+    assert code == 1
     assert ("nothing was requested" in said) == (answer == "n")
     assert len(dropped(place)) == (answer == "y")
 

@@ -25,7 +25,7 @@ from backup_agent.core.requests.answers import Answer, CopyState, DatabaseResult
 from backup_agent.core.requests.request import TAKES, Action, Request
 from backup_agent.supervisor.requests.presence import Presence
 from tests.builders import OFFSITE, TAKEN, a_spool
-from tests.cli.conftest import Place, on_a_terminal, read
+from tests.cli.conftest import Place, exit_code, on_a_terminal, read
 from tests.polling import PATIENCE, until
 
 WAIT = ("--wait", "--timeout", f"{PATIENCE:g}")
@@ -351,12 +351,12 @@ def test_on_a_terminal_progress_is_one_changing_line(place: Place) -> None:
         progress = read(terminal, "1.0 KiB of 2.0 KiB")
         shown.set()
         rest = read(terminal)
-        _, status = os.waitpid(process, 0)
+        code = exit_code(process)
 
     assert "\r\x1b[Kx: running orders copy  1.0 KiB of 2.0 KiB" in progress
     assert "\n" not in progress
     assert rest.endswith("\r\x1b[Kx: succeeded\r\n  orders: FULL (asked), 12 B, default/orders/x.backup\r\n")
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert code == 0
 
 
 HEARS_CTRL_C = """

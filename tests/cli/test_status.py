@@ -30,7 +30,7 @@ from backup_agent.supervisor.status.model import (
     Status,
 )
 from tests.builders import TAKEN
-from tests.cli.conftest import Place, on_a_terminal, read
+from tests.cli.conftest import Place, exit_code, on_a_terminal, read
 
 NOW = TAKEN + timedelta(hours=8)
 
@@ -479,10 +479,10 @@ def test_a_watched_status_is_shown_again_until_it_is_interrupted(place: Place) -
     with agent(place), on_a_terminal("--config", str(place.config), "status", "--watch") as (process, terminal):
         shown = read(terminal, "queue: 0 requests")
         os.kill(process, signal.SIGINT)
-        _, ended = os.waitpid(process, 0)
+        code = exit_code(process)
 
     assert shown.startswith("\x1b[H\x1b[2JOK\r\n")
-    assert os.waitstatus_to_exitcode(ended) == 130
+    assert code == 130
 
 
 def test_another_agent_on_the_port_is_an_error(place: Place) -> None:
