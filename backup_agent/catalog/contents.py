@@ -128,15 +128,16 @@ class Contents:
         """Number of unrecognised records."""
         return len(self.unrecognised) + self.more_unrecognised
 
-    def is_of(self, database: str) -> bool:
-        """Return whether these contents, which come from one folder, belong to a database."""
+    @property
+    def database(self) -> DatabaseName | None:
+        """The database of these contents, which come from one folder; None if all files are foreign."""
         keys = (
             *self.entries,
             *self.unrecognised,
             *(one.key for one in self.orphans),
             *(one.key for one in self.unreadable),
         )
-        return any(split_key(key).database == database for key in keys)
+        return split_key(keys[0]).database if keys else None
 
     def only(self, keys: Collection[str]) -> "Contents":
         """Return the contents that belong to the artifacts `keys`, without holds, orphans and foreign files."""

@@ -47,10 +47,10 @@ def lines(answer: Answer, *, whole: bool = False) -> list[str]:
 
 
 def stage(answer: Answer) -> str:
-    """Return the state of a request, its position in the queue, and its stage."""
+    """Return the state of a request, its position in the queue and what is before it, and its stage."""
     words = [answer.state.value]
     if answer.position:
-        words.append(f"position {answer.position}")
+        words.append(f"position {answer.position}" + f", behind {answer.behind}" * (answer.behind is not None))
     if answer.stage:
         words += [str((answer.progress or {}).get("database", "")), answer.stage, _ahead(answer.progress or {})]
     return " ".join(word for word in words if word)

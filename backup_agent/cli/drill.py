@@ -159,7 +159,8 @@ class _Following:
         if self._as_json:
             printing.as_json([document(one) for one in self._drilled])
         if self._failure is not None:
-            printing.complaint(self._failure.error, self._failure.advice)
+            failure = self._failure
+            printing.complaint(failure.error, failure.reason, failure.advice, as_json=self._as_json)
             return FAILED
         return origin_code(proven=all(one.evidence.proven for one in self._drilled))
 

@@ -1,49 +1,83 @@
 """`backup-agent list`."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
-from itertools import chain, islice
+from itertools import chain
+from typing import Any
 
 import click
 
-from backup_agent.catalog import evidence, volume_records
-from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database, of_database
-from backup_agent.catalog.holds import holds_at
+from backup_agent.catalog import evidence
 from backup_agent.catalog.place import Place, destinations, place_of
-from backup_agent.cli import printing
+from backup_agent.cli import listing, printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import checked_name, json_option, settings_option
-from backup_agent.core.artifacts.keys import record_key
+from backup_agent.cli.listing import Listed, Sought
+from backup_agent.cli.options import checked_name, did_you_mean, json_option, moment_option, settings_option
+from backup_agent.core.artifacts.keys import database_key, record_key
 from backup_agent.core.artifacts.marks import Hold
-from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
-from backup_agent.core.artifacts.records import LARGEST, Record
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, database_glob, name_of_set
+from backup_agent.core.artifacts.records import BackupType, Record
+from backup_agent.core.audit.period import Period, begin_of, end_of
+from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.restore.asked import artifact_id
-from backup_agent.stores.store import ObjectTooLargeError, Store
 
-AT_ONCE = 1000
-"""How many records are read ahead."""
+HEAD = ("SET/DATABASE", "ID", "TYPE", "SIZE", "TAKEN (UTC)", "AGE", "COPIES", "NOTES")
+NEVER_CUT = (1, 2, 3, 4, 5)
+"""Columns of HEAD that are shown whole even if the terminal is narrow."""
+WIDE = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "APPEND INDEXES", "WHY", "COPIES", "DRILLED", "HELD", "FAULT")
 
-HEAD = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "APPEND INDEXES", "WHY", "COPIES", "DRILLED", "HELD", "FAULT")
+_ORDERS: dict[str, Callable[[Listed], Any]] = {
+    "taken": lambda one: (one.record.header.taken, one.record.key),
+    "size": lambda one: (one.record.size, one.record.key),
+}
+"""What `--sort` takes -> the value by which all artifacts are sorted."""
+
+Copies = dict[str, Callable[[str], bool]]
+"""Name of a place -> function that returns whether the place has the artifact of a key."""
 
 
-@dataclass(frozen=True)
-class Listed:
-    """One artifact at a place. Its record may not be recognised."""
+@dataclass
+class Totals:
+    """What was listed so far."""
 
-    record: Record
-    hold: Hold | None
-    fault: str | None
-    """Why it cannot be restored."""
+    artifacts: int = 0
+    size: int = 0
+    held: int = 0
+    faults: int = 0
+    databases: set[str] = field(default_factory=set)
+
+    def counted(self, found: Iterable[Listed]) -> Iterator[Listed]:
+        """Yield each artifact, and count it."""
+        for one in found:
+            self.artifacts += 1
+            self.size += one.record.size
+            self.held += one.hold is not None
+            self.faults += one.fault is not None
+            self.databases.add(database_key(one.record.set, one.record.database))
+            yield one
+
+    def __str__(self) -> str:
+        """Return the totals in one line."""
+        artifacts = printing.counted(self.artifacts, "artifact", "artifacts")
+        databases = printing.counted(len(self.databases), "database", "databases")
+        words = [f"{artifacts} of {databases}", printing.size(self.size)]
+        words += [f"{self.held} held"] if self.held else []
+        words += [f"{self.faults} not restorable"] if self.faults else []
+        return ", ".join(words)
 
 
 @click.command()
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 @click.option("--set", "set_name", callback=checked_name(name_of_set), help="Only this set.")
-@click.option("--database", help="Only this database.")
+@click.option(
+    "--database",
+    "databases",
+    multiple=True,
+    callback=lambda context, option, values: tuple(checked_name(database_glob)(context, option, one) for one in values),
+    help="A name or glob; `!name` excludes. Repeat for several.",
+)
 @click.option(
     "--label",
     "labels",
@@ -51,7 +85,21 @@ class Listed:
     metavar="KEY[=VALUE]",
     help="Only artifacts with this label. Repeat for several.",
 )
+@click.option(
+    "--type",
+    "kind",
+    type=click.Choice([BackupType.FULL.value, BackupType.DIFF.value], case_sensitive=False),
+    help="Only FULLs, or only differentials.",
+)
+@click.option("--since", callback=moment_option(begin_of), metavar="DATE", help="Taken on this day or time or later.")
+@click.option("--until", callback=moment_option(end_of), metavar="DATE", help="Taken on this day or time or earlier.")
+@click.option(
+    "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N of each database that match the rest."
+)
 @click.option("--held", is_flag=True, help="Only artifacts with a hold.")
+@click.option("--damaged", is_flag=True, help="Only artifacts that cannot be restored.")
+@click.option("--sort", "order", type=click.Choice([*_ORDERS]), help="Sort all artifacts. Default: by database.")
+@click.option("--wide", is_flag=True, help="Show the key and everything else that is known, in long lines.")
 @settings_option
 @json_option
 @click.pass_context
@@ -61,9 +109,16 @@ def command(
     *,
     place: str,
     set_name: SetName | None,
-    database: str | None,
+    databases: tuple[str, ...],
     labels: tuple[str, ...],
+    kind: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    last: int | None,
     held: bool,
+    damaged: bool,
+    order: str | None,
+    wide: bool,
     as_json: bool,
 ) -> int:
     """List the recorded artifacts.
@@ -77,66 +132,67 @@ def command(
         raise PermanentError(
             Reason.NOT_FOUND, f"{root}: there is no such folder", "run this where the volume is, or set storage.root"
         )
-    at = place_of(place, settings)
-    others, drilled = _others(at), evidence.notes_at(at)
+    at, now = place_of(place, settings), datetime.now(UTC)
+    sought = Sought(
+        set_name, databases, labels, BackupType(kind) if kind else None, Period(since, until), held, damaged, last
+    )
+    seen: set[DatabaseName] = set()
     faults: list[str] = []
-    found = _found(at, set_name, database, labels, faults, held=held)
+    found = listing.artifacts(at, sought, now, seen=seen, faults=faults)
+    first = next(found, None)
+    if first is None or at.is_volume:  # otherwise not every database has been seen yet
+        _insist_on_databases(at, sought, seen)
+    listed = chain([] if first is None else [first], found)
+    if order is not None:
+        listed = iter(sorted(listed, key=_ORDERS[order]))
+    rows = _Rows(_others(at), evidence.notes_at(at), now)
     if as_json:
-        values = (_as_json(one, others, drilled) for one in found)
-        printing.long_list_as_json("artifacts", values, lambda: {"unreadable": faults})
-    elif (first := next(found, None)) is not None:
-        printing.table(HEAD, (_row(one, others, drilled) for one in chain([first], found)))
+        printing.long_list_as_json("artifacts", map(rows.as_json, listed), lambda: {"unreadable": faults})
+    elif first is None:
+        printing.line(f"no artifact is recorded at {root if at.is_volume else place}{_asked(sought)}")
     else:
-        asked = (("set", set_name), ("database", database), ("label", ", ".join(labels)))
-        of = "".join(f", {kind} {name}" for kind, name in asked if name) + ", held" * held
-        printing.line(f"no artifact is recorded at {root if at.is_volume else place}{of}")
+        _print(rows, listed, wide=wide)
     for fault in () if as_json else faults:
         printing.line(f"unreadable: {fault}", err=True)
+    _insist_on_databases(at, sought, seen)
     return 3 if faults else 0
 
 
-def _found(
-    place: Place,
-    set_name: SetName | None,
-    database: str | None,
-    labels: tuple[str, ...],
-    faults: list[str],
-    *,
-    held: bool,
-) -> Iterator[Listed]:
-    """Yield the artifacts of a place, by database, oldest first. Each record is read; the index serves to list them.
-
-    A line for each object that cannot be read is added to `faults`.
-    """
-    now = datetime.now(UTC)
-    with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
-        for contents in _contents(place, set_name, database):
-            faults += map(str, contents.unreadable)
-            unrestorable = contents.unrestorable | dict.fromkeys(contents.unrecognised, NOT_RECOGNISED)
-            holds = {key: hold for key, hold in holds_at(place, contents.holds).items() if not hold.ended(now)}
-            known = (*contents.entries, *contents.unrecognised)
-            keys = iter(sorted(key for key in known if not held or key in holds))  # an artifact's name has its time
-            while some := tuple(islice(keys, AT_ONCE)):
-                for key, read in zip(some, pool.map(partial(_read, place.store), some), strict=True):
-                    if isinstance(read, str):
-                        faults.append(read)
-                    elif read is not None and _has(read, labels):
-                        yield Listed(read, holds.get(key), unrestorable.get(key))
+def _insist_on_databases(place: Place, sought: Sought, seen: Collection[DatabaseName]) -> None:
+    """Raise PermanentError (`not_found`) if no database at the place has a name that was given."""
+    if (name := listing.unknown(sought, seen)) is not None:
+        where = f" in set {sought.set_name}" if sought.set_name else ""
+        known = f"{place.name} has {first_few(sorted(seen))}" if seen else f"{place.name} has no artifact{where}"
+        raise PermanentError(Reason.NOT_FOUND, f"no database {name}{where}{did_you_mean(name, seen)}", known)
 
 
-def _contents(place: Place, set_name: SetName | None, database: str | None) -> Iterator[Contents]:
-    """Yield the contents of a place, of a set, or of a database, whose folders alone are read on the volume."""
-    sets = {set_name} if set_name else None
-    if database is None:
-        yield from by_database(place, sets=sets, writes=False, read_all=True)
-    elif place.is_volume:
-        for found, name in sorted(volume_records.databases(place.root)):
-            if name == database.lower() and set_name in (None, found):
-                yield of_database(place, found, name, read_all=True)
+def _asked(sought: Sought) -> str:
+    """Return what was asked for, in words that follow the name of a place."""
+    begin, end = sought.period
+    words = {
+        "set": sought.set_name,
+        "database": ", ".join(sought.databases),
+        "label": ", ".join(sought.labels),
+        "type": sought.type and sought.type.value,
+        "since": begin and printing.moment(begin),
+        "until": end and printing.moment(end),
+    }
+    found = "".join(f", {name} {text}" for name, text in words.items() if text)
+    return found + ", held" * sought.held + ", damaged" * sought.damaged
+
+
+def _print(rows: "_Rows", found: Iterator[Listed], *, wide: bool) -> None:
+    """Print the table and its totals. On a terminal the table fits the width, unless it is wide."""
+    totals = Totals()
+    counted = totals.counted(found)
+    if wide:
+        printing.table(WIDE, map(rows.wide, counted))
     else:
-        for contents in by_database(place, sets=sets, writes=False, read_all=True):
-            if contents.is_of(database.lower()):
-                yield contents
+        width, _ = printing.terminal_size()
+        printing.table(HEAD, map(rows.narrow, counted), width=width, never_cut=NEVER_CUT)
+    printing.line(str(totals))
+    if totals.faults and not wide:
+        printing.line("`backup-agent list --damaged --wide` shows why they cannot be restored")
 
 
 def _until(hold: Hold | None) -> str | None:
@@ -151,61 +207,69 @@ def _story(hold: Hold | None) -> dict[str, object] | None:
     return hold.model_dump(mode="json", include={"since", "reason", "requested_by", "request"})
 
 
-def _read(store: Store, key: str) -> Record | str | None:
-    """Return the record of an artifact, the reason why it is unreadable, or None if it was deleted meanwhile."""
-    try:
-        seen = store.look(record_key(key), LARGEST)
-        return None if seen is None else volume_records.parse(seen.content, key)
-    except (ObjectTooLargeError, ValueError) as error:
-        return f"{record_key(key)}: {error}"
-
-
-def _has(record: Record, labels: tuple[str, ...]) -> bool:
-    """Return whether a record has all `labels`, each given as `key` or `key=value`."""
-    wanted = [label.partition("=") for label in labels]
-    return all(key in record.labels and (not equals or record.labels[key] == text) for key, equals, text in wanted)
-
-
-def _others(place: Place) -> dict[str, Callable[[str], bool]]:
-    """Return name -> function for all other places. The function returns whether the place has a given key."""
-    others: dict[str, Callable[[str], bool]] = {
-        one.name: one.record_notes.has for one in destinations(place.settings) if one.name != place.name
-    }
+def _others(place: Place) -> Copies:
+    """Return the functions for all other places."""
+    others: Copies = {one.name: one.record_notes.has for one in destinations(place.settings) if one.name != place.name}
     return others if place.is_volume else {VOLUME: lambda key: (place.root / record_key(key)).exists(), **others}
 
 
-def _copies(record: Record, others: dict[str, Callable[[str], bool]]) -> dict[str, str]:
-    return {name: "stored" if has(record.key) else "not stored" for name, has in others.items()}
+@dataclass(frozen=True)
+class _Rows:
+    """How an artifact is shown."""
 
+    others: Copies
+    drilled: evidence.EvidenceNotes
+    now: datetime
 
-def _as_json(
-    one: Listed, others: dict[str, Callable[[str], bool]], drilled: evidence.EvidenceNotes
-) -> dict[str, object]:
-    last = drilled.of(one.record.key)
-    return {
-        **one.record.model_dump(mode="json", by_alias=True),
-        "id": artifact_id(one.record.key),
-        "copies": _copies(one.record, others),
-        "drilled": last and last._asdict(),
-        "held": one.hold is not None,
-        "held_until": _until(one.hold),
-        "hold": _story(one.hold),
-        "fault": one.fault,
-    }
+    def as_json(self, one: Listed) -> dict[str, object]:
+        last = self.drilled.of(one.record.key)
+        return {
+            **one.record.model_dump(mode="json", by_alias=True),
+            "id": artifact_id(one.record.key),
+            "copies": {name: "stored" if has(one.record.key) else "not stored" for name, has in self.others.items()},
+            "drilled": last and last._asdict(),
+            "held": one.hold is not None,
+            "held_until": _until(one.hold),
+            "hold": _story(one.hold),
+            "fault": one.fault,
+        }
 
+    def narrow(self, one: Listed) -> tuple[str, ...]:
+        record = one.record
+        taken = record.header.taken.astimezone(UTC)
+        return (
+            database_key(record.set, record.database),
+            *self._identity(record),
+            f"{taken:%Y-%m-%d %H:%M}",
+            printing.age(self.now - taken).split()[0],
+            self._copies(record),
+            ", ".join(self._notes(one)) or "-",
+        )
 
-def _row(one: Listed, others: dict[str, Callable[[str], bool]], drilled: evidence.EvidenceNotes) -> tuple[str, ...]:
-    record = one.record
-    return (
-        record.key,
-        artifact_id(record.key),
-        record.type.value,
-        printing.size(record.size),
-        printing.moment(record.header.taken),
-        "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
-        record.type_reason,
-        ", ".join(name for name, has in others.items() if has(record.key)) or "-",
-        str(drilled.of(record.key) or "-"),
-        f"until {end}" if (end := _until(one.hold)) else "yes" if one.hold else "-",
-        one.fault or "-",
-    )
+    def wide(self, one: Listed) -> tuple[str, ...]:
+        record = one.record
+        return (
+            record.key,
+            *self._identity(record),
+            printing.moment(record.header.taken),
+            "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
+            record.type_reason,
+            self._copies(record),
+            str(self.drilled.of(record.key) or "-"),
+            f"until {end}" if (end := _until(one.hold)) else "yes" if one.hold else "-",
+            one.fault or "-",
+        )
+
+    def _identity(self, record: Record) -> tuple[str, str, str]:
+        return artifact_id(record.key), record.type.value, printing.size(record.size)
+
+    def _copies(self, record: Record) -> str:
+        return ", ".join(name for name, has in self.others.items() if has(record.key)) or "-"
+
+    def _notes(self, one: Listed) -> Iterator[str]:
+        if one.fault is not None:
+            yield "not restorable"
+        if one.hold is not None:
+            yield f"held until {one.hold.until:%Y-%m-%d}" if one.hold.until else "held"
+        if (last := self.drilled.of(one.record.key)) is not None:
+            yield f"drill {last.outcome.value.replace('_', ' ')}"

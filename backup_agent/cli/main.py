@@ -14,7 +14,8 @@ import click
 
 from backup_agent import __version__
 from backup_agent.cli import printing, signals
-from backup_agent.cli.options import settings_option
+from backup_agent.cli.options import did_you_mean, settings_option
+from backup_agent.core.escaping import quoted
 from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.settings import location
 from backup_agent.settings.faults import SettingsError
@@ -80,6 +81,15 @@ class Commands(click.Group):
             command: click.Command = getattr(import_module(f"backup_agent.cli.{module}"), attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that the first argument names. If there is none, suggest the one most like it."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            ctx.fail(f"there is no command {quoted(name)}{did_you_mean(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         del ctx
@@ -131,24 +141,41 @@ def _flushed() -> bool:
 
 
 def _code(arguments: list[str] | None) -> int:
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        result = group.main(arguments, prog_name="backup-agent", standalone_mode=False)
+        result = group.main(words, prog_name="backup-agent", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt) as error:
         return signals.code_of(error)
-    except click.ClickException as error:
-        text = io.StringIO()
-        error.show(text)
-        printing.block(text.getvalue().expandtabs(4), err=True)
-        return 2
-    except SettingsError as error:
-        printing.complaint(str(error), location.hint(error.source))
-        return 2
-    except BackupError as error:
-        printing.complaint(error.failure.error, error.failure.advice)
-        return 4 if error.failure.reason is Reason.FOREIGN_ROOT else 1
     except BrokenPipeError:
         raise
-    except OSError as error:
-        printing.complaint(f"{error.filename or 'input or output'}: {error.strerror}")
-        return 1
+    except (click.ClickException, SettingsError, BackupError, OSError) as error:
+        return _complain(error, as_json="--json" in words)
     return result if isinstance(result, int) else 0
+
+
+def _complain(error: click.ClickException | SettingsError | BackupError | OSError, *, as_json: bool) -> int:
+    """Print why a command failed, as text or as JSON. Return the exit code."""
+    match error:
+        case click.ClickException() if as_json:
+            printing.complaint(error.format_message(), "usage", _usage_hint(error), as_json=True)
+            return 2
+        case click.ClickException():
+            text = io.StringIO()
+            error.show(text)
+            printing.block(text.getvalue().expandtabs(4), err=True)
+            return 2
+        case SettingsError():
+            printing.complaint(str(error), "settings", location.hint(error.source), as_json=as_json)
+            return 2
+        case BackupError(failure=failure):
+            printing.complaint(failure.error, failure.reason, failure.advice, as_json=as_json)
+            return 4 if failure.reason is Reason.FOREIGN_ROOT else 1
+        case OSError():
+            where = error.filename or "input or output"
+            printing.complaint(f"{where}: {error.strerror}", "system", as_json=as_json)
+            return 1
+
+
+def _usage_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f"see `{context.command_path} --help`" if context is not None else ""

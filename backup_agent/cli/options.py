@@ -1,6 +1,6 @@
 """Options that several commands share. `--config` may come before or after the command's name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,17 @@ def moment_option(
             raise click.BadParameter(str(error), context, parameter) from None
 
     return convert
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like a misspelt one, to be appended to an error; empty if none is like it.
+
+    >>> did_you_mean("order", ["orders", "web"]), did_you_mean("x", ["orders"])
+    ('; did you mean orders?', '')
+    """
+    from difflib import get_close_matches  # noqa: PLC0415  needed for an error only
+
+    return "".join(f"; did you mean {found}?" for found in get_close_matches(name, sorted(known), n=1))
 
 
 def _keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:

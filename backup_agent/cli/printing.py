@@ -7,7 +7,7 @@ or forge a line. tests/test_house.py checks that no command prints in any other 
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
@@ -56,9 +56,12 @@ def block(text: str, *, err: bool = False) -> None:
     click.echo(printable_lines(last), err=err)
 
 
-def complaint(text: str, hint: str = "") -> None:
-    """Print why a command failed, and what to do, on stderr."""
-    block(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
+def complaint(text: str, reason: str, hint: str = "", *, as_json: bool = False) -> None:
+    """Print why a command failed, and what to do, on stderr. The reason is printed in JSON only, as one line."""
+    if as_json:
+        click.echo(_json({"error": text, "reason": reason, "hint": hint}), err=True)
+    else:
+        block(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
 
 
 def document(text: str) -> None:
@@ -93,17 +96,30 @@ def confirm(question: str) -> bool:
     return click.confirm(printable(question), err=True)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, longest: int | None = None) -> None:
+def table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    longest: int | None = None,
+    width: int | None = None,
+    never_cut: Collection[int] = (),
+) -> None:
     """Print rows under a header row. Each cell except the last of a row is cut to `longest` characters."""
-    for text in table_lines(header, rows, longest=longest):
+    for text in table_lines(header, rows, longest=longest, width=width, never_cut=never_cut):
         click.echo(text)
 
 
 def table_lines(
-    header: Sequence[str], rows: Iterable[Sequence[str]], *, longest: int | None = None, width: int | None = None
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    longest: int | None = None,
+    width: int | None = None,
+    never_cut: Collection[int] = (),
 ) -> Iterator[str]:
     """Yield the lines of a table. If the table is wider than `width`, the widest columns are cut until it fits.
 
+    The columns with the indexes `never_cut` stay whole.
     A column of a long table may become wider after each _ROWS rows: only these are in memory.
     """
     widths = [0] * len(header)
@@ -113,20 +129,26 @@ def table_lines(
         if longest is not None:
             shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
         widths = [max(wide, *(len(row[column]) for row in shown)) for column, wide in enumerate(widths)]
-        cut = widths if width is None else fitting(widths, width)
+        cut = widths if width is None else fitting(widths, width, never_cut)
         for row in shown:
             yield "  ".join(shortened(cell, wide).ljust(wide) for cell, wide in zip(row, cut, strict=True)).rstrip()
 
 
-def fitting(widths: Sequence[int], total: int) -> list[int]:
+def fitting(widths: Sequence[int], total: int, never_cut: Collection[int] = ()) -> list[int]:
     """Return widths of columns that fit into `total` with two blanks between them. The widest columns are narrowed.
 
     >>> fitting([30, 10, 5], 40)
     [21, 10, 5]
+    >>> fitting([30, 10, 5], 40, never_cut=[0])
+    [30, 8, 5]
     """
     found = list(widths)
-    while sum(found) + 2 * (len(found) - 1) > total and max(found) > LEAST_COLUMN:
-        found[found.index(max(found))] -= 1
+    cut = [column for column in range(len(found)) if column not in never_cut]
+    while sum(found) + 2 * (len(found) - 1) > total:
+        widest = max(cut, key=found.__getitem__)
+        if found[widest] <= LEAST_COLUMN:
+            break
+        found[widest] -= 1
     return found
 
 

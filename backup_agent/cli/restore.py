@@ -71,7 +71,7 @@ def print_plan(
     source = source_of(found, asked)
     made = plan(source, known_servers(settings, source.last, neo4j_version), wanted)
     if isinstance(made, Failure):
-        printing.complaint(made.error, made.advice)
+        printing.complaint(made.error, made.reason, made.advice, as_json=as_json)
         return REFUSED
     if as_json:
         printing.as_json(restore_text.document(made))

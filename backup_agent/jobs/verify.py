@@ -202,7 +202,7 @@ class Verifying:
             self._add(parts, now)
             return self._artifacts.recorded
         database = lowered(task.database)
-        self._add((part for part in parts if part.is_of(database)), now)
+        self._add((part for part in parts if part.database == database), now)
         if self._artifacts.is_empty:
             raise PermanentError(
                 Reason.NOT_FOUND,

@@ -20,13 +20,20 @@ class Fault:
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. The text has a line for each fault, up to MOST_SHOWN."""
+    """The settings cannot be used. The text has a line for each fault, up to MOST_SHOWN, or the fault of the file."""
 
     def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
-        count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
-        lines = [f"  {fault}" for fault in faults[:MOST_SHOWN]]
-        if more := len(faults) - len(lines):
-            lines.append(f"  and {more} more")
-        super().__init__("\n".join([f"{count} in the settings ({source}):", *lines]))
+        if len(faults) == 1 and not faults[0].path and not faults[0].origin:  # of the file, not of a setting
+            super().__init__(f"{source}: {faults[0].text}")
+        else:
+            super().__init__(_listed(source, faults))
         self.source = source
         self.faults = faults
+
+
+def _listed(source: str, faults: tuple[Fault, ...]) -> str:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    lines = [f"  {fault}" for fault in faults[:MOST_SHOWN]]
+    if more := len(faults) - len(lines):
+        lines.append(f"  and {more} more")
+    return "\n".join([f"{count} in the settings ({source}):", *lines])

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, PlainValidator, ValidationInfo, WithJsonSchema
 
 from backup_agent.core import durations
-from backup_agent.core.artifacts.names import BEFORE_RESTORE, DATABASE_GLOB, SetName, set_name_or_none
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, SetName, database_glob, set_name_or_none
 from backup_agent.core.protection.expected import REHEARSAL_GLOB
 from backup_agent.core.requests.cron import Cron
 from backup_agent.core.time_zones import zone
@@ -150,12 +150,6 @@ def _zone(value: str) -> str:
     return zone(value).key
 
 
-def _database_glob(value: str) -> str:
-    if not DATABASE_GLOB.fullmatch(value):
-        raise ValueError('a database name, a glob such as "orders*", or "!" and one of these')
-    return value
-
-
 def _database_globs(value: tuple[str, ...]) -> tuple[str, ...]:
     if not any(not glob.startswith("!") for glob in value):
         raise ValueError('at least one name or glob without "!", such as "*"')
@@ -218,7 +212,7 @@ BackupAddresses = Annotated[
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 Prefix = Annotated[str, shaped(_PREFIX, "names with '/' between them but not at either end, such as neo4j")]
 IncludeMetadata = Annotated[str, shaped(_INCLUDE_METADATA, "all, none, roles, users, or users=NAME,NAME")]
-DatabaseGlob = Annotated[str, AfterValidator(_database_glob)]
+DatabaseGlob = Annotated[str, AfterValidator(database_glob)]
 DatabaseGlobs = Annotated[tuple[DatabaseGlob, ...], AfterValidator(_database_globs)]
 GlobOrGlobs = Annotated[
     tuple[DatabaseGlob, ...],

@@ -9,7 +9,8 @@ PATH_VARIABLE = PREFIX + "CONFIG"
 
 
 def hint(source: str) -> str:
-    """Return a hint if `source` is the default file and does not exist, else an empty string."""
-    if source != str(DEFAULT_PATH) or Path(source).exists():
+    """Return a hint if the settings file `source` does not exist, else an empty string."""
+    if Path(source).exists():
         return ""
-    return f"there is no such file; write it, or name another with --config or ${PATH_VARIABLE}"
+    no_file = "there is no such file; " * (source == str(DEFAULT_PATH))  # named files are faults by themselves
+    return f"{no_file}write it, or name another with --config or ${PATH_VARIABLE}"

@@ -21,6 +21,9 @@ from tests.catalog.places import filled
 PAGE = Path(__file__).parents[2] / "docs/restore.md"
 AGENT = ["kubectl", "exec", "demo-backup-0", "--", "backup-agent"]
 
+MORNING = datetime(2026, 11, 23, 5, 15, tzinfo=UTC)
+"""The time of the session: 06:15 in Berlin."""
+
 _OUTPUT = re.compile(r"^    \$ (?P<command>.*)\n(?P<output>(?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*)", re.MULTILINE)
 
 
@@ -47,9 +50,18 @@ def fill_volume(root: Path) -> None:
         for database in map(database_name, ("neo4j", "orders", "system"))
         for number in range(3)
     ]
-    seen = datetime(2026, 11, 23, 5, 15, tzinfo=UTC)
-    topology = Topology(seen=seen, copies=tuple(copies), aliases={"sales": "orders"}, versions=("2026.09.0",))
+    topology = Topology(seen=MORNING, copies=tuple(copies), aliases={"sales": "orders"}, versions=("2026.09.0",))
     save_topology(root, topology)
+
+
+def aged(text: str) -> str:
+    """Return the output of `list` with the ages that it had at the time of the session, whatever time it is."""
+
+    def age(found: re.Match[str]) -> str:
+        hours = int((MORNING - datetime.fromisoformat(f"{found[1]}+00:00")).total_seconds()) // 3600
+        return f"{found[1]}  {f'{hours}h':<3}  "
+
+    return re.sub(r"(\d{4}-\d\d-\d\d \d\d:\d\d) +\d+[smhd] +", age, re.sub(r"(?<=  )AGE +", "AGE  ", text))
 
 
 def _run(folder: Path, command: str) -> str:
@@ -58,7 +70,7 @@ def _run(folder: Path, command: str) -> str:
 
 
 def _shown(folder: Path, found: re.Match[str]) -> str:
-    lines = [f"$ {found['command']}", *_run(folder, found["command"]).rstrip("\n").split("\n")]
+    lines = [f"$ {found['command']}", *aged(_run(folder, found["command"])).rstrip("\n").split("\n")]
     return "".join(f"    {line}".rstrip() + "\n" for line in lines)
 
 

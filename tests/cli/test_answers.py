@@ -41,6 +41,13 @@ def verified(state: State = State.RUNNING, **fields: object) -> Answer:
     )
 
 
+def test_a_queued_request_says_behind_which_request_it_is() -> None:
+    answer = Answer(id="b", state=State.QUEUED, intake="t", received=NOW, position=2)
+
+    assert answers.stage(answer) == "queued position 2"
+    assert answers.stage(answer.model_copy(update={"behind": "a"})) == "queued position 2, behind a"
+
+
 def test_excluded_databases_are_shown_with_the_reason() -> None:
     answer = Answer(id="b", state=State.QUEUED, intake="t", received=NOW).with_results(
         {"orders": DatabaseResult(outcome=Outcome.SUCCEEDED)}, (), {DatabaseName("web"): "is a sharded database"}
@@ -76,7 +83,7 @@ def test_the_error_of_a_failed_pass_is_shown_beside_the_unread_artifacts() -> No
         "v: failed (nothing_verified)",
         "  local: 0 read again and undamaged",
         "    not read, not reached: 2, 2.0 GiB",
-        "  local: local: nothing",
+        "  local: nothing",
     ]
 
 

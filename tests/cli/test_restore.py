@@ -320,7 +320,7 @@ def test_list_show_and_why_give_the_same_reason_as_show_restore(place: Place, fa
         (place.root / damage_key(full.key)).write_bytes(b"{}")
     else:
         (place.root / full.key).unlink()
-    listed = place.run("list").out.splitlines()
+    listed = place.run("list", "--wide").out.splitlines()
     shown = [place.run("show", one.key).out for one in (full, differential)]
 
     assert sound == [None, None]
@@ -447,7 +447,7 @@ def test_show_takes_an_id_and_list_prints_it(place: Place) -> None:
     full, _ = chain(place)
     listed = place.run("list").out.splitlines()
 
-    assert listed[1].startswith(f"{full.key}  {artifact_id(full.key)}")
+    assert listed[1].startswith(f"default/orders  {artifact_id(full.key)}")
     assert full.key in place.run("show", artifact_id(full.key)).out
 
 

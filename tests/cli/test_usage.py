@@ -1,5 +1,7 @@
 """Wrong usage, faulty settings, a broken pipe."""
 
+import doctest
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +12,7 @@ import click
 import pytest
 
 from backup_agent import __version__
-from backup_agent.cli import main
+from backup_agent.cli import main, options
 from tests.cli.conftest import Place
 
 WITH_SETTINGS = [("request",), ("status",), ("list",), ("show", "x"), ("schedules",), ("config",)]
@@ -92,7 +94,70 @@ def test_every_fault_of_the_settings_is_reported_at_once(place: Place, command: 
 def test_a_given_settings_file_that_is_missing_is_a_fault(place: Place) -> None:
     result = place.run_bare("list", "--config", "/nowhere.yaml")
 
-    assert (result.code, result.err) == (2, "backup-agent: 1 fault in the settings (/nowhere.yaml):\n  no such file\n")
+    assert result.code == 2
+    assert result.err == (
+        "backup-agent: /nowhere.yaml: no such file\n"
+        "HINT: write it, or name another with --config or $BACKUP_AGENT_CONFIG\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        pytest.param(["stat"], "there is no command 'stat'; did you mean status?", id="command"),
+        pytest.param(["catalog", "dif"], "Did you mean 'diff'?", id="part of a command"),
+        pytest.param(["list", "--databse", "orders"], "'--database'", id="option"),
+    ],
+)
+def test_a_misspelt_word_is_answered_with_the_one_most_like_it(place: Place, arguments: list[str], said: str) -> None:
+    result = place.run_bare(*arguments)
+
+    assert result.code == 2
+    assert said in result.err
+
+
+def test_a_word_like_no_command_is_answered_without_a_suggestion(place: Place) -> None:
+    assert place.run_bare("xyzzy").err.endswith("Error: there is no command 'xyzzy'\n")
+
+
+def test_suggestions_are_as_their_examples_say() -> None:
+    assert doctest.testmod(options).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "reason", "error", "hint"),
+    [
+        pytest.param(["stat"], 2, "usage", "did you mean status?", "`backup-agent --help`", id="command"),
+        pytest.param(["list", "--sort", "x"], 2, "usage", "'--sort'", "`backup-agent list --help`", id="option"),
+        pytest.param(["list", "--config", "/no.yaml"], 2, "settings", "/no.yaml: no such file", "--config", id="file"),
+        pytest.param(["show", "x"], 1, "not_found", "x: neither an artifact nor", "`backup-agent list`", id="found"),
+        pytest.param(["restore", "web"], 1, "not_found", "web", "", id="a plan"),
+    ],
+)
+def test_with_json_an_error_is_one_line_of_json_on_stderr(
+    place: Place, arguments: list[str], code: int, reason: str, error: str, hint: str
+) -> None:
+    result = place.run(*arguments, "--json")
+    told = json.loads(result.err)
+
+    assert (result.code, result.out, result.err.count("\n")) == (code, "", 1)
+    assert told.keys() == {"error", "reason", "hint"}
+    assert told["reason"] == reason
+    assert error in told["error"]
+    assert hint in told["hint"]
+
+
+def test_with_json_a_failed_system_call_is_json_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise OSError(5, "Input/output error", "/data")
+
+    monkeypatch.setattr("backup_agent.cli.list.place_of", failing)
+
+    assert json.loads(place.run("list", "--json").err) == {
+        "error": "/data: Input/output error",
+        "reason": "system",
+        "hint": "",
+    }
 
 
 def test_without_a_settings_file_a_hint_says_where_to_write_it(

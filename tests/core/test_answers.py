@@ -119,6 +119,13 @@ def test_the_state_of_a_request_follows_from_its_places(failure: Failure | None,
     assert ended.error == (f"offsite: {failure.error}" if failure else None)
 
 
+def test_an_error_of_a_place_that_begins_with_its_name_has_the_name_once() -> None:
+    one = an_answer(state=State.RUNNING, action="hold", request={"action": "hold"})
+    failure = Failure(Reason.NOT_FOUND, "offsite: no artifact matches")
+
+    assert one.with_place(OFFSITE, PlaceResult().failed(failure)).concluded(NOW).error == failure.error
+
+
 def test_a_new_result_of_a_database_replaces_the_old_one() -> None:
     one = an_answer().with_results({"a": ended(Outcome.RUNNING)}, ()).with_result("a", OK)
 

@@ -267,6 +267,7 @@ VALUES: dict[str, StoredValue] = {
         started=NOW,
         finished=LATER,
         position=1,
+        behind="nightly@20261123T010000Z",
         stage="copies",
         progress={"copies": 1, "of": 2, "database": "orders", "place": "offsite", "bytes": 5, "total": 9},
         set="default",

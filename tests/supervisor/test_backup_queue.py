@@ -212,6 +212,19 @@ def test_answers_show_positions_that_move_up(world: World) -> None:
     assert [world.told(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
 
 
+def test_answers_say_behind_which_request_they_are(world: World) -> None:
+    world.accept("a")
+    world.select("orders")
+    for name in ("b", "c"):
+        world.accept(name)
+    assert [world.told(name).get("behind") for name in ("a", "b", "c")] == [None, "a", "b"]
+    run = world.start()
+    assert [world.told(name).get("behind") for name in ("a", "b", "c")] == [None, "a", "b"]
+    world.backups.ended(run, DONE, NOW)
+
+    assert [world.told(name).get("behind") for name in ("b", "c")] == [None, "b"]
+
+
 def test_an_answer_is_published_every_two_seconds_until_it_is_final(world: World) -> None:
     """However many databases a request has, and however many stages: the answer may have a megabyte."""
     published: list[dict[str, Any]] = []

@@ -66,6 +66,17 @@ def database_name(text: str) -> DatabaseName:
     return DatabaseName(_database(text))
 
 
+def database_glob(text: str) -> str:
+    """Return a text as a name or glob of databases, or `!` and one of these. Raise ValueError if it is neither.
+
+    >>> database_glob("orders*"), database_glob("!web")
+    ('orders*', '!web')
+    """
+    if not DATABASE_GLOB.fullmatch(text):
+        raise ValueError('a database name, a glob such as "orders*", or "!" and one of these')
+    return text
+
+
 def database_name_or_none(value: object) -> DatabaseName | None:
     """Return a value as the name of a database, or None if it is invalid or not a string."""
     return DatabaseName(value) if isinstance(value, str) and DATABASE.fullmatch(value) else None

@@ -317,6 +317,9 @@ class Answer(StoredValue):
     started: datetime | None = None
     finished: datetime | None = None
     position: int | None = Field(default=None, description="position in the queue, 1 is next")
+    behind: RequestId | None = Field(
+        default=None, description="id of the request before it in the queue; for the next one, of a running request"
+    )
     stage: str | None = None
     progress: dict[str, Any] | None = Field(
         default=None, description="database, bytes and seconds of the present stage"
@@ -365,7 +368,7 @@ class Answer(StoredValue):
         """Return the answer in another state. Raise ValueError if `NEXT` does not allow it."""
         if state not in NEXT[self.state]:
             raise ValueError(f"{self.id}: {self.state} cannot become {state}")
-        changes: dict[str, Any] = {"state": state, "position": None}
+        changes: dict[str, Any] = {"state": state, "position": None, "behind": None}
         if state is State.RUNNING:
             changes["started"] = now
         if state.final:
@@ -451,7 +454,7 @@ class Answer(StoredValue):
             cause = cancelled[0] if cancelled else next(iter(bad.values()))
             failure = Failure(
                 cause.reason or Reason.INTERNAL,
-                "\n".join(f"{name}: {result.error}" for name, result in bad.items()),
+                "\n".join(_named(name, result.error) for name, result in bad.items()),
                 cause.hint or "",
             )
             return self.becomes(State.CANCELLED if cancelled else State.FAILED, now, failure)
@@ -480,6 +483,11 @@ class Answer(StoredValue):
     def to_json(self) -> bytes:
         """Return the stored form of the answer: UTF-8 JSON without null values."""
         return self.model_dump_json(by_alias=True, indent=2, exclude_none=True).encode() + b"\n"
+
+
+def _named(name: str, error: str | None) -> str:
+    """Return an error with the name of its database or place, which an error of a place may already begin with."""
+    return error if error is not None and error.startswith(f"{name}: ") else f"{name}: {error}"
 
 
 def _request(kept: Mapping[str, Any]) -> Request:

@@ -28,7 +28,7 @@ WRITTEN_EVERY = timedelta(seconds=10)
 """How often the ends of single copies are written into an answer. One that a crash loses is told again by a pass."""
 
 SHOWN_POSITIONS = 20
-"""How many answers, from the head of the queue on, show their current position."""
+"""How many answers, from the head of the queue on, show their current position, and behind which request it is."""
 
 LONGEST_RUN = 200
 """Most characters of a run's name without its attempt: a file name has at most 255 bytes."""
@@ -249,10 +249,12 @@ class BackupQueue:
 
     def _show_positions(self) -> None:
         queue = [*(answer.id for answer in self._unstarted), *islice(self._requests.serialised, SHOWN_POSITIONS)]
+        behind = next((job.request for job in self._running.values()), None)
         for position, identity in enumerate(queue[:SHOWN_POSITIONS], start=1):
             answer = self._requests.find(identity)
-            if answer is not None and answer.position != position:
-                self._requests.show(answer.model_copy(update={"position": position}))
+            if answer is not None and (answer.position, answer.behind) != (position, behind):
+                self._requests.show(answer.model_copy(update={"position": position, "behind": behind}))
+            behind = identity
 
 
 def run_name(request: RequestId, database: DatabaseName, attempt: int) -> str:
