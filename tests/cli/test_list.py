@@ -1,6 +1,8 @@
 """`list`: its table fits a terminal, its options restrict and sort it, a misspelt database is an error."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.settings.load import load
-from tests.builders import TAKEN
+from backup_agent.stores.local import LocalStore
+from tests.builders import TAKEN, a_record
+from tests.catalog.places import filled
 from tests.cli.conftest import Place
 
 
@@ -137,6 +141,21 @@ def test_a_name_that_no_database_has_is_an_error_with_a_suggestion(place: Place)
     assert (unlike.code, unlike.out) == (1, "")
     assert unlike.err.startswith("backup-agent: no database x\n")
     assert "no database web in set default\n" in place.run("list", "--set", "default", "--database", "web").err
+
+
+def test_databases_of_a_destination_are_known_once_all_of_it_is_listed(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bucket").mkdir()
+    offsite = filled(place.root, LocalStore(tmp_path / "bucket", "offsite"), "offsite")
+    orders, _ = offsite.add(a_record()), offsite.add(a_record(database="web"))
+    monkeypatch.setattr("backup_agent.cli.list.place_of", lambda *_: offsite.place)
+    both = place.run("list", "--place", "offsite", "--json", "--database", "orders", "--database", "wep")
+
+    assert (both.code, [one["key"] for one in both.json["artifacts"]]) == (1, [orders.key])
+    assert json.loads(both.err)["error"] == "no database wep; did you mean web?"
+    assert place.run("list", "--place", "offsite", "--database", "wep").out == ""
+    assert keys(place, "--place", "offsite", "--database", "o*", "--last", "1") == [orders.key]
 
 
 def test_a_database_is_an_error_if_nothing_is_recorded(place: Place) -> None:

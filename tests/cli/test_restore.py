@@ -189,11 +189,12 @@ def test_wrong_usage_is_refused_before_anything_is_read(place: Place, arguments:
 def test_what_these_servers_cannot_do_is_refused(place: Place, arguments: tuple[str, ...], said: str) -> None:
     chain(place)
     save_topology(place.root, cluster("orders", "sales"))
-    result = place.run("restore", "orders", *arguments)
+    result, told = place.run("restore", "orders", *arguments), place.run("restore", "orders", *arguments, "--json")
 
-    assert (result.code, result.out) == (4, "")
+    assert (result.code, result.out) == (told.code, told.out) == (4, "")
     assert said in result.err
     assert "HINT: " in result.err
+    assert said in json.loads(told.err)["error"]
 
 
 def cluster(*names: str) -> Topology:
