@@ -19,6 +19,7 @@ from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, database_glob, name_of_set
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.audit.period import Period, begin_of, end_of
+from backup_agent.core.durations import duration
 from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.restore.asked import artifact_id
@@ -68,6 +69,22 @@ class Totals:
         return ", ".join(words)
 
 
+def _or_ago(parse: Callable[[str], datetime]) -> Callable[[str], datetime]:
+    """Return a function that also takes a duration before now. `parse` takes a day or a time."""
+
+    def parsed(text: str) -> datetime:
+        try:
+            return datetime.now(UTC) - duration(text)
+        except ValueError:
+            pass
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise ValueError(f"a duration before now, such as 7d, or {error}") from None
+
+    return parsed
+
+
 @click.command()
 @click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 @click.option("--set", "set_name", callback=checked_name(name_of_set), help="Only this set.")
@@ -91,8 +108,12 @@ class Totals:
     type=click.Choice([BackupType.FULL.value, BackupType.DIFF.value], case_sensitive=False),
     help="Only FULLs, or only differentials.",
 )
-@click.option("--since", callback=moment_option(begin_of), metavar="DATE", help="Taken on this day or time or later.")
-@click.option("--until", callback=moment_option(end_of), metavar="DATE", help="Taken on this day or time or earlier.")
+@click.option(
+    "--since", callback=moment_option(_or_ago(begin_of)), metavar="DATE", help="Taken on this day or time or later."
+)
+@click.option(
+    "--until", callback=moment_option(_or_ago(end_of)), metavar="DATE", help="Taken on this day or time or earlier."
+)
 @click.option(
     "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N of each database that match the rest."
 )

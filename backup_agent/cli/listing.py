@@ -86,7 +86,7 @@ class Sought:
         return all(key in record.labels and (not equals or record.labels[key] == text) for key, equals, text in labels)
 
 
-class _Candidate(NamedTuple):
+class _ToRead(NamedTuple):
     """An artifact whose record is read to decide whether it is listed."""
 
     key: str
@@ -104,7 +104,7 @@ def artifacts(
     """
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
 
-        def read(candidates: Iterable[_Candidate], at_once: int) -> Iterator[Listed]:
+        def read(candidates: Iterable[_ToRead], at_once: int) -> Iterator[Listed]:
             left = iter(candidates)
             while some := tuple(islice(left, at_once)):
                 records = pool.map(partial(_read, place.store), (one.key for one in some))
@@ -141,14 +141,14 @@ def _contents(place: Place, sought: Sought, seen: set[DatabaseName]) -> Iterator
             yield contents
 
 
-def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime) -> list[_Candidate]:
+def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime) -> list[_ToRead]:
     """Return the artifacts of one database that may match, oldest first. What the index does not say is not judged."""
     unrestorable = contents.unrestorable | dict.fromkeys(contents.unrecognised, NOT_RECOGNISED)
     holds = {key: hold for key, hold in holds_at(place, contents.holds).items() if not hold.ended(now)}
     entries: dict[str, Entry | None] = dict(contents.entries)
     entries |= {key: one.entry for key, one in contents.unrecognised.items()}
     return [
-        _Candidate(key, holds.get(key), unrestorable.get(key))
+        _ToRead(key, holds.get(key), unrestorable.get(key))
         for key, entry in sorted(entries.items(), key=lambda item: item[0])  # an artifact's name has its time
         if (not sought.held or key in holds)
         and (not sought.damaged or key in unrestorable)

@@ -101,6 +101,16 @@ def test_artifacts_are_listed_by_when_they_were_taken(place: Place) -> None:
     assert place.run("list", "--until", "2026-11-22").out.endswith(", until 2026-11-22T23:59:59Z\n")
 
 
+def test_a_time_may_be_a_duration_before_now(place: Place) -> None:
+    old = place.record()
+    young = place.record(round((datetime.now(UTC) - TAKEN).total_seconds()) // 3600)
+    wrong = place.run("list", "--since", "7 days")
+
+    assert (keys(place, "--since", "2h"), keys(place, "--until", "2h")) == ([young.key], [old.key])
+    assert wrong.code == 2
+    assert "a duration before now, such as 7d, or a day, as 2026-11-23, or an ISO 8601 time" in wrong.err
+
+
 def test_the_last_of_each_database_that_match_are_listed_oldest_first(place: Place) -> None:
     orders = [place.record(hour, labels={"odd": str(hour % 2)}) for hour in range(6)]
     web = place.record(0, database="web", labels={"odd": "0"})
