@@ -1,6 +1,6 @@
 """Which recorded artifacts `list` lists: they are selected, and their records are read.
 
-The artifacts come one database at a time, oldest first. One folder and a thousand records are in memory, not all.
+The artifacts come one database at a time, oldest first. One folder and AT_ONCE records are in memory, not all.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -69,12 +69,12 @@ class Sought:
 
     def has_record(self, record: Record) -> bool:
         """Return whether the type, the time and the labels of an artifact match."""
-        return self.has_kind(full=record.type is BackupType.FULL, taken=record.header.taken) and self._has_labels(
+        return self.may_have(full=record.type is BackupType.FULL, taken=record.header.taken) and self._has_labels(
             record
         )
 
-    def has_kind(self, *, full: bool, taken: datetime) -> bool:
-        """Return whether the type and the time of an artifact match."""
+    def may_have(self, *, full: bool, taken: datetime) -> bool:
+        """Return whether the type and the time of an artifact match: all that the index says of what is sought."""
         return (self.type is None or full == (self.type is BackupType.FULL)) and self.period.has(taken)
 
     @property
@@ -99,8 +99,8 @@ def artifacts(
 ) -> Iterator[Listed]:
     """Yield the artifacts of a place. Each record is read; the index serves to find them.
 
-    The databases that have something at the place are added to `seen`: on the volume all of them at once. A line for
-    each object that cannot be read is added to `faults`.
+    Each database that has something at the place is added to `seen`; on the volume all are added before the first
+    artifact, if databases are sought. A line for each object that cannot be read is added to `faults`.
     """
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
 
@@ -152,7 +152,7 @@ def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime)
         for key, entry in sorted(entries.items(), key=lambda item: item[0])  # an artifact's name has its time
         if (not sought.held or key in holds)
         and (not sought.damaged or key in unrestorable)
-        and (entry is None or sought.has_kind(full=entry.full, taken=entry.taken))
+        and (entry is None or sought.may_have(full=entry.full, taken=entry.taken))
     ]
 
 
