@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from backup_agent.catalog.place import place_of
-from backup_agent.cli import printing
+from backup_agent.cli import listing, printing
+from backup_agent.cli.listing import Sought
 from backup_agent.core.artifacts.keys import damage_key, hold_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.settings.load import load
 from backup_agent.stores.local import LocalStore
+from backup_agent.stores.store import Store
 from tests.builders import TAKEN, a_record
 from tests.catalog.places import filled
 from tests.cli.conftest import Place
@@ -128,6 +130,25 @@ def test_artifacts_are_sorted_by_time_or_size_over_all_databases(place: Place) -
     assert keys(place, "--sort", "taken") == [early.key, middle.key, late.key]
     assert keys(place, "--sort", "size")[-1] == early.key
     assert "3 artifacts of 3 databases" in place.run("list", "--sort", "taken").out
+
+
+def test_records_are_read_while_earlier_ones_are_listed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [place.record(hour) for hour in range(6)]
+    reads: list[str] = []
+    read = listing._read
+
+    def noted(store: Store, key: str) -> Record | str | None:
+        reads.append(key)
+        return read(store, key)
+
+    monkeypatch.setattr(listing, "_read", noted)
+    monkeypatch.setattr(listing, "AT_ONCE", 2)
+    at = place_of("local", load(place.config, {}).settings)
+    found = listing.artifacts(at, Sought(), datetime.now(UTC), seen=set(), faults=[])
+    first = next(found)
+
+    assert (first.record, reads) == (records[0], [one.key for one in records[:2]])
+    assert len(list(found)) == 5
 
 
 def test_databases_are_chosen_by_names_globs_and_exclusions(place: Place) -> None:
