@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from backup_agent.cli import printing
+from backup_agent.cli.options import did_you_mean
 from backup_agent.core.artifacts.keys import database_key, name_of
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.escaping import first_few
@@ -70,7 +71,8 @@ def lines(status: dict[str, Any], shown: Shown) -> list[str]:
     if rows:
         found += ["", *printing.table_lines(HEAD, rows[:most], longest=LONGEST_NAME, width=shown.width)]
     elif shown.database is not None:
-        found += ["", f"no database matches {shown.database}"]
+        names = {name_of(key) for key, *_ in _rows(status, now, Shown(database="*"))}
+        found += ["", f"no database matches {shown.database}{did_you_mean(shown.database, names)}"]
     if more := rows[most:]:
         found.append(f"and {_states(more)}: `backup-agent status --database '*'` shows them")
     return found + rest

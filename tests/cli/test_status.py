@@ -425,7 +425,7 @@ def test_the_databases_that_match_are_all_shown_with_their_problems(place: Place
     assert len([line for line in tenants if line.startswith("default/tenant-1")]) == 99
     assert not [line for line in tenants if line.startswith("- ")]
     assert [line.split()[0] for line in orders if line] == ["DEGRADED:", "-", "SET/DATABASE", "default/orders"]
-    assert nothing.out.endswith("\n\nno database matches order\n")
+    assert nothing.out.endswith("\n\nno database matches order; did you mean orders?\n")
 
 
 def test_problems_alone(place: Place) -> None:
