@@ -163,7 +163,7 @@ def command(
     first = next(found, None)
     if first is None or at.is_volume:  # otherwise not every database has been seen yet
         _insist_on_databases(at, sought, seen)
-    listed = chain([] if first is None else [first], found)
+    listed: Iterator[Listed] = chain([] if first is None else [first], found)
     if order is not None:
         listed = iter(sorted(listed, key=_ORDERS[order]))
     rows = _Rows(_others(at), evidence.notes_at(at), now)

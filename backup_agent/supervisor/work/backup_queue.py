@@ -249,7 +249,7 @@ class BackupQueue:
 
     def _show_positions(self) -> None:
         queue = [*(answer.id for answer in self._unstarted), *islice(self._requests.serialised, SHOWN_POSITIONS)]
-        behind = next((job.request for job in self._running.values()), None)
+        behind: str | None = next((job.request for job in self._running.values()), None)
         for position, identity in enumerate(queue[:SHOWN_POSITIONS], start=1):
             answer = self._requests.find(identity)
             if answer is not None and (answer.position, answer.behind) != (position, behind):
