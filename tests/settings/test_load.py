@@ -464,7 +464,7 @@ def test_the_file_is_the_one_named_then_that_of_the_environment(tmp_path: Path) 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
     for path, environ in ((tmp_path / "none", {}), (None, {"BACKUP_AGENT_CONFIG": str(tmp_path / "none")})):
-        with pytest.raises(SettingsError, match="none: no such file$"):
+        with pytest.raises(SettingsError, match=r"none: no such file$"):
             load(path, environ)
 
 
