@@ -127,6 +127,16 @@ PROCESSES = {
     "survey": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.survey"),
     "verify": Start({**_MODELS, **_POOL, "zstandard": "it reads artifacts"}, "import backup_agent.jobs.verify"),
     "hold": Start({**_MODELS, **_POOL}, "import backup_agent.jobs.hold"),
+    "notify": Start(
+        {
+            **_MODELS,
+            "http.client": "the receiver is asked over HTTP",
+            "ssl": "TLS of the receiver",
+            "tempfile": "urllib.request imports it",
+            "urllib.request": "the HTTP client; it knows proxies",
+        },
+        "import backup_agent.jobs.notify",
+    ),
     "check_cluster": Start(
         {
             **_MODELS,

@@ -67,6 +67,15 @@ def cypher_string(text: str) -> str:
     return "'" + text.replace("\\", _BACKSLASH * 2).replace("'", "\\'") + "'"
 
 
+def for_slack(text: str) -> str:
+    """Return text for a message in Slack, in which it begins no link, no mention and no entity.
+
+    >>> for_slack("<!channel> a & b")
+    '&lt;!channel&gt; a &amp; b'
+    """
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def printable(text: str) -> str:
     r"""Return text for one line of a terminal or console log, with special characters as escape sequences.
 

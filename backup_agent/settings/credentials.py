@@ -1,4 +1,4 @@
-"""The agent's account at Neo4j. It is read from files at each use, so that the next run uses a rotated password.
+"""Secrets in files, such as the agent's account at Neo4j, read at each use: the next run uses a rotated password.
 
 Credentials are never part of the settings, and the repr of `Credentials` shows no password.
 """
@@ -31,9 +31,9 @@ def credentials(neo4j: Neo4j, environ: Mapping[str, str]) -> Credentials:
 
     The password is in `password_file`, or else in the variable NEO4J_PASSWORD.
     """
-    username = _secret(neo4j.username_file, "neo4j.username_file") if neo4j.username_file else neo4j.username
+    username = secret(neo4j.username_file, "neo4j.username_file") if neo4j.username_file else neo4j.username
     if neo4j.password_file:
-        return Credentials(username, _secret(neo4j.password_file, "neo4j.password_file"))
+        return Credentials(username, secret(neo4j.password_file, "neo4j.password_file"))
     if password := environ.get(PASSWORD_VARIABLE):
         if _breaks(password):
             raise PermanentError(Reason.SOURCE_UNREACHABLE, f"{PASSWORD_VARIABLE}: {BROKEN}", BROKEN_HINT)
@@ -45,8 +45,11 @@ def credentials(neo4j: Neo4j, environ: Mapping[str, str]) -> Credentials:
     )
 
 
-def _secret(path: Path, key: str) -> str:
-    """Return the content of a file, without the newline that editors and `echo` add at its end."""
+def secret(path: Path, key: str) -> str:
+    """Return the secret in a file, which the setting `key` names, without the newline that editors and `echo` add.
+
+    Raise PermanentError (`source_unreachable`), without the content, if there is no line of text in the file.
+    """
     try:
         text = durable.read(path, LARGEST_SECRET, follow=True).decode().removesuffix("\n").removesuffix("\r")
     except durable.TooLargeError:

@@ -16,7 +16,9 @@ from backup_agent.settings.faults import Fault
 from backup_agent.settings.model import Settings
 from backup_agent.settings.section import Section
 
-SECRET = re.compile(r"pass|secret|token|credential|key", re.IGNORECASE)
+SECRET = re.compile(r"pass|secret|token|credential|key|^notify$", re.IGNORECASE)
+"""Keys at and below which no value is shown. The URL of a receiver in `notify` is a secret."""
+
 LONGEST_SHOWN = 60
 NOT_SHOWN = "not shown: it may be a secret"
 SECRETS_BELONG = (

@@ -40,6 +40,7 @@ from backup_agent.settings.grammar import (
     Size,
     Zone,
 )
+from backup_agent.settings.notify import Receiver
 from backup_agent.settings.s3 import S3Destination
 from backup_agent.settings.section import Retention, Section, Verify
 
@@ -472,6 +473,9 @@ class Settings(Section):
     )
     restore: Restore = Field(Restore(), description="restored databases, and what is kept before a restore")
     limits: Limits = Field(Limits(), description="limits of time, number and size")
+    notify: dict[Label, Receiver] = Field(
+        {}, description="receivers of pings at each run and of changes of the health, by name"
+    )
     doctor: DoctorSection = Field(DoctorSection(), description="checks whose outcome is accepted")
     http: Http = Field(Http(), description="addresses of the agent's HTTP servers")
     log: Log = Field(Log(), description="format and level of the log")
@@ -481,6 +485,15 @@ class Settings(Section):
     def _is_outside_the_root(cls, value: Requests, info: ValidationInfo) -> Requests:
         if "storage" in info.data and value.folder.is_relative_to(root := info.data["storage"].root):
             raise ValueError(f"a folder outside storage.root, {root}: in {value.folder}, it would look like a set")
+        return value
+
+    @field_validator("notify")
+    @classmethod
+    def _names_schedules(cls, value: dict[str, Receiver], info: ValidationInfo) -> dict[str, Receiver]:
+        known = info.data.get("schedules")
+        for name, one in value.items():
+            if known is not None and (unknown := set(one.schedules) - known.keys()):
+                raise ValueError(f"only names of `schedules` in notify.{name}.schedules, not {min(unknown)}")
         return value
 
     @field_validator("objectives")

@@ -135,6 +135,7 @@ class Agent:
         self._parts.drill_results.load()
         self._parts.calendar.load()
         self._parts.expected_backups.load()
+        self._parts.notifications.load()
         durable.make_folder(self._settings.requests.folder)
         self._parts.spool.prepare()
         self._parts.maintenance.take_settings(surveyed=False)  # before recovery: a request may name a place
@@ -237,7 +238,11 @@ class Agent:
             asked = all(run.ending is not None for _, run in self._parts.runs)
             moments = [self._ending_by + END_SECONDS if asked else self._ending_by]
         else:
-            later = [*self._parts.maintenance_queue.moments(), *self._parts.doctor.moments()]
+            later = [
+                *self._parts.maintenance_queue.moments(),
+                *self._parts.doctor.moments(),
+                *self._parts.notifications.moments(),
+            ]
             moments += [moment for moment in later if moment > now]
         return max(0.0, min(moments + self._parts.runs.moments() + self._parts.requests.show_moments()) - now)
 
@@ -330,6 +335,8 @@ class Agent:
         health = status.health
         if status.owner is not None:
             self._parts.spool.name_agent(status.owner)
+        if health is not None:
+            self._parts.notifications.health_is(health, status.now, monotonic)
         if health is not None and health.state is not self._health:
             log_lines.health_changed(health, self._health).log()
             self._health = health.state
@@ -412,6 +419,7 @@ class Agent:
         self._parts.awaited.end_overdue(monotonic)
         self._parts.orders.end_pause(utc_now())
         self._parts.survey.start(monotonic)
+        self._parts.notifications.advance(monotonic)
         if self._parts.survey.holds_backups(monotonic):
             return
         self._parts.doctor.advance(monotonic)
@@ -425,7 +433,7 @@ class Agent:
         passes_wait = self._parts.survey.holds_passes()
         if not self._parts.maintenance.deleting:
             overdue = self._parts.maintenance_queue.overdue(VOLUME, monotonic) and not passes_wait
-            if turn.backups and not overdue and not self._parts.doctor.give_way():
+            if turn.backups and not overdue and not self._room_is_made():
                 self._parts.dispatch.advance()
             if not passes_wait and (overdue or not self._parts.backup_queue.waits):
                 self._advance_on_volume(monotonic)
@@ -436,6 +444,10 @@ class Agent:
             self._parts.dispatch.discover()  # a cloned volume contains the topology of another cluster
         elif not self._parts.backup_queue.waits and self._parts.discovery.aged(monotonic):
             self._parts.dispatch.discover()
+
+    def _room_is_made(self) -> bool:
+        """End the children that memory does not allow beside a backup. Return whether the backup must wait for that."""
+        return self._parts.doctor.give_way() or self._parts.notifications.give_way()
 
     def _advance_on_volume(self, monotonic: float) -> None:
         """Start the next pass over the volume, unless a backup or another pass over the volume runs."""

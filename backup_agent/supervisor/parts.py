@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from backup_agent.core.requests.answers import Answer
 from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.tasks import SurveyTask
 from backup_agent.settings.model import Settings
@@ -31,6 +32,7 @@ from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.maintenance_queue import MaintenanceQueue
 from backup_agent.supervisor.work.new_histories import NewHistories
+from backup_agent.supervisor.work.notifications import Notifications
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.orders_file import orders_file
@@ -55,7 +57,7 @@ class Parts:
         self.survey = Survey(self.runs, self.volume_summaries, self._survey_task)
         self.counters = Counters(metrics)
         self.spool = Spool(settings.requests.folder, str(root), self._refuse)
-        self.requests = OpenRequests(self.spool, self.counters.request)
+        self.requests = OpenRequests(self.spool, self._concluded, self._began)
         self.backup_queue = BackupQueue(self.requests)
         self.maintenance_queue = MaintenanceQueue(self.requests)
         self.awaited = AwaitedCopies(reloader, self.backup_queue, self.counters)
@@ -133,6 +135,9 @@ class Parts:
             self.counters,
         )
         self.doctor = Doctor(reloader, self.runs, self.backup_queue)
+        self.notifications = Notifications(
+            own / "notified.json", reloader, self.runs, self.backup_queue, self.orders, self.counters
+        )
         self.child_events = ChildEvents(
             reloader,
             self.runs,
@@ -145,6 +150,7 @@ class Parts:
             self.counters,
             self.intake,
             self.doctor,
+            self.notifications,
         )
         self.new_histories = NewHistories(
             reloader, self.discovery, self.volume_summaries, self.intake.ask, self.dispatch.discover
@@ -155,6 +161,13 @@ class Parts:
     def settings(self) -> Settings:
         """The settings in force."""
         return self.reloader.settings
+
+    def _began(self, answer: Answer) -> None:
+        self.notifications.run_changed(answer)
+
+    def _concluded(self, answer: Answer) -> None:
+        self.counters.request(answer)
+        self.notifications.run_changed(answer)
 
     def _waits_for(self, schedule: str) -> bool:
         return self.backup_queue.waits_for(schedule) or self.maintenance_queue.waits_for(schedule)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import receivers
 from tests.agent.live import PASSWORD, Live
 from tests.polling import until
 from tests.stores.odd_server import OddServer, whole
@@ -73,3 +74,18 @@ def test_a_password_of_the_cluster_is_quoted_nowhere(live: Live, source: str, sh
     assert (answer["state"], answer["reason"]) == ("failed", "source_unreachable")
     assert "contains a line break" in str(answer)
     assert quoting(live, SECRET, PASSWORD) == []
+
+
+def test_the_url_of_a_receiver_that_refuses_a_notification_is_quoted_nowhere(live: Live) -> None:
+    with receivers.served(status=500) as receiver:
+        file = live.folder / "url"
+        file.write_text(receiver.url)
+        live.write_settings(notify={"nightly": {"kind": "ping", "url_file": str(file)}})
+        live.start()
+        assert live.ask(database="nosuch")["state"] == "failed"
+        [failure] = until(lambda: live.events("notification not sent"), "failure in the log")
+
+        assert [path for path, _, _ in receiver.got] == [f"/{receivers.SECRET}/fail"]
+        assert (failure["receiver"], failure["error"]) == ("nightly", "the receiver answered HTTP 500")
+        assert live.metric("neo4j_backup_notifications_total", receiver="nightly", outcome="failed") == 1
+        assert quoting(live, receivers.SECRET) == []

@@ -102,7 +102,8 @@ def test_the_example_of_every_key_is_accepted(key: str) -> None:
         "cluster": "demo",
         "neo4j": {"uri": "neo4j+s://x:7687", "backup_tls": {"ca_file": "/c", "cert_file": "/c", "key_file": "/k"}},
         "storage": {"destinations": {"name": {"bucket": "backups"}}},
-        "schedules": {"name": {"cron": "@daily"}},
+        "schedules": {"name": {"cron": "@daily"}, "nightly": {"cron": "@daily"}},
+        "notify": {"name": {"kind": "ping", "url_file": "/u"}},
         "doctor": {"accept": {"plain_bolt": {"reason": "known", "until": "2027-01-01"}}},
     }
     section = tree

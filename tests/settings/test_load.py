@@ -296,6 +296,11 @@ SECRETS = [
     "storage: {destinations: {a: {bucket: bbb, put_options: {Key: hunter2}}}}",
     "storage: {destinations: {a: {bucket: bbb, put_options: {'hunter2!': x}}}}",
     "a: !<hun\"ter2'hunter2> x",
+    "notify: 'https://x/hunter2'",
+    "notify: {a: 'https://x/hunter2'}",
+    "notify: {a: {kind: ping, url: 'https://x/hunter2'}}",
+    "notify: {a: {kind: ping, url_file: 'https://x/hunter2'}}",
+    "notify: {a: {kind: 'https://x/hunter2', url_file: /u}}",
     "secret: hunter2",
     "token: hunter2\n  : bad",
 ]

@@ -6,7 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from backup_agent.core.artifacts.names import PlaceName
+from backup_agent.core.requests.notices import ReceiverKind
 from backup_agent.settings.model import ScheduleType, Settings
+from backup_agent.settings.notify import Receiver
 from tests.builders import settings_with
 
 
@@ -126,3 +128,32 @@ def test_a_destination_overrides_single_keys_of_verify() -> None:
     assert (found["cold"].every, found["cold"].bandwidth) == (timedelta(days=90), settings.verify.bandwidth)
     assert found["never"].every is None
     assert found["never"].bandwidth != settings.verify.bandwidth
+
+
+@pytest.mark.parametrize(
+    ("receiver", "expected"),
+    [
+        pytest.param({"kind": "ping", "schedules": ["hourly"]}, "only names of `schedules`", id="unknown-schedule"),
+        pytest.param({"kind": "slack", "schedules": ["nightly"]}, "unless kind is ping", id="schedule-of-a-webhook"),
+    ],
+)
+def test_a_receiver_follows_schedules_of_the_settings_if_it_is_pinged(receiver: dict[str, Any], expected: str) -> None:
+    schedules = {"nightly": {"cron": "@daily"}}
+    with pytest.raises(ValidationError, match=expected):
+        settings_with(schedules=schedules, notify={"a": {"url_file": "/u", **receiver}})
+
+
+@pytest.mark.parametrize(
+    ("schedules", "followed"),
+    [
+        ((), [("nightly", "backup"), ("drills", "drill"), (None, "backup")]),
+        (("nightly",), [("nightly", "backup")]),
+    ],
+)
+def test_a_receiver_follows_all_schedules_and_backups_or_those_it_names(
+    schedules: tuple[str, ...], followed: list[tuple[str | None, str]]
+) -> None:
+    receiver = Receiver(kind=ReceiverKind.PING, url_file=Path("/u"), schedules=schedules)
+    runs = [("nightly", "backup"), ("drills", "drill"), (None, "backup"), (None, "prune")]
+
+    assert [run for run in runs if receiver.follows(*run)] == followed

@@ -37,6 +37,7 @@ from backup_agent.core.neo4j.topology import Copy, Topology
 from backup_agent.core.ownership.lease import Lease
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.protection.attempt import Attempt
+from backup_agent.core.protection.health import HealthState
 from backup_agent.core.protection.judging import ExpectedSince
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import (
@@ -55,6 +56,7 @@ from backup_agent.stores.features import Feature, FeatureFinding, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
 from backup_agent.supervisor.work.audit import SettingsDigests
 from backup_agent.supervisor.work.expected_backups import ExpectedFile
+from backup_agent.supervisor.work.notifications import NotifiedFile
 from backup_agent.supervisor.work.orders_file import Order, OrdersFile
 from tests.builders import ORDERS
 
@@ -227,6 +229,7 @@ VALUES: dict[str, StoredValue] = {
             )
         },
     ),
+    "notified": NotifiedFile(health={"chat": HealthState.DEGRADED}),
     "orders": OrdersFile(
         paused=Order(since=NOW, request="p1", requested_by="the DBA", reason="the store moves", until=LATER),
         forgotten={"hr": Order(since=NOW, request="f1")},

@@ -25,7 +25,7 @@ from backup_agent.supervisor.children import runs
 from backup_agent.supervisor.children.process import Ended, Told
 from backup_agent.supervisor.children.runs import CHECK
 
-BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS, CHECK_SECONDS = 20.0, 5.0, 2.0, 4.0
+BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS, CHECK_SECONDS, NOTIFY_SECONDS = 20.0, 5.0, 2.0, 4.0, 1.0
 
 Step = tuple[float, events.ChildEvent]
 """Seconds since the step before, and what the child tells then."""
@@ -95,6 +95,14 @@ class ScriptedAgent:
     answered: dict[str, float] = field(default_factory=dict)
     checks: dict[str, CheckFinding] = field(default_factory=dict)
     """Step of the doctor -> what it finds."""
+    notify: dict[str, Any] = field(default_factory=dict)
+    """The setting `notify`."""
+    refusing: set[str] = field(default_factory=set)
+    """Receivers that do not take notifications."""
+    hanging: set[str] = field(default_factory=set)
+    """Receivers for which the process hangs that sends."""
+    notified: list[float] = field(default_factory=list)
+    """When each process was started that sends a notification."""
     together: int = 0
     """Largest number of processes at destinations beside a backup."""
 
@@ -105,7 +113,7 @@ class ScriptedAgent:
         self.stored = {place: {} for place in self.destinations}
         self.monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.monkeypatch.setattr(runs, "Child", self._spawn)
-        for part in ("destinations", "doctor"):
+        for part in ("destinations", "memory_beside"):
             self.monkeypatch.setattr(f"backup_agent.supervisor.work.{part}.memory_limit", lambda: self.limit)
         # An hour has a thousand writes. The memory of the test's own process is not the agent's.
         self.monkeypatch.setattr(os, "fsync", lambda _: None)
@@ -119,6 +127,7 @@ class ScriptedAgent:
             "requests": {"folder": str(self.folder / "requests")},
             "storage": {"root": str(root), "destinations": places},
             "schedules": {},
+            "notify": self.notify,
         }
         config = self.folder / "config.yaml"
         config.write_text(yaml.safe_dump(tree))
@@ -184,6 +193,7 @@ class ScriptedAgent:
                 "cluster": self._cluster,
                 "backup": self._back_up,
                 "copy": self._copy,
+                "notify": self._notify,
             }.get(content.get("kind", module.rpartition(".")[2]), self._pass)(child)
         )
         self.children.append(child)
@@ -194,6 +204,13 @@ class ScriptedAgent:
         if step in self.checks:
             yield 0.0, events.CheckTold(finding=self.checks[step])
         yield CHECK_SECONDS, events.ChecksEnded()
+
+    def _notify(self, child: Child) -> Iterator[Step]:
+        self.notified.append(self.now)
+        receiver = child.task["receiver"]
+        seconds = 1e9 if receiver in self.hanging else NOTIFY_SECONDS
+        error = "the receiver answered HTTP 500" if receiver in self.refusing else None
+        yield seconds, events.NotificationEnded(error=error)
 
     def _survey(self, _: Child) -> Iterator[Step]:
         yield 1.0, events.Surveyed()

@@ -439,6 +439,15 @@ class ChecksEnded(ChildEvent):
     server_versions: tuple[VersionText, ...] = ()
 
 
+class NotificationEnded(ChildEvent):
+    """A notification was sent, or could not be sent."""
+
+    event: Literal["notification"] = "notification"
+    error: str | None = None
+    """Why the receiver did not take the notification. It never contains a part of the receiver's URL."""
+    hint: str | None = None
+
+
 class TaskEnded(ChildEvent):
     """The task is done, all of its events are written, and the child waits for its next task."""
 
@@ -452,7 +461,16 @@ SliceEvent = SliceProgress | ReadingBegun
 ReadingEvent = (
     ArtifactVerified | ArtifactDamaged | ArtifactHealed | ArtifactNotHealed | ArtifactNotRead | PlaceJudged | SliceEvent
 )
-Result = SurveyFailed | TopologyTold | DiscoveryFailed | BackupReport | PassReport | CopyReport | ChecksEnded
+Result = (
+    SurveyFailed
+    | TopologyTold
+    | DiscoveryFailed
+    | BackupReport
+    | PassReport
+    | CopyReport
+    | ChecksEnded
+    | NotificationEnded
+)
 Event = Annotated[
     StageBegun
     | Progress
@@ -510,6 +528,8 @@ def is_success(result: Result) -> bool:
             return result.failure is None
         case TopologyTold() | ChecksEnded():
             return True
+        case NotificationEnded():
+            return result.error is None
         case SurveyFailed() | DiscoveryFailed():
             return False
         case _:

@@ -9,6 +9,7 @@ from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName, RequestId, SetName
 from backup_agent.core.artifacts.records import BackupType, Definition, Value
 from backup_agent.core.drill.levels import Level
+from backup_agent.core.requests.notices import Notice
 from backup_agent.core.requests.request import Action
 from backup_agent.core.retention.clock import ClockTime
 
@@ -186,6 +187,14 @@ class CheckTask(Task):
     server_versions: tuple[str, ...] = ()
     write: bool = False
     """Whether to find out by writing what cannot be found out by reading."""
+
+
+class NotifyTask(Task):
+    """Send one notification to one receiver."""
+
+    receiver: str
+    """The name of the receiver in the settings."""
+    notice: Notice
 
 
 class SurveyTask(Task):

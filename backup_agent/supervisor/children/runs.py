@@ -35,6 +35,9 @@ DESTINATION_MODULE = "backup_agent.jobs.destination"
 CHECK = "check_"
 """The kinds of the doctor's runs begin with this."""
 
+NOTIFY = "notify"
+"""The kind of the runs that send notifications."""
+
 
 class Purpose(NamedTuple):
     """What a child process is for. It gets only runs of this purpose."""
@@ -204,10 +207,10 @@ class Runs:
     def slots(self) -> int:
         """Number of slots in use: by backups, by the query of the cluster, and by passes over the volume.
 
-        The survey, which loads no large libraries, the doctor, and the work at destinations use none.
+        The survey and notifications, which load no large libraries, the doctor, and the work at destinations use none.
         """
         return sum(
-            run.kind != "survey" and not run.kind.startswith(CHECK) and run.destination is None
+            run.kind not in ("survey", NOTIFY) and not run.kind.startswith(CHECK) and run.destination is None
             for run in self._runs.values()
         )
 

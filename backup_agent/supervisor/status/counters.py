@@ -57,6 +57,10 @@ class Counters:
         """Count that a destination had other lines of the audit log than the volume."""
         self._metrics.audit_epochs.labels(place=place, because=because).inc()
 
+    def notification(self, receiver: str, outcome: Literal["sent", "failed", "dropped"]) -> None:
+        """Count a try to send a notification, or that one was given up."""
+        self._metrics.notifications.labels(receiver=receiver, outcome=outcome).inc()
+
     def folder_replaced(self) -> None:
         """Count that the requests folder was replaced and is watched again."""
         self._metrics.deaf.inc()

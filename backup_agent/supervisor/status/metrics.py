@@ -99,6 +99,12 @@ class Metrics:
             ["place", "because"],
             registry=registry,
         )
+        self.notifications = Counter(
+            f"{PREFIX}_notifications",
+            "Notifications that were sent, tries that failed, and notifications that were dropped after several tries.",
+            ["receiver", "outcome"],
+            registry=registry,
+        )
         self.deaf = Counter(
             f"{PREFIX}_watch_restarts",
             "Times that the agent began to watch the requests folder again, because the folder had been replaced.",

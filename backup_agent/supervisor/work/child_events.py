@@ -11,7 +11,7 @@ from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.requests import events
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import CHECK, Run, Runs
+from backup_agent.supervisor.children.runs import CHECK, NOTIFY, Run, Runs
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
 from backup_agent.supervisor.work.copy_passes import CopyPasses
@@ -19,6 +19,7 @@ from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.doctor import Doctor
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
+from backup_agent.supervisor.work.notifications import Notifications
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -43,6 +44,7 @@ class ChildEvents:
     counters: Counters
     intake: Intake
     doctor: Doctor
+    notifications: Notifications
 
     def told(self, told: Told) -> None:
         """Handle an event of a child. After a malformed event, survey the volume again: a change may be lost."""
@@ -186,6 +188,8 @@ class ChildEvents:
                 self.dispatch.ended(ended.run, run)
             case "copy":
                 self.copy_passes.ended(run, ended.code)
+            case kind if kind == NOTIFY:
+                self.notifications.ended(run, time.monotonic())
             case kind if kind.startswith(CHECK):
                 self.doctor.ended(run, ended.code, time.monotonic())
             case _:

@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 
 import structlog
 
-from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.names import PlaceName
 from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome, Step
 from backup_agent.core.doctor.examination import ALERTING_RUNS, CheckRun, DoctorStage, Repeated, repeated
-from backup_agent.core.neo4j.command import Launch, children_beside_jvms
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.events import ChecksEnded
 from backup_agent.core.requests.tasks import CheckTask
@@ -23,6 +21,7 @@ from backup_agent.settings.reload import Reloader
 from backup_agent.settings.unprotected import unprotected
 from backup_agent.supervisor.children.runs import CHECK, Run, Runs
 from backup_agent.supervisor.work.backup_queue import BackupQueue
+from backup_agent.supervisor.work.memory_beside import fits_beside
 
 EVERY_SECONDS = 86_400.0
 AGAIN_SECONDS = 600.0
@@ -132,16 +131,7 @@ class Doctor:
 
     @property
     def _fits(self) -> bool:
-        """Whether a step may run now, beside the backups and the work at destinations."""
-        settings = self.reloader.settings
-        backups = self.backup_queue.waits or self.runs.any("backup")
-        beside = children_beside_jvms(
-            memory_limit(),
-            len(settings.storage.destinations) + 1,
-            launch=Launch(settings.neo4j.launch),
-            parallel=settings.limits.parallel,
-        )
-        return beside > self.runs.at_destinations or not (backups or self.runs.at_destinations)
+        return fits_beside(self.reloader.settings, self.runs, backups_wait=self.backup_queue.waits)
 
     def _start(self, stage: DoctorStage, examination: CheckRun, monotonic: float) -> None:
         task = CheckTask(

@@ -26,10 +26,13 @@ log = structlog.get_logger()
 class OpenRequests:
     """The open requests, by id, in the order in which they were accepted."""
 
-    def __init__(self, spool: Spool, count: Callable[[Answer], None]) -> None:
-        """`count` is called with each final answer."""
+    def __init__(
+        self, spool: Spool, concluded: Callable[[Answer], None], began: Callable[[Answer], None] = lambda _: None
+    ) -> None:
+        """`concluded` is called with each final answer, `began` with the first answer that says `running`."""
         self._spool = spool
-        self._count = count
+        self._concluded = concluded
+        self._began = began
         self._loaded: dict[str, Answer] = {}
         self._serialised: dict[str, bytes] = {}
         self._serialised_sets: Counter[SetName] = Counter()
@@ -100,7 +103,9 @@ class OpenRequests:
             self._unshown.discard(answer.id)
         else:
             self._note_deadline(answer)
-            self._loaded[answer.id] = answer
+            before, self._loaded[answer.id] = self._loaded.get(answer.id), answer
+            if before is not None and before.state is State.QUEUED and answer.state is State.RUNNING:
+                self._began(answer)
 
     def _note_deadline(self, answer: Answer) -> None:
         if answer.request and "not_after" in answer.request and (not_after := answer.asked.not_after) is not None:
@@ -162,7 +167,7 @@ class OpenRequests:
     def conclude(self, answer: Answer) -> None:
         """Give a request its final answer."""
         self.keep(answer)
-        self._count(answer)
+        self._concluded(answer)
         log_lines.request_answered(answer).log()
 
     def write_unwritten(self) -> None:
