@@ -135,6 +135,7 @@ LINES: dict[str, dict[str, Any]] = {
         }
     },
     "checks": {"server_versions": ["2026.09.0"]},
+    "notification": {"error": "the receiver answered 500", "hint": "see its log"},
     "task_ended": {},
 }
 """Event -> the fields of one line of it."""

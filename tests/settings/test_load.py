@@ -40,7 +40,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("cluster: on", "cluster: expected text, in quotes (got true)", id="YAMLs-own-idea-of-on"),
         pytest.param("cluster: 2026-11-23", None, id="no-dates"),
         pytest.param("clutser: demo", "clutser: unknown key: did you mean cluster?", id="misspelt"),
-        pytest.param("frob: 1", "frob: unknown key: known here are chain, cluster, databases, doctor, drill, http, limits, log, neo4j, objectives, requests, restore, retention, schedules, sets, signing, storage, verify", id="unknown"),
+        pytest.param("frob: 1", "frob: unknown key: known here are chain, cluster, databases, doctor, drill, http, limits, log, neo4j, notify, objectives, requests, restore, retention, schedules, sets, signing, storage, verify", id="unknown"),
         pytest.param("limits:", "limits: expected keys and values; leave it out, or write {} (got null)", id="a-section-of-comments"),
         pytest.param("databases: '*'", 'databases: expected a list, such as [a, b] (got "*")', id="no-list"),
         pytest.param("databases: []", 'databases: expected at least one name or glob without "!", such as "*" (got a list)', id="nothing-to-back-up"),
