@@ -39,8 +39,10 @@ PROGRAMS = (
     "go.etcd.io/etcd/server/v3",
 )
 
-SERVICE_MONITOR = "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"
-"""Where the Prometheus operator's repository has the definition of the kind."""
+DEFINITIONS = f"prometheus-operator-{PROMETHEUS_OPERATOR.rpartition('@')[2]}"
+
+KINDS = ("servicemonitors", "prometheusrules")
+"""Kinds of the Prometheus operator, of which its repository has the definitions."""
 
 CONTROLLERS = (
     "disruption-controller",
@@ -63,48 +65,61 @@ TOKEN = "for-tests-only"
 def built() -> Path | None:
     """Return the folder of the programs, or None if they are not built."""
     folder = cache_folder() / NAME
-    return folder if folder.is_dir() else None
+    return folder if folder.is_dir() and definitions().is_dir() else None
+
+
+def definitions() -> Path:
+    """Return the folder of the definitions of the Prometheus operator's kinds. It exists if the programs are built."""
+    return cache_folder() / DEFINITIONS
 
 
 def build() -> Path:
     """Return the folder of the programs, built where they are not there yet: needs Go, 4 GiB of disk, 3 of memory."""
     if shutil.which("go") is None:
         raise MissingComponentError("go is absent: the Go of the version that k8s.io/kubernetes asks for, or newer")
+    cached(DEFINITIONS, _fetch_definitions)
     return cached(NAME, _build)
+
+
+def _fetch_definitions(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="fetch-definitions-") as name:
+        operator = Path(_download(Path(name), PROMETHEUS_OPERATOR)["Dir"])
+        for kind in KINDS:
+            found = operator / "example" / "prometheus-operator-crd" / f"monitoring.coreos.com_{kind}.yaml"
+            shutil.copyfile(found, folder / f"{kind}.yaml")
 
 
 def _build(folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="build-kubernetes-") as name:
         work = Path(name)
-        environment = {
-            **os.environ,
-            "CGO_ENABLED": "0",
-            "GOCACHE": str(work / "cache"),
-            "GOFLAGS": "-mod=mod -modcacherw -buildvcs=false",
-            # No lock has the modules' hashes: Go compares them with its public log, unless one of these forbids it.
-            **dict.fromkeys(("GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GOINSECURE"), ""),
-            "GOPATH": str(work / "path"),
-        }
-
-        def go(*words: str) -> str:
-            done = subprocess.run(
-                ("go", *words), cwd=work, env=environment, capture_output=True, text=True, check=False
-            )
-            if done.returncode != 0:
-                raise MissingComponentError(f"go {words[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-            return done.stdout
-
-        def download(module: str) -> Json:
-            found: Json = json.loads(go("mod", "download", "-json", module))
-            return found
-
-        upstream = Path(download(f"k8s.io/kubernetes@{KUBERNETES}")["GoMod"]).read_text()
+        upstream = Path(_download(work, f"k8s.io/kubernetes@{KUBERNETES}")["GoMod"]).read_text()
         (work / "go.mod").write_text(_module(upstream))
         (work / "doc.go").write_text("package build\n")
-        go("build", "-trimpath", "-ldflags=-s -w", "-o", f"{folder}/", *PROGRAMS)
+        _go(work, "build", "-trimpath", "-ldflags=-s -w", "-o", f"{folder}/", *PROGRAMS)
         (folder / "server").rename(folder / "etcd")
-        operator = Path(download(f"{PROMETHEUS_OPERATOR}")["Dir"])
-        shutil.copyfile(operator / SERVICE_MONITOR, folder / "servicemonitor.yaml")
+
+
+def _download(work: Path, module: str) -> Json:
+    """Download a module, and return what Go says of it."""
+    found: Json = json.loads(_go(work, "mod", "download", "-json", module))
+    return found
+
+
+def _go(work: Path, *words: str) -> str:
+    """Run Go in a folder, and return its output."""
+    environment = {
+        **os.environ,
+        "CGO_ENABLED": "0",
+        "GOCACHE": str(work / "cache"),
+        "GOFLAGS": "-mod=mod -modcacherw -buildvcs=false",
+        # No lock has the modules' hashes: Go compares them with its public log, unless one of these forbids it.
+        **dict.fromkeys(("GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GOINSECURE"), ""),
+        "GOPATH": str(work / "path"),
+    }
+    done = subprocess.run(("go", *words), cwd=work, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise MissingComponentError(f"go {words[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def _module(upstream: str) -> str:

@@ -25,4 +25,4 @@ KUBERNETES = "v1.37.2"
 """Of k8s.io/kubernetes in Go's module proxy; its staging modules are v0.37.2."""
 
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
-"""The last version of the module that the proxy has; it holds the definition of ServiceMonitor."""
+"""The last version of the module that the proxy has; it holds the definitions of its kinds."""

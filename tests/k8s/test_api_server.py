@@ -20,7 +20,17 @@ from backup_agent.k8s.alone import Spec
 from backup_agent.k8s.operator_migration import QUERY, plan
 from backup_agent.k8s.reading import SpecError
 from backup_agent.k8s.spec import ClusterSpec
-from tests.components.kubernetes import NODE, OTHER_NODE, Json, Kubelet, Kubernetes, RefusedError, built
+from tests.components.kubernetes import (
+    KINDS,
+    NODE,
+    OTHER_NODE,
+    Json,
+    Kubelet,
+    Kubernetes,
+    RefusedError,
+    built,
+    definitions,
+)
 from tests.examples import examples
 from tests.k8s import operators
 from tests.k8s.specs import ALONE, EXAMPLE, NAMES, alone, parsed, spec, text
@@ -41,9 +51,10 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]
     if programs is None:
         pytest.skip("no API server was built here: make api-server")
     with Kubernetes(programs, tmp_path_factory.mktemp("kubernetes")) as kubernetes:
-        applied = kubernetes.kubectl("apply", "--server-side", "-f", str(programs / "servicemonitor.yaml"))
+        applied = kubernetes.kubectl("apply", "--server-side", "-f", str(definitions()))
         assert applied.returncode == 0, applied.stderr
-        until(lambda: _known(kubernetes, "/apis/monitoring.coreos.com/v1"), "kind ServiceMonitor")
+        for kind in KINDS:
+            until(lambda kind=kind: _known(kubernetes, f"/apis/monitoring.coreos.com/v1/{kind}"), kind)
         yield kubernetes
 
 
