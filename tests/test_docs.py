@@ -28,6 +28,7 @@ TARGETS = dict(re.findall(r"^([a-z-]+):([^#\n]*)", MAKEFILE, re.MULTILINE))
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
 PARTS = dict(re.findall(r"^### ([a-z]+ [a-z]+)\n(.*?)(?=^###? |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
 """What the page says of each part of a command that has parts, such as `catalog diff`."""
+PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 EVERYWHERE = {"--config", "--json"}
 """Options that the page tells of once, for all commands."""
 
@@ -93,7 +94,7 @@ def invocations(text: str) -> list[list[str]]:
     return [line.split()[1:] for line in code if line.startswith("backup-agent ")]
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", PAGES)
 def test_commands_that_a_page_shows_exist_with_their_options(page: str) -> None:
     for words in invocations((ROOT / page).read_text()):
         if words[0] == "COMMAND":
@@ -179,7 +180,7 @@ def test_the_versions_of_python_are_the_same_everywhere() -> None:
     assert sorted(names[1].split()) == [f"python{version}" for version in versions]
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_within_the_tree_lead_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
 

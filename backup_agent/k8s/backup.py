@@ -1,4 +1,4 @@
-"""The agent: a StatefulSet of one pod, its configuration, Service, account and ServiceMonitor.
+"""The agent: a StatefulSet of one pod, its configuration, Service and account, its ServiceMonitor and PrometheusRule.
 
 A StatefulSet ends the old pod before it creates the new one, so an update never runs two agents. Changed settings do
 not restart the pod: the agent itself reads the changed ConfigMap.
@@ -6,7 +6,7 @@ not restart the pod: the agent itself reads the changed ConfigMap.
 
 from datetime import timedelta
 
-from backup_agent.k8s import agent_settings
+from backup_agent.k8s import agent_settings, alerts
 from backup_agent.k8s.alone import Spec
 from backup_agent.k8s.connection import connection
 from backup_agent.k8s.names import (
@@ -49,7 +49,11 @@ def objects(spec: Spec, settings_file: str) -> list[Object]:
         service(spec),
         service_account(spec, backup_name(spec), BACKUP, dict(spec.backup.service_account_annotations)),
     ]
-    return [*found, service_monitor(spec)] if spec.monitoring.service_monitor else found
+    if spec.monitoring.service_monitor:
+        found.append(service_monitor(spec))
+    if spec.monitoring.rules:
+        found.append(alerts.prometheus_rule(spec))
+    return found
 
 
 def stateful_set(spec: Spec) -> Object:

@@ -172,9 +172,14 @@ def _cluster_wide(spec: Spec) -> dict[str, set[str]]:
     return {
         "PriorityClass": {one.priority_class for one in placements if one.priority_class},
         "StorageClass": {one.storage_class for one in claims if one.storage_class},
-        "CustomResourceDefinition": {"servicemonitors.monitoring.coreos.com"}
-        if spec.monitoring.service_monitor
-        else set(),
+        "CustomResourceDefinition": {
+            f"{kind}.monitoring.coreos.com"
+            for kind, rendered in {
+                "servicemonitors": spec.monitoring.service_monitor,
+                "prometheusrules": spec.monitoring.rules,
+            }.items()
+            if rendered
+        },
     }
 
 

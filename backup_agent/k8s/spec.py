@@ -35,6 +35,7 @@ _PATH = re.compile(r"(?=.{2,255}$)(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _SETTING = re.compile(r"[a-z][a-z0-9_]*(\.[A-Za-z0-9_-]+)+")
 _PLACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,30}")
 _REGION = re.compile(r"[a-z0-9-]{1,63}")
+_RUNBOOKS = re.compile(r"docs/runbooks|https?://[A-Za-z0-9._~:/@%+-]{1,500}[A-Za-z0-9._~-]")
 _ENDPOINT = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 
 LONGEST_NAME = 40
@@ -109,6 +110,9 @@ Neo4jVersion = Annotated[
     shaped(_VERSION, "a version of Neo4j: 5.26.x, or 2025.01 and later"),
 ]
 Image = Annotated[str, shaped(_IMAGE, "the name of an image, such as neo4j:2026.09.0-enterprise")]
+RunbooksAddress = Annotated[
+    str, shaped(_RUNBOOKS, "the address of a folder, such as https://docs.example.com/runbooks, without a / at its end")
+]
 Cpu = Annotated[
     str,
     BeforeValidator(_number_as_text, json_schema_input_type=str | float),
@@ -486,7 +490,15 @@ class Monitoring(Section):
     """Objects of the Prometheus operator."""
 
     service_monitor: bool = Field(False, description="render a ServiceMonitor; its kind must be known to the cluster")
-    labels: Labels = Field({}, description="labels of the ServiceMonitor", examples=[{"release": "prometheus"}])
+    rules: bool = Field(
+        False, description="render a PrometheusRule with the alerts; its kind must be known to the cluster"
+    )
+    runbooks: RunbooksAddress = Field(
+        "docs/runbooks",
+        description="where the folder docs/runbooks is published; the alerts link to it",
+        examples=["https://docs.example.com/neo4j-backup/runbooks"],
+    )
+    labels: Labels = Field({}, description="labels of these objects", examples=[{"release": "prometheus"}])
     interval: PositiveDuration = Field("30s", description="time between two scrapes", validate_default=True)
 
 

@@ -78,7 +78,9 @@ class Prometheus(Server):
 
 def promtool(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
     """Run promtool; its exit code and output are the result (0 clean, 1 or 3 faults)."""
-    done = subprocess.run((_program("promtool"), *arguments), input=stdin, capture_output=True, check=False, timeout=60)
+    done = subprocess.run(
+        (_program("promtool"), *arguments), input=stdin, capture_output=True, check=False, timeout=300
+    )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -6,7 +6,7 @@ It never writes a file of `layouts` anew: delete one by hand, as long as nothing
 from pathlib import Path
 
 from backup_agent.cli.main import code
-from backup_agent.k8s import manifests, neo4j_conf, server
+from backup_agent.k8s import alerts, manifests, neo4j_conf, server
 from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.names import Object
 from backup_agent.k8s.reading import read
@@ -17,6 +17,14 @@ EXAMPLE = ROOT / "k8s"
 LAYOUTS = Path(__file__).with_name("layouts")
 """Pod templates of the servers, by layout."""
 GOLDEN = Path(__file__).with_name("golden")
+
+ALERTS = ROOT / "docs" / "alerts.yaml"
+ALERTS_INTRODUCTION = """\
+# Alerts for Prometheus: a rule file for all agents that it scrapes. docs/metrics.md explains each metric.
+# `render` makes a PrometheusRule with the same alerts for one agent (monitoring.rules in the spec).
+# Put the address where docs/runbooks is published in place of docs/runbooks.
+# This file is made from backup_agent/k8s/alerts.py.
+"""
 
 SMALLEST = """\
 cluster: demo
@@ -72,6 +80,11 @@ def lasting(found: ClusterSpec) -> str:
     return manifests.to_yaml({"neo4j.conf": neo4j_conf.lasting(found), "template": template})
 
 
+def alerts_file() -> str:
+    """Return the content of docs/alerts.yaml."""
+    return ALERTS_INTRODUCTION + manifests.to_yaml({"groups": alerts.groups("docs/runbooks")})
+
+
 def rendered(found: Spec) -> dict[str, Object]:
     """Return the objects of a spec, by kind and name."""
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in manifests.objects(found)}
@@ -87,4 +100,5 @@ if __name__ == "__main__":
             path.parent.mkdir(parents=True, exist_ok=True)
             if not path.exists():
                 path.write_text(lasting(of_layout(one, layout)))
+    ALERTS.write_text(alerts_file())
     code(["render", str(EXAMPLE / "spec.yaml"), "--out", str(EXAMPLE / "demo")])

@@ -69,7 +69,7 @@ def test_only_the_servers_that_run_already_restart() -> None:
         {"client_service__type": "LoadBalancer", "server__config": {"dbms.routing.default_router": "CLIENT"}},
         {"network__clients": []},
         {"backup__settings": {"databases": ["orders"]}},
-        {"monitoring__service_monitor": True},
+        {"monitoring__service_monitor": True, "monitoring__rules": True},
     ],
     ids=str,
 )

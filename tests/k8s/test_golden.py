@@ -6,7 +6,7 @@ tests/k8s/specs.py writes them.
 import pytest
 
 from backup_agent.k8s import manifests
-from tests.k8s.specs import EXAMPLE, GOLDEN, NAMES, SMALLEST, parsed, spec
+from tests.k8s.specs import ALERTS, EXAMPLE, GOLDEN, NAMES, SMALLEST, alerts_file, parsed, spec
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -22,3 +22,7 @@ def test_the_example_is_what_its_spec_renders() -> None:
     expected = manifests.files(parsed((EXAMPLE / "spec.yaml").read_text()))
 
     assert {path.name: path.read_text() for path in (EXAMPLE / "demo").iterdir()} == expected
+
+
+def test_the_file_of_alerts_has_the_rules_that_are_rendered() -> None:
+    assert ALERTS.read_text() == alerts_file()

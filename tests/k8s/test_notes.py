@@ -60,7 +60,7 @@ def test_a_setting_that_looks_like_a_secret_is_noted_without_its_value() -> None
 
 
 def test_everything_that_is_needed_and_not_rendered_is_named() -> None:
-    found = told("image_pull_secrets: [registry]\nmonitoring: {service_monitor: true}\n") + told(
+    found = told("image_pull_secrets: [registry]\nmonitoring: {service_monitor: true, rules: true}\n") + told(
         "  s3: {ca_config_map: corporate-ca}\n  placement: {priority_class: high}\n"
         "  requests: {size: 1Gi, storage_class: fast}"
     )
@@ -70,7 +70,7 @@ def test_everything_that_is_needed_and_not_rendered_is_named() -> None:
         "ConfigMap corporate-ca (ca.crt)",
         "PriorityClass high",
         "StorageClass fast",
-        "CustomResourceDefinition servicemonitors.monitoring.coreos.com",
+        "CustomResourceDefinition prometheusrules.monitoring.coreos.com, servicemonitors.monitoring.coreos.com",
     ):
         assert named in found
 

@@ -12,10 +12,20 @@ from tests.k8s.specs import ALONE, NAMES, alone, rendered, spec
 VERSIONS = ("1.35", "1.36", "1.37")[-examples(3) :]
 """The quick tests try the newest alone."""
 
-# ServiceMonitor is the Prometheus operator's. These fields are of its definition, which itself is asked in test_api_server.py.
-SERVICE_MONITOR = {
-    "selector": {"matchLabels": dict},
-    "endpoints": [{"port": str, "path": str, "scheme": str, "interval": str}],
+# These kinds are the Prometheus operator's. The fields are of its definitions, which themselves are asked in test_api_server.py.
+OPERATORS = {
+    "ServiceMonitor": {
+        "selector": {"matchLabels": dict},
+        "endpoints": [{"port": str, "path": str, "scheme": str, "interval": str}],
+    },
+    "PrometheusRule": {
+        "groups": [
+            {
+                "name": str,
+                "rules": [{"alert": str, "expr": str, "for": str, "labels": dict, "annotations": dict}],
+            }
+        ]
+    },
 }
 
 
@@ -36,12 +46,13 @@ def conforms(value: Any, shape: Any) -> bool:
 @pytest.mark.parametrize("name", [*NAMES, *ALONE])
 def test_the_schemas_take_every_object(name: str, version: str) -> None:
     for one in manifests.objects(alone(name) if name in ALONE else spec(name)):
-        if one["kind"] != "ServiceMonitor":
+        if one["kind"] not in OPERATORS:
             kubernetes_validate.validate(one, version, strict=True)
 
 
-def test_a_service_monitor_has_the_fields_of_its_definition() -> None:
-    assert conforms(rendered(spec("everything"))["ServiceMonitor/shop-backup"]["spec"], SERVICE_MONITOR)
+@pytest.mark.parametrize("kind", OPERATORS)
+def test_an_object_of_the_prometheus_operator_has_the_fields_of_its_definition(kind: str) -> None:
+    assert conforms(rendered(spec("everything"))[f"{kind}/shop-backup"]["spec"], OPERATORS[kind])
 
 
 def test_the_schemas_are_strict() -> None:

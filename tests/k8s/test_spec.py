@@ -107,6 +107,7 @@ def faults(content: bytes) -> tuple[Fault, ...]:
         pytest.param("server/termination_grace", "0s", "a duration of at least 1s", id="killed-at-once"),
         pytest.param("server/placement/node_selector", {"a..b/c": "d"}, "the name of a label", id="no-domain"),
         pytest.param("monitoring/interval", "0s", "a duration of at least 1s", id="no-interval"),
+        pytest.param("monitoring/runbooks", "https://{{ $labels.x }}", "the address of a folder", id="a-template"),
         pytest.param("network/clients", [{}], "expected namespaces, pods or both; or cidr alone", id="nobody"),
         pytest.param("apiVersion", "neo4j.neo4j.com/v1beta1", "a spec is not a Kubernetes object", id="custom-resource"),
         pytest.param("backup/keep_everything", False, "say what is kept", id="nothing-said-of-retention"),

@@ -116,7 +116,7 @@ trees = st.fixed_dictionaries(
                 "prometheus": st.lists(peers, max_size=2),
             },
         ),
-        "monitoring": st.just({"service_monitor": True}),
+        "monitoring": st.fixed_dictionaries({}, optional={"service_monitor": st.just(True), "rules": st.just(True)}),
     },
 )
 

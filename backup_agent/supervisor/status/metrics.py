@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from backup_agent.core.artifacts.keys import split_database_key
 from backup_agent.core.doctor.checks import CheckOutcome
 from backup_agent.core.neo4j.kinds import ExcludedKind
-from backup_agent.core.protection.health import HealthState
+from backup_agent.core.protection.health import HealthState, ProblemKind
 from backup_agent.settings.unprotected import KINDS
 from backup_agent.supervisor.status.model import Status
 
@@ -428,6 +428,11 @@ def _storage(status: Status) -> Iterator[Metric]:
     damaged = _gauge(
         "artifacts_damaged", "Artifacts whose content is missing or differs from their record.", ("place",)
     )
+    yield _value(
+        "damaged_everywhere",
+        "1 if an artifact is damaged at each place and its database has no newer FULL.",
+        _damaged_everywhere(status),
+    )
     unreadable = _gauge(
         "unreadable_artifacts",
         "Artifacts that exist and cannot be verified: a record, mark or file is unreadable, or there is no record.",
@@ -464,3 +469,11 @@ def _storage(status: Status) -> Iterator[Metric]:
         if place.oldest_verified is not None:
             oldest.add_metric((name,), place.oldest_verified.timestamp())
     yield from (blocked, applied, damaged, unreadable, unrestorable, unrecognised, oldest)
+
+
+def _damaged_everywhere(status: Status) -> float | None:
+    """Return the value of `damaged_everywhere`: damage is FAILING only if no good copy and no newer FULL exists."""
+    if status.health is None:
+        return None
+    lost = (ProblemKind.DAMAGED, HealthState.FAILING)
+    return float(any((one.kind, one.level) == lost for one in status.health.problems))
