@@ -54,7 +54,7 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]
         applied = kubernetes.kubectl("apply", "--server-side", "-f", str(definitions()))
         assert applied.returncode == 0, applied.stderr
         for kind in KINDS:
-            until(lambda kind=kind: _known(kubernetes, f"/apis/monitoring.coreos.com/v1/{kind}"), kind)
+            until(lambda kind=kind: _known(kubernetes, f"/apis/monitoring.coreos.com/v1/{kind}"), kind)  # type: ignore[misc]  # bound now
         yield kubernetes
 
 
