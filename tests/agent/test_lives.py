@@ -98,7 +98,7 @@ def test_sigterm_ends_an_idle_agent_at_once(live: Live) -> None:
 
 
 def test_sigterm_gives_a_run_its_grace_takes_nothing_new_and_spins_not(live: Live) -> None:
-    live.fault({"do": "slow_checkpoint", "seconds": 3})
+    live.fault({"do": "slow_checkpoint", "seconds": 8})
     live.start()
     live.drop("x.request", id="one", database="orders")
     live.until_stage("one")
