@@ -153,7 +153,7 @@ class AuditCopies:
         return Fork(because, ours, theirs)
 
     def _end_of(self, strange: Segment) -> Head:
-        """Return the end of another volume's log. Whoever may write at the destination may have written it.
+        """Return the end of another volume's log. Any client that may write at the destination may have written it.
 
         What is no line, or has a number that no log reaches, must not stop this log, and does not count.
         """

@@ -30,7 +30,7 @@ def command(context: click.Context, place: str, folder: Path | None, heads: tupl
 
     Shows lines that were altered, removed or reordered, and gaps; deletions without a plan; records that no line
     explains, and artifacts that are gone without a deletion. Needs only the settings file and the place. Exits 1 if
-    somebody has changed something, 3 if there are only gaps.
+    the log or the records were changed, 3 if there are only gaps.
     """
     settings = loaded(context).settings
     at = place_of(place, settings)

@@ -106,8 +106,8 @@ def command(
 
     Shows objectives met and missed, restore points with copies, verification and drills, deletions, holds, requests,
     and changes of the settings. Made from the settings file, the records and the audit log of one place, so it needs
-    neither the agent nor its volume. The same input gives the same bytes. Exits 3 if the log has gaps, 1 if somebody
-    has changed it.
+    neither the agent nor its volume. The same input gives the same bytes. Exits 3 if the log has gaps, 1 if it was
+    changed.
     """
     if end < begin:
         raise click.UsageError("--to is before --from")

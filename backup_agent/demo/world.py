@@ -102,6 +102,14 @@ class World:
             },
             "http": {"listen": listen, "probes": probes, "page": page},
             "log": {"format": "console"},
+            "doctor": {
+                "accept": {
+                    "backup_ports": {
+                        "reason": "the servers are simulated",
+                        "until": f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%d}",
+                    }
+                }
+            },
             **({"retention": retention} if retention else {}),
         }
         text: str = yaml.safe_dump(settings, sort_keys=False)

@@ -67,7 +67,7 @@ class Drill(Section):
     )
     trusted: tuple[Fingerprint, ...] = Field(
         (),
-        description="fingerprints of keys whose evidence of failed artifacts marks them; other evidence only alerts",
+        description="fingerprints of further keys whose signatures on evidence count, such as that of a drill job",
         examples=[["sha256:" + 64 * "1"]],
     )
 

@@ -29,6 +29,7 @@ from tests.builders import OFFSITE, ORDERS, TAKEN
 
 NOW = TAKEN + timedelta(hours=8)
 LONG_AGO = NOW - timedelta(hours=1)
+NEW = "OK: 1 problem began less than 5 minutes ago"
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
@@ -98,7 +99,7 @@ TWO_PLACES = {VOLUME: PlaceFacts(), OFFSITE: PlaceFacts()}
             "DEGRADED: 2 of 5 databases late", id="less than half",
         ),
         pytest.param({"attempts": failed("orders")}, "DEGRADED: 1 of 200 databases failed", id="one failed"),
-        pytest.param({"attempts": failed("orders", minutes=4)}, "OK", id="a failure four minutes ago"),
+        pytest.param({"attempts": failed("orders", minutes=4)}, NEW, id="a failure four minutes ago"),
         pytest.param({"attempts": failed("orders", reason=Reason.CANCELLED)}, "OK", id="a person cancelled it"),
         pytest.param({"attempts": failed("dropped")}, "OK", id="a failure of a database that is expected no more"),
         pytest.param(
@@ -120,7 +121,7 @@ TWO_PLACES = {VOLUME: PlaceFacts(), OFFSITE: PlaceFacts()}
         pytest.param({"full_on": NOW + timedelta(hours=25)}, "OK", id="full the day after tomorrow"),
         pytest.param({"free_share": 0.04}, "DEGRADED: disk nearly full", id="no space"),
         pytest.param({"paused": "requested by ann"}, "DEGRADED: paused", id="paused"),
-        pytest.param({"paused": "requested by ann", "paused_since": NOW - timedelta(minutes=4)}, "OK", id="just paused"),
+        pytest.param({"paused": "requested by ann", "paused_since": NOW - timedelta(minutes=4)}, NEW, id="just paused"),
         pytest.param({"bolt": "refused"}, "DEGRADED: Bolt does not answer", id="bolt"),
         pytest.param({"settings": "cluster: required"}, "DEGRADED: settings refused", id="settings"),
         pytest.param({"unsigned": "no key"}, "DEGRADED: records not signed", id="unsigned"),
@@ -223,7 +224,10 @@ def test_a_database_that_fails_again_and_again_has_failed_since_the_first_time()
     assert health(replace(SOUND, attempts=attempts)).text == "DEGRADED: 1 of 200 databases failed"
 
 
-@pytest.mark.parametrize(("lasted", "text"), [(LASTING, "DEGRADED: paused"), (LASTING - timedelta(seconds=1), "OK")])
+@pytest.mark.parametrize(
+    ("lasted", "text"),
+    [(LASTING, "DEGRADED: paused"), (LASTING - timedelta(seconds=1), NEW)],
+)
 def test_a_problem_changes_the_health_once_it_has_lasted_five_minutes_and_is_listed_before(
     lasted: timedelta, text: str
 ) -> None:

@@ -38,7 +38,7 @@ class AuditFault(StrEnum):
 
 
 GAPS = frozenset({AuditFault.GAP, AuditFault.TAIL})
-"""What a crash or the loss of a volume may cause. All others mean that somebody has changed something."""
+"""What a crash or the loss of a volume may cause. All others mean that the log or the records were changed."""
 
 
 class AuditFinding(NamedTuple):

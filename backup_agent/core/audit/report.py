@@ -142,7 +142,7 @@ class AuditReport(Value):
     deletions: tuple[LineFacts, ...]
     holds: tuple[LineFacts, ...] = Field(description="holds in force at the end, and changes in the period")
     damages: tuple[LineFacts, ...]
-    requests: tuple[LineFacts, ...] = Field(description="what somebody claims to have asked for")
+    requests: tuple[LineFacts, ...] = Field(description="what was asked for and by whom, as the requests claim")
     settings: tuple[LineFacts, ...]
     fetches: tuple[LineFacts, ...]
     versions: dict[str, tuple[str, ...]] = Field(description="program -> versions in the period")

@@ -8,7 +8,7 @@ from backup_agent.core.doctor.checks import Check, CheckFinding, fail, ok, unkno
 from backup_agent.core.escaping import first_few
 
 SOON = timedelta(days=7)
-"""A certificate that ends sooner is a failure, so that somebody is told in time."""
+"""A certificate that ends sooner is a failure, so that there is time to renew it."""
 
 LATER = timedelta(days=30)
 """A certificate that ends sooner is a warning."""

@@ -208,11 +208,17 @@ def assess(problems: Sequence[Problem], protection: Iterable[DatabaseProtection]
     """Return the health. A problem counts once it has lasted `LASTING`; one without `since` counts at once."""
     counted = [one for one in problems if one.since is None or now - one.since >= LASTING]
     if not counted:
-        return Health(state=HealthState.OK, text=HealthState.OK.value, problems=tuple(problems))
+        return Health(state=HealthState.OK, text=_text_of_ok(len(problems)), problems=tuple(problems))
     expected = {one.database for one in protection if one.state in EXPECTED}
     failing = any(one.level is HealthState.FAILING for one in counted) or _is_general(counted, expected)
     state = HealthState.FAILING if failing else HealthState.DEGRADED
     return Health(state=state, text=f"{state}: {', '.join(_phrases(counted, len(expected)))}", problems=tuple(problems))
+
+
+def _text_of_ok(new: int) -> str:
+    if not new:
+        return HealthState.OK.value
+    return f"{HealthState.OK}: {new} {'problem' if new == 1 else 'problems'} began less than 5 minutes ago"
 
 
 def _is_general(counted: Iterable[Problem], expected: Collection[str]) -> bool:
