@@ -1,4 +1,4 @@
-"""The agent: a StatefulSet of one pod, its configuration, Service and account, its ServiceMonitor and PrometheusRule.
+"""The agent: a StatefulSet of one pod, its configuration, Service and account, its monitoring.
 
 A StatefulSet ends the old pod before it creates the new one, so an update never runs two agents. Changed settings do
 not restart the pod: the agent itself reads the changed ConfigMap.
@@ -6,7 +6,7 @@ not restart the pod: the agent itself reads the changed ConfigMap.
 
 from datetime import timedelta
 
-from backup_agent.k8s import agent_settings, alerts
+from backup_agent.k8s import agent_settings, alerts, dashboard
 from backup_agent.k8s.alone import Spec
 from backup_agent.k8s.connection import connection
 from backup_agent.k8s.names import (
@@ -53,6 +53,8 @@ def objects(spec: Spec, settings_file: str) -> list[Object]:
         found.append(service_monitor(spec))
     if spec.monitoring.rules:
         found.append(alerts.prometheus_rule(spec))
+    if spec.monitoring.dashboard:
+        found.append(dashboard.config_map(spec))
     return found
 
 

@@ -487,7 +487,7 @@ class Network(AgentNetwork):
 
 
 class Monitoring(Section):
-    """Objects of the Prometheus operator."""
+    """Objects for Prometheus and Grafana."""
 
     service_monitor: bool = Field(False, description="render a ServiceMonitor; its kind must be known to the cluster")
     rules: bool = Field(
@@ -495,10 +495,16 @@ class Monitoring(Section):
     )
     runbooks: RunbooksAddress = Field(
         "docs/runbooks",
-        description="where the folder docs/runbooks is published; the alerts link to it",
+        description="where the folder docs/runbooks is published; the alerts and the dashboard link to it",
         examples=["https://docs.example.com/neo4j-backup/runbooks"],
     )
-    labels: Labels = Field({}, description="labels of these objects", examples=[{"release": "prometheus"}])
+    labels: Labels = Field(
+        {}, description="labels of the ServiceMonitor and the PrometheusRule", examples=[{"release": "prometheus"}]
+    )
+    dashboard: bool = Field(False, description="render a ConfigMap with a Grafana dashboard")
+    dashboard_labels: Labels = Field(
+        {"grafana_dashboard": "1"}, description="labels by which the sidecar of Grafana finds this ConfigMap"
+    )
     interval: PositiveDuration = Field("30s", description="time between two scrapes", validate_default=True)
 
 
@@ -569,7 +575,7 @@ class CommonSpec(Section):
     image_pull_policy: Literal["IfNotPresent", "Always"] = Field(
         "IfNotPresent", description="pull policy of the images"
     )
-    monitoring: Monitoring = Field(Monitoring(), description="objects of the Prometheus operator")
+    monitoring: Monitoring = Field(Monitoring(), description="objects for Prometheus and Grafana")
     backup: AgentSpec = Field(description="the agent", examples=["{image: …, storage: {size: 200Gi}}"])
 
     @property

@@ -1,5 +1,6 @@
 """The supervisor as the machine sees it: what it has loaded, what it shows, what it must never show."""
 
+import json
 import os
 import signal
 import socket
@@ -7,16 +8,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.agent.live import PASSWORD, Live
+from tests.builders import artifact_file
 from tests.components.ports import Port
 from tests.components.prometheus import Prometheus, check_metrics
+from tests.jobs.worlds import World, key
 from tests.polling import PATIENCE, until
 
+DOCS = Path(__file__).parents[2] / "docs"
 LOOKING = Path(__file__).parent / "looking"
 HEAVY = {"neo4j", "boto3", "botocore", "cryptography", "rfc8785", "zstandard", "jinja2"}
 SECRET_KEY = "S3-secret-of-the-test"
@@ -86,37 +90,82 @@ def test_a_finished_run_is_one_line_that_carries_it_all(live: Live) -> None:
     assert {"artifact", "size", "sha256", "duration_seconds", "stages", "source", "admin_version"} <= line.keys()
 
 
-@pytest.mark.components
-def test_promtool_finds_no_fault_with_the_metrics_at_any_moment(live: Live) -> None:
-    live.settings["schedules"] = {"nightly": {"cron": "0 2 * * *"}}
-    live.settings["limits"] = {"parallel": 2}
-    live.settings["storage"]["destinations"] = {"offsite": _nowhere()}
+DASHBOARD = json.loads((DOCS / "dashboard.json").read_text())
+
+
+def of_dashboard(cluster: str) -> dict[str, str]:
+    """Return the title of its panel for each query of the dashboard, as Grafana sends it for a cluster."""
+    return {
+        target["expr"]
+        .replace("$cluster", cluster)
+        .replace("$namespace", ".*")
+        .replace("$database", "(neo4j|orders)"): panel["title"]
+        for panel in DASHBOARD["panels"]
+        for target in panel.get("targets", ())
+    }
+
+
+def busy(live: Live) -> None:
+    """Let the agent delete, back up, fail, drill, verify and copy, and then hang, while a request waits."""
     live.fault({"do": "exit_1", "command": "backup", "database": "neo4j"})
+    live.ask(databases=["neo4j", "orders"], patience=90)
+    live.ask(action="drill", database="orders", patience=90)
+    live.ask(action="verify", patience=90)
+    live.fault({"do": "hang", "command": "backup"})
+    live.settings["storage"]["destinations"] = {"offsite": _nowhere()}
+    live.write_settings()
+    for identity in ("long", "waiting"):
+        live.drop(f"{identity}.request", id=identity, database="orders", type="FULL")
+    live.until_stage("long")
+
+
+def aged(live: Live) -> None:
+    """Put artifacts on the volume, of which one is to be deleted. By the two newest, the volume will soon be full."""
+    world = World(live.root)
+    for days in (3, 2.2 / 24):
+        world.add(days, 1, 10, database="neo4j")
+    newest, data = key(1 / 24, "neo4j"), bytes(16 << 20)
+    world.add(1 / 24, 1, 10, database="neo4j", files=(artifact_file(Path(newest).name, data),))
+    world.put(newest, data)
+
+
+def test_prometheus_takes_the_metrics_at_any_moment_and_the_dashboard_shows_each(
+    live: Live, prometheus: Callable[..., Prometheus]
+) -> None:
+    port = Port.reserve()
+    aged(live)
+    live.settings["http"] |= {"listen": f"127.0.0.1:{port.number}"}
+    live.settings["schedules"] = {"nightly": {"cron": "0 2 * * *"}}
+    live.settings["retention"] = {"last": 2, "max_delete_share": 1}
+    live.settings["drill"] = {"level": "restore"}
     live.environ = KEYS
     live.start()
     pages = [live.get("/metrics")[1]]
-    live.ask(databases=["*"], patience=90)
-    live.fault({"do": "hang", "command": "backup"})
-    live.drop("y.request", id="long", database="orders", type="FULL")
-    live.until_stage("long")
+    busy(live)
     pages.append(live.get("/metrics")[1])
+    server = prometheus(f"127.0.0.1:{port.number}", rules=(DOCS / "alerts.yaml",))
+    missing = of_dashboard("demo")
 
-    assert [check_metrics(page.encode()) for page in pages] == ["", ""]
-    assert "neo4j_backup_last_success_timestamp_seconds" not in pages[0]
-    assert "neo4j_backup_in_progress_seconds{" in pages[1]
+    def all_shown() -> bool:
+        for query in [query for query in missing if server.query(query)]:
+            del missing[query]
+        return not missing
 
-
-def test_prometheus_scrapes_what_the_agent_knows(live: Live, prometheus: Callable[..., Prometheus]) -> None:
-    port = Port.reserve()
-    live.settings["http"] |= {"listen": f"127.0.0.1:{port.number}"}
-    live.start()
-    live.ask(database="orders", type="FULL")
-    server = prometheus(f"127.0.0.1:{port.number}")
-    found = until(lambda: server.query('neo4j_backup_last_success_timestamp_seconds{type="FULL"}'), "scraped sample")
+    with suppress(AssertionError):
+        until(all_shown, "series of each query", pause=0.5)
     port.release()
 
-    assert found[0]["metric"]["database"] == "orders"
-    assert server.query("neo4j_backup_ready")[0]["value"][1] == "1"
+    assert missing == {}
+    shown = {title for query, title in of_dashboard("nowhere").items() if server.query(query)}
+    assert shown == {"Absent agents"}
+    for variable in DASHBOARD["templating"]["list"]:
+        if variable["name"] in ("cluster", "database"):
+            selector, label = variable["query"].removeprefix("label_values(").removesuffix(")").rsplit(", ", 1)
+            query = selector.replace("$cluster", ".*").replace("$namespace", ".*")
+            assert server.query(f"count by ({label}) ({query})")[0]["metric"].keys() == {label}
+    assert [check_metrics(page.encode()) for page in pages] == ["", ""]
+    assert "neo4j_backup_drill_passed_timestamp_seconds" not in pages[0]
+    assert "neo4j_backup_in_progress_seconds{" in pages[1]
     assert server.query("neo4j_backup_owed") == []
 
 

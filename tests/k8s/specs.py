@@ -3,10 +3,11 @@
 It never writes a file of `layouts` anew: delete one by hand, as long as nothing with this layout has been released.
 """
 
+import json
 from pathlib import Path
 
 from backup_agent.cli.main import code
-from backup_agent.k8s import alerts, manifests, neo4j_conf, server
+from backup_agent.k8s import alerts, dashboard, manifests, neo4j_conf, server
 from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.names import Object
 from backup_agent.k8s.reading import read
@@ -25,6 +26,8 @@ ALERTS_INTRODUCTION = """\
 # Put the address where docs/runbooks is published in place of docs/runbooks.
 # This file is made from backup_agent/k8s/alerts.py.
 """
+
+DASHBOARD = ROOT / "docs" / "dashboard.json"
 
 SMALLEST = """\
 cluster: demo
@@ -85,6 +88,11 @@ def alerts_file() -> str:
     return ALERTS_INTRODUCTION + manifests.to_yaml({"groups": alerts.groups("docs/runbooks")})
 
 
+def dashboard_file() -> str:
+    """Return the content of docs/dashboard.json."""
+    return json.dumps(dashboard.dashboard("docs/runbooks"), indent=2, sort_keys=True) + "\n"
+
+
 def rendered(found: Spec) -> dict[str, Object]:
     """Return the objects of a spec, by kind and name."""
     return {f"{one['kind']}/{one['metadata']['name']}": one for one in manifests.objects(found)}
@@ -101,4 +109,5 @@ if __name__ == "__main__":
             if not path.exists():
                 path.write_text(lasting(of_layout(one, layout)))
     ALERTS.write_text(alerts_file())
+    DASHBOARD.write_text(dashboard_file())
     code(["render", str(EXAMPLE / "spec.yaml"), "--out", str(EXAMPLE / "demo")])

@@ -79,7 +79,11 @@ def test_the_objects_that_the_page_names_are_those_that_the_example_renders() ->
     }
     files = {path.name for path in (EXAMPLE / "demo").iterdir()} - {"Kustomization"}
 
-    assert named == files | {"servicemonitor-demo-backup.yaml", "prometheusrule-demo-backup.yaml"}
+    assert named == files | {
+        "servicemonitor-demo-backup.yaml",
+        "prometheusrule-demo-backup.yaml",
+        "configmap-demo-backup-dashboard.yaml",
+    }
     assert parsed((EXAMPLE / "spec.yaml").read_text()).cluster == "demo"
 
 

@@ -6,7 +6,18 @@ tests/k8s/specs.py writes them.
 import pytest
 
 from backup_agent.k8s import manifests
-from tests.k8s.specs import ALERTS, EXAMPLE, GOLDEN, NAMES, SMALLEST, alerts_file, parsed, spec
+from tests.k8s.specs import (
+    ALERTS,
+    DASHBOARD,
+    EXAMPLE,
+    GOLDEN,
+    NAMES,
+    SMALLEST,
+    alerts_file,
+    dashboard_file,
+    parsed,
+    spec,
+)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -26,3 +37,7 @@ def test_the_example_is_what_its_spec_renders() -> None:
 
 def test_the_file_of_alerts_has_the_rules_that_are_rendered() -> None:
     assert ALERTS.read_text() == alerts_file()
+
+
+def test_the_file_of_the_dashboard_has_the_panels_of_the_table() -> None:
+    assert DASHBOARD.read_text() == dashboard_file()

@@ -116,7 +116,9 @@ trees = st.fixed_dictionaries(
                 "prometheus": st.lists(peers, max_size=2),
             },
         ),
-        "monitoring": st.fixed_dictionaries({}, optional={"service_monitor": st.just(True), "rules": st.just(True)}),
+        "monitoring": st.fixed_dictionaries(
+            {}, optional=dict.fromkeys(("service_monitor", "rules", "dashboard"), st.just(True))
+        ),
     },
 )
 
