@@ -66,7 +66,7 @@ pythons: setup  ## the fast tests on each of Python 3.12 to 3.14 that this machi
 
 api-server: setup  ## what is rendered, in a real API server: built once by Go (12 min of a core), then 8 min of tests
 	$(VENV)/bin/python -m tests.components.kubernetes
-	$(VENV)/bin/python -m pytest tests/k8s/test_api_server.py
+	$(VENV)/bin/python -m pytest -m api_server tests/k8s
 
 million: setup  ## a million plans of retention against the independent oracle
 	$(VENV)/bin/python bench/retention.py
@@ -83,7 +83,7 @@ lock:  ## resolve the lock files again (needs uv); then `make licenses`
 	echo checkov | $(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet - --output-file tests/components/checkov.lock
 
 licenses: setup  ## write docs/licenses.md from the lock files and what is installed
-	$(VENV)/bin/python container/licenses.py
+	$(VENV)/bin/python container/contents.py licenses
 
 bench:  ## list the benchmarks; each is run by hand
 	@for file in bench/*.py; do printf '%s\n    %s\n' "$(VENV)/bin/python $$file" "$$(sed -n '1s/^"*//;1s/"*$$//;1p' $$file)"; done

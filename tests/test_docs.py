@@ -2,7 +2,6 @@
 
 import json
 import re
-import runpy
 import subprocess
 import tomllib
 from collections.abc import Iterable
@@ -163,7 +162,7 @@ def test_what_make_test_leaves_out_is_a_part_of_the_nightly_run() -> None:
 
     assert '-m "not nightly and not api_server"' in recipe("test")
     assert "-m nightly" in recipe("long")
-    assert "tests/k8s/test_api_server.py" in recipe("api-server")
+    assert "-m api_server tests/k8s" in recipe("api-server")
     assert {"long", "api-server"} <= set(TARGETS["nightly"].split())
 
 
@@ -187,10 +186,19 @@ def test_links_within_the_tree_lead_somewhere(page: str) -> None:
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
-def test_the_page_of_licences_says_what_is_locked_and_installed() -> None:
-    page = runpy.run_path(str(ROOT / "container" / "licenses.py"))["page"]
+def test_every_example_names_the_image_of_the_agent_by_both_versions() -> None:
+    examples = [ROOT / page for page in PAGES] + sorted((ROOT / "k8s").rglob("*.yaml"))
+    tags = {tag for path in examples for tag in re.findall(r"/neo4j-backup-agent:([\w.-]+[^\W.-])", path.read_text())}
 
-    assert (ROOT / "docs" / "licenses.md").read_text() == page(), "run `make licenses`"
+    assert len(tags) > 0
+    assert [tag for tag in tags if not re.fullmatch(r"\d+\.\d+\.\d+-\d{4}\.\d{2}\.\d+(-\d{8})?", tag)] == []
+
+
+def test_the_command_that_builds_the_image_gives_every_argument() -> None:
+    page = (ROOT / "docs" / "image.md").read_text()
+    recipe = (ROOT / "container" / "Containerfile").read_text()
+
+    assert set(re.findall(r"--build-arg (\w+)=", page)) == set(re.findall(r"(?m)^ARG (\w+)", recipe))
 
 
 def test_the_changelog_tells_of_this_version_or_of_what_is_to_come() -> None:

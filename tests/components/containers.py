@@ -27,6 +27,9 @@ STAND_IN = ROOT / "tests/container/BackupCommand.java"
 
 PACKAGES = "catatonit iptables mmdebstrap podman runc"
 
+CREATED, SOURCE_DATE_EPOCH = "2026-11-30T12:00:00Z", 1796040000
+"""When the tests say that the agent's image was built: all times in its layers are this one."""
+
 CAPPED = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--tmpfs=/tmp:size=16m")
 """How Kubernetes' `restricted` runs it, and a root that cannot be written."""
 
@@ -133,7 +136,7 @@ class Podman:
         found: list[dict[str, Any]] = json.loads(self("inspect", name))
         return found[0]
 
-    def build(self, tag: str, containerfile: Path, context: Path, arguments: Mapping[str, str]) -> str:
+    def build(self, tag: str, containerfile: Path, context: Path, arguments: Mapping[str, str], *options: str) -> str:
         """Build an image, from layers that are there already where nothing changed."""
         with tempfile.TemporaryDirectory(prefix="podman-build-") as name:
             self(
@@ -147,6 +150,7 @@ class Podman:
                 f"--file={containerfile}",
                 *(f"--build-arg={key}={value}" for key, value in arguments.items()),
                 *_machines_pip(Path(name)),
+                *options,
                 str(context),
                 timeout=900,
             )
@@ -174,11 +178,19 @@ class Podman:
             (folder / "Containerfile").write_text(_BASE.format(debian=debian))
             return self.build(tag, folder / "Containerfile", folder, {})
 
-    def agent(self, version: str) -> str:
-        """Return the agent's image on that base, built of the tree as it stands."""
-        arguments = {"BASE": self.neo4j(version), "VERSION": "0.0.0-test", "REVISION": "of-the-tree"}
-        tag = f"localhost/neo4j-backup-agent:{version}"
-        return self.build(tag, ROOT / "container/Containerfile", ROOT, arguments)
+    def agent(self, version: str, name: str = "neo4j-backup-agent", *options: str) -> str:
+        """Return the agent's image on that base, built of the tree as it stands, as docs/image.md has it."""
+        base = self.neo4j(version)
+        arguments = {
+            "BASE": base,
+            "BASE_DIGEST": self.inspect(base)["Digest"],
+            "VERSION": "0.0.0-test",
+            "REVISION": "of-the-tree",
+            "SOURCE": "https://git.example.com/neo4j-backup-agent",
+            "CREATED": CREATED,
+        }
+        tag, timestamp = f"localhost/{name}:0.0.0-{version}", f"--timestamp={SOURCE_DATE_EPOCH}"
+        return self.build(tag, ROOT / "container/Containerfile", ROOT, arguments, timestamp, *options)
 
     def _debian(self) -> str:
         tag = f"localhost/debian:{DEBIAN_SUITE}"

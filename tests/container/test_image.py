@@ -1,11 +1,12 @@
 """The image: its content, how it runs without privileges, and a backup by a real JVM in it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.components.containers import CAPPED, Podman
+from tests.components.containers import CAPPED, CREATED, Podman
 from tests.components.pins import NEO4J_VERSIONS
 from tests.container.pod import SEED, Pod
 
@@ -14,11 +15,18 @@ import pkgutil, sys
 from importlib import import_module
 from pathlib import Path
 import backup_agent, {package}
+def is_valid(cached, source):
+    if not cached.exists():
+        return False
+    head = cached.read_bytes()[:16]
+    flags, time = (int.from_bytes(head[at : at + 4], "little") for at in (4, 8))
+    return bool(flags) or time == int(source.stat().st_mtime)
 for found in pkgutil.iter_modules({package}.__path__, "{package}."):
     import_module(found.name)
 print([name for name, module in sys.modules.items() if name != "__main__"
-       and (cached := getattr(module, "__cached__", None)) and not Path(cached).exists()])
+       and (cached := getattr(module, "__cached__", None)) and not is_valid(Path(cached), Path(module.__file__))])
 """
+"""Prints the modules that Python would compile at each start: without a compiled file, or with one of another time (PEP 552)."""
 
 CLIENT = """
 import re, boto3
@@ -39,10 +47,43 @@ def test_the_image_has_labels_and_runs_as_an_unprivileged_user(podman: Podman, i
     assert config["User"] == "7474:7474"
     assert config["Entrypoint"] == ["/opt/backup-agent/bin/backup-agent"]
     assert config["Cmd"] == ["run"]
+    base = podman.neo4j(NEO4J_VERSIONS[-1])
     assert {
-        f"org.opencontainers.image.{name}" for name in ("title", "version", "revision", "base.name", "licenses")
-    } <= (config["Labels"].keys())
+        f"org.opencontainers.image.{name}": value
+        for name, value in {
+            "base.digest": podman.inspect(base)["Digest"],
+            "base.name": base,
+            "created": CREATED,
+            "licenses": "Apache-2.0",
+            "revision": "of-the-tree",
+            "source": "https://git.example.com/neo4j-backup-agent",
+            "title": "neo4j-backup-agent",
+            "version": "0.0.0-test",
+        }.items()
+    }.items() <= config["Labels"].items()
     assert facts["Healthcheck"]["Test"] == ["CMD", "/opt/backup-agent/bin/healthcheck"]
+
+
+@pytest.mark.nightly
+def test_two_builds_have_the_same_layers(podman: Podman) -> None:
+    """Without the cache, whose layers may have the time of another commit."""
+    first, second = (
+        podman.inspect(podman.agent(NEO4J_VERSIONS[-1], name, "--no-cache")) for name in ("first", "second")
+    )
+
+    assert first["RootFS"]["Layers"] == second["RootFS"]["Layers"]
+
+
+def test_the_sbom_in_the_image_lists_its_packages_and_its_base(agent: Pod) -> None:
+    found = json.loads(agent.sh("cat /opt/backup-agent/sbom.cdx.json"))
+    versions = {one["name"]: one.get("version") for one in found["components"]}
+    installed = agent.sh("cd /opt/backup-agent/lib/python3*/site-packages && ls -d *.dist-info").split()
+    debian = agent.sh("dpkg-query --show --showformat='${Package} ${Version}\\n'")
+
+    assert found["metadata"]["timestamp"] == CREATED
+    assert found["metadata"]["component"]["version"] == "0.0.0-test"
+    assert {one.replace("-", "_").lower() for one in versions} >= {one.split("-")[0].lower() for one in installed}
+    assert dict(line.split() for line in debian.splitlines()).items() <= versions.items()
 
 
 def test_the_image_adds_less_than_120_megabytes(podman: Podman, image: str) -> None:
@@ -148,3 +189,31 @@ def test_a_dropped_request_is_backed_up_without_privileges(agent: Pod) -> None:
     assert "NoNewPrivs:\t1" in status
     shared = [path for path in Path(agent.root).rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o002]
     assert shared == []
+
+
+def test_any_user_of_the_group_0_can_run_the_agent(podman: Podman, image: str, tmp_path: Path) -> None:
+    """As OpenShift runs containers: by a number that no file of the image knows, and the group 0."""
+    with Pod(podman, image, NEO4J_VERSIONS[-1], tmp_path / "openshift") as pod:
+        for volume in (pod.root, pod.requests):
+            os.chown(volume, 0, 0)
+            volume.chmod(0o2770)
+        pod.fill_store(NEO4J_VERSIONS[-1])
+        pod.start("--user=1000680000:0", "--passwd=false")
+        pod.sh(SEED)
+        answer = pod.answer()
+
+        assert answer["state"] == "succeeded", answer
+        artifact = pod.root / answer["databases"]["orders"]["artifact"]
+        assert (artifact.stat().st_uid, artifact.stat().st_gid) == (1000680000, 0)
+        assert pod.sh("backup-agent status --json")
+
+
+def test_the_folders_for_volumes_belong_to_the_group_0_too(podman: Podman, image: str) -> None:
+    """A new volume of docker or podman takes owner and mode from the folder of the image."""
+    script = "stat -c '%u:%g %a' /backups /backup-requests; touch /backups/x /backup-requests/x"
+    done = podman.attempt(
+        *("run", "--rm", "--pull=never", "--network=none", "--user=1000680000:0", "--passwd=false"),
+        *("--entrypoint=sh", image, "-c", script),
+    )
+
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["7474:0 770"] * 2), done.stderr
