@@ -85,8 +85,7 @@ def policy(spec: Spec, job: DrillJob) -> Object:
         "metadata": metadata(spec, drill_name(spec), DRILL),
         "spec": {
             "podSelector": {"matchLabels": selector(spec, DRILL)},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [],
+            "policyTypes": ["Ingress", "Egress"],  # without rules for Ingress: none is allowed
             "egress": [name_resolution(), *([anywhere] if job.egress is None else map(egress_to, job.egress))],
         },
     }

@@ -124,7 +124,8 @@ def _policy(spec: Spec, name: str, component: str, ingress: list[Object]) -> Obj
         "spec": {
             "podSelector": {"matchLabels": selector(spec, component)},
             "policyTypes": ["Ingress"],
-            "ingress": ingress,
+            # An API server does not store an empty list, so that each `apply` would change the object.
+            **({"ingress": ingress} if ingress else {}),
         },
     }
 

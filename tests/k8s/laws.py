@@ -224,6 +224,14 @@ def claims_are_not_the_operators(objects: list[Object]) -> Iterator[str]:
                 yield f"{claim['metadata']['name']} of {one['metadata']['name']}: {labels}"
 
 
+def no_list_is_empty(objects: list[Object]) -> Iterator[str]:
+    """An API server does not store most empty lists, so each `apply` would change the object and its generation."""
+    for one in objects:
+        for part in walk(one):
+            empty = [key for key, value in part.items() if value == []] if isinstance(part, dict) else []
+            yield from (f"{one['kind']}/{one['metadata']['name']}: {key}" for key in empty)
+
+
 LAWS = (
     names_fit,
     selectors_match_templates,
@@ -237,4 +245,5 @@ LAWS = (
     containers_are_restricted,
     configured_paths_are_mounted,
     claims_are_not_the_operators,
+    no_list_is_empty,
 )

@@ -138,6 +138,15 @@ def test_without_labels_and_addresses_no_server_reaches_the_agent() -> None:
     assert [port["port"] for rule in rules for port in rule["ports"]] == [8080]
 
 
+def test_an_agent_that_no_pod_may_reach_has_a_policy_without_rules() -> None:
+    found = tree("helm-chart") | {"network": {"prometheus": []}}
+    del found["neo4j"]["pods"]
+    policy = from_tree(found)["NetworkPolicy/demo-backup"]
+
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert "ingress" not in policy["spec"]
+
+
 def test_a_policy_for_the_servers_is_rendered_only_if_the_spec_asks_for_it() -> None:
     assert [
         name for name in ALONE if f"NetworkPolicy/{alone(name).cluster}-backup-servers" in rendered(alone(name))
