@@ -1,9 +1,11 @@
-"""A real Kubernetes API server with the controllers that matter here, built from Go's own modules; no node, no scheduler.
+"""A real Kubernetes API server with the controllers that matter here, built from Go's own modules; no kubelet.
 
 Building takes 12 minutes of a core, so nothing builds it on the way: `make api-server` does, and the programs are kept.
-Nobody runs the pods: `Kubelet` says of each what a node would, when a test asks it to.
+Nobody runs the pods: `Kubelet` binds them and says of each what a node would, when a test asks it to. The scheduler runs only
+for tests of where it puts pods.
 """
 
+import hashlib
 import http.client
 import json
 import os
@@ -16,8 +18,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,14 +32,15 @@ from tests.components.process import Server
 
 Json = dict[str, Any]
 
-NAME = f"kubernetes-{KUBERNETES}"
-
 PROGRAMS = (
     "k8s.io/kubernetes/cmd/kube-apiserver",
     "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "k8s.io/kubernetes/cmd/kube-scheduler",
     "k8s.io/kubernetes/cmd/kubectl",
     "go.etcd.io/etcd/server/v3",
 )
+
+NAME = f"kubernetes-{KUBERNETES}-{hashlib.sha256(' '.join(PROGRAMS).encode()).hexdigest()[:12]}"
 
 DEFINITIONS = f"prometheus-operator-{PROMETHEUS_OPERATOR.rpartition('@')[2]}"
 
@@ -139,7 +142,7 @@ class RefusedError(Exception):
 
 
 class _Part(Server):
-    """One of the three programs."""
+    """One of the programs."""
 
     def __init__(self, program: Path, folder: Path) -> None:
         super().__init__(folder / f"{program.name}.log")
@@ -185,7 +188,7 @@ class Kubernetes:
         ca.private_key_pem.write_to_path(folder / "accounts.key")
         issued.private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
         (folder / "tokens.csv").write_text(f"{TOKEN},tests,1,system:masters\n")
-        (folder / "kubeconfig").write_text(json.dumps(self._kubeconfig()))
+        self.kubeconfig.write_text(json.dumps(self._kubeconfig()))
         _, _, api_port = self._api.rpartition(":")
         _, _, controllers_port = self._controllers.rpartition(":")
         peers = Port.reserve()
@@ -222,9 +225,9 @@ class Kubernetes:
         )
         self._part("kube-controller-manager").start(
             {
-                "kubeconfig": folder / "kubeconfig",
-                "authentication-kubeconfig": folder / "kubeconfig",
-                "authorization-kubeconfig": folder / "kubeconfig",
+                "kubeconfig": self.kubeconfig,
+                "authentication-kubeconfig": self.kubeconfig,
+                "authorization-kubeconfig": self.kubeconfig,
                 "bind-address": "127.0.0.1",
                 "secure-port": controllers_port,
                 "tls-cert-file": folder / "server.pem",
@@ -240,9 +243,39 @@ class Kubernetes:
         for name in (NODE, OTHER_NODE):
             self.request("POST", "/api/v1/nodes", {"metadata": {"name": name}})
 
+    @contextmanager
+    def scheduler(self) -> Iterator[None]:
+        """Run the scheduler: it binds every pod that has no node, in all namespaces."""
+        port = Port.reserve()
+        address = f"127.0.0.1:{port.number}"
+        part = _Part(self.programs / "kube-scheduler", self._folder)
+        try:
+            part.start(
+                {
+                    "kubeconfig": self.kubeconfig,
+                    "authentication-kubeconfig": self.kubeconfig,
+                    "authorization-kubeconfig": self.kubeconfig,
+                    "bind-address": "127.0.0.1",
+                    "secure-port": port.number,
+                    "tls-cert-file": self._folder / "server.pem",
+                    "tls-private-key-file": self._folder / "server.pem",
+                    "leader-elect": "false",
+                },
+                lambda: self._answers(f"https://{address}/healthz"),
+            )
+            yield
+        finally:
+            part.kill()
+            port.release()
+
     def _part(self, name: str) -> _Part:
         self._parts.append(_Part(self.programs / name, self._folder))
         return self._parts[-1]
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The file by which kubectl is cluster-admin."""
+        return self._folder / "kubeconfig"
 
     def _kubeconfig(self) -> Json:
         return {
@@ -296,7 +329,7 @@ class Kubernetes:
         environment = {
             **os.environ,
             "PATH": f"{self.programs}:{os.environ['PATH']}",
-            "KUBECONFIG": str(self._folder / "kubeconfig"),
+            "KUBECONFIG": str(self.kubeconfig),
         }
         return subprocess.run(
             ("sh", "-c", command), cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
@@ -305,7 +338,7 @@ class Kubernetes:
     def kubectl(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run kubectl as cluster-admin."""
         return subprocess.run(
-            (str(self.programs / "kubectl"), f"--kubeconfig={self._folder / 'kubeconfig'}", *words),
+            (str(self.programs / "kubectl"), f"--kubeconfig={self.kubeconfig}", *words),
             input=stdin,
             capture_output=True,
             text=True,

@@ -1,0 +1,85 @@
+"""Rendered objects in a real API server: how they are applied, and how their pods come to run."""
+
+import itertools
+import subprocess
+
+import yaml
+
+from backup_agent.k8s import manifests
+from backup_agent.k8s.alone import Spec
+from backup_agent.k8s.spec import ClusterSpec
+from tests.components.kubernetes import Json, Kubelet, Kubernetes, RefusedError
+from tests.k8s.specs import EXAMPLE, parsed
+from tests.polling import PATIENCE, until
+
+IMAGE = "registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"
+
+SERVERS = [f"demo-server-{number}" for number in range(5)]
+
+numbers = itertools.count()
+
+BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
+"""The annotation without which the scheduler does not believe that a claim is bound."""
+
+
+def known(kubernetes: Kubernetes, path: str) -> Json | None:
+    """Return an object, or None if there is none."""
+    try:
+        return kubernetes.request("GET", path)
+    except RefusedError:
+        return None
+
+
+def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.CompletedProcess[str]:
+    """Apply what a spec renders, as the pages say it; whatever the server warns of is a fault."""
+    done = kubernetes.kubectl("apply", "--server-side", *options, "-f", "-", stdin=manifests.stream(found))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done
+
+
+def example(namespace: str, image: str = IMAGE, **topology: int | str) -> ClusterSpec:
+    """Return the example's spec in a namespace, a few of its keys changed."""
+    tree = yaml.safe_load((EXAMPLE / "spec.yaml").read_text())
+    tree["namespace"] = namespace
+    tree["topology"] |= topology
+    tree["backup"]["image"] = image
+    return parsed(yaml.safe_dump(tree))
+
+
+def refusals(kubernetes: Kubernetes, namespace: str) -> list[str]:
+    """Return what controllers say that they could not do."""
+    items = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/events")["items"]
+    return sorted({item["message"] for item in items if item["type"] == "Warning"})
+
+
+def wait_for_pods(kubernetes: Kubernetes, found: ClusterSpec) -> dict[str, Json]:
+    """Wait until the controller has made every pod of a spec, and a node has said that it runs."""
+    kubelet = Kubelet(kubernetes, found.namespace)
+    wanted = {f"{found.cluster}-backup-0", *(f"{found.cluster}-server-{n}" for n in range(found.topology.servers))}
+
+    def look() -> dict[str, Json] | None:
+        pods = kubelet.look()
+        ready = {name for name, pod in pods.items() if pod["status"].get("conditions", [{}])[-1].get("type") == "Ready"}
+        return pods if ready == wanted else None
+
+    try:
+        return until(look, "pods", PATIENCE + found.topology.servers)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {refusals(kubernetes, found.namespace)}") from None
+
+
+def claims(kubernetes: Kubernetes, namespace: str) -> dict[str, Json]:
+    """Return the claims of a namespace by name."""
+    items = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/persistentvolumeclaims")["items"]
+    return {one["metadata"]["name"]: one for one in items}
+
+
+def bind(kubernetes: Kubernetes, namespace: str, claim: str) -> None:
+    """Bind a claim to a new volume that every node can use, as the controller of volumes would."""
+    volume = f"{namespace}-{claim}"
+    spec = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "200Gi"}, "hostPath": {"path": "/x"}}
+    kubernetes.request("POST", "/api/v1/persistentvolumes", {"metadata": {"name": volume}, "spec": spec})
+    path, kind = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}", "application/merge-patch+json"
+    kubernetes.request("PATCH", path, {"metadata": {"annotations": BOUND}, "spec": {"volumeName": volume}}, kind)
+    kubernetes.request("PATCH", f"{path}/status", {"status": {"phase": "Bound"}}, kind)
