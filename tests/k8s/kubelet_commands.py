@@ -57,7 +57,8 @@ def stand_in(kubectl: str, words: Sequence[str]) -> int:
         case "logs" | "port-forward":
             return real("get", "pod", pod, "--output=name")
         case "run":
-            return real(*(word for word in words if word not in {"--rm", "-i", "-it"} or word in words[len(own) :]))
+            kept = [word for word in own[1:] if word not in {"--rm", "-i", "-it"}]
+            return real("run", "--dry-run=server", *kept, *words[len(own) :])
         case "get":
             return real(*(word for word in words if word not in {"-w", "--watch"}))
         case _:

@@ -1,35 +1,20 @@
-"""Each command of the runbooks that begins with `kubectl`, typed in order on a real API server.
-
-`tests/k8s/kubelet_commands.py` stands in for the commands that need a kubelet, and `Nodes` for what kubelets report.
-`make api-server` runs this.
-"""
+"""Each command of the runbooks that begins with `kubectl`, typed in order on a real API server (`make api-server`)."""
 
 import base64
-import re
-import subprocess
-import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 import pytest
 import trustme
-import yaml
 
-from backup_agent.k8s import manifests
 from backup_agent.k8s.spec import ClusterSpec
-from tests.components.kubernetes import NODE, OTHER_NODE, Kubelet, Kubernetes, RefusedError
+from tests.components.kubernetes import NODE, Kubernetes
+from tests.k8s.desk import ROOT, Desk, Nodes, typed
 from tests.k8s.live import apply, bind, claims, example, known, wait_for_pods
 from tests.polling import until
 
 pytestmark = [pytest.mark.components, pytest.mark.api_server]
 
-ROOT = Path(__file__).parents[2]
 RUNBOOKS = sorted((ROOT / "docs/runbooks").glob("*.md"))
-
-TYPED = re.compile(r"^ {4,}((?:kubectl|until kubectl|for \w+ in) .+)$|`(kubectl [^`]+)`", re.MULTILINE)
-"""A line of a block of code, or code within a paragraph."""
 
 PLACEHOLDERS = {
     "demo-server-N": "demo-server-2",
@@ -44,8 +29,6 @@ LEFT_OUT = {
     "kubectl get certificate": "of cert-manager",
 }
 
-OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
-
 EXPANDABLE = {
     "metadata": {"name": "expandable"},
     "provisioner": "example.com/disks",
@@ -54,38 +37,12 @@ EXPANDABLE = {
 }
 
 
-def typed(page: Path) -> list[str]:
-    """Return the commands of a runbook, in order."""
-    found = [" ".join((block or within).split()) for block, within in TYPED.findall(page.read_text())]
+def commands(runbook: Path) -> list[str]:
+    """Return the commands of a runbook, with names in the place of placeholders."""
+    found = [f"{command} " for command in typed(runbook.read_text()) if command not in LEFT_OUT]
     for placeholder, name in PLACEHOLDERS.items():
-        found = [f"{command} ".replace(placeholder, name).strip() for command in found]
-    return [command for command in found if command not in LEFT_OUT]
-
-
-class Nodes(threading.Thread):
-    """Report what kubelets would of the pods of a namespace: of one node, and of another one while the first is tainted."""
-
-    def __init__(self, kubernetes: Kubernetes, namespace: str) -> None:
-        super().__init__()
-        self._kubernetes = kubernetes
-        self._kubelets = [Kubelet(kubernetes, namespace, node) for node in (NODE, OTHER_NODE)]
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Look at the pods until the end."""
-        while not self._ended.wait(0.1):
-            taints = self._kubernetes.request("GET", f"/api/v1/nodes/{NODE}")["spec"].get("taints", ())
-            with suppress(RefusedError):  # of a pod that has just been deleted
-                self._kubelets[any(one["key"] == OUT_OF_SERVICE for one in taints)].look()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self.join()
-        self._kubernetes.kubectl("taint", "node", NODE, f"{OUT_OF_SERVICE}-")
+        found = [command.replace(placeholder, name) for command in found]
+    return found
 
 
 @pytest.fixture
@@ -119,53 +76,21 @@ def certificate() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def desk(kubernetes: Kubernetes, cluster: ClusterSpec, tmp_path: Path) -> Path:
-    """A folder with what an administrator has: the rendered objects, files, and a `kubectl`; return it."""
-    (tmp_path / "demo").mkdir()
-    for name, content in manifests.files(cluster).items():
-        (tmp_path / "demo" / name).write_text(content)
-    for name, data in certificate().items():
+def desk(kubernetes: Kubernetes, cluster: ClusterSpec, tmp_path: Path) -> Desk:
+    """A desk with the files that the runbooks name."""
+    for name, data in (certificate() | {"neo4j.conf": b"", "system.dump": b""}).items():
         (tmp_path / name).write_bytes(data)
-    for name in ("neo4j.conf", "system.dump"):
-        (tmp_path / name).write_text("")
-    config = yaml.safe_load(kubernetes.kubeconfig.read_text())
-    config["contexts"][0]["context"]["namespace"] = cluster.namespace
-    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
-    real, program = kubernetes.programs / "kubectl", tmp_path / "kubectl"
-    program.write_text(
-        f'#!/bin/sh\ncase "$1" in exec | logs | run | port-forward | get)\n'
-        f'PYTHONPATH={ROOT} exec {sys.executable} -m tests.k8s.kubelet_commands {real} "$@";;\nesac\nexec {real} "$@"\n'
-    )
-    program.chmod(0o755)
-    return tmp_path
+    return Desk(kubernetes, cluster, tmp_path)
 
 
-def type_in(desk: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command line. The exit code is not 0 if any program of a pipe has failed."""
-    environment = {"PATH": f"{desk}:/usr/bin:/bin", "KUBECONFIG": str(desk / "kubeconfig"), "NEW": "for-tests-only"}
-    return subprocess.run(
-        ("bash", "-o", "pipefail", "-c", command),
-        cwd=desk,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-
-
-@pytest.mark.parametrize("page", RUNBOOKS, ids=lambda page: page.stem)
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda runbook: runbook.stem)
 def test_the_commands_of_a_runbook_can_be_typed_in_order(
-    page: Path, kubernetes: Kubernetes, cluster: ClusterSpec, desk: Path
+    runbook: Path, kubernetes: Kubernetes, cluster: ClusterSpec, desk: Desk
 ) -> None:
     before = set(claims(kubernetes, cluster.namespace))
-    faults = []
+
     with Nodes(kubernetes, cluster.namespace):
-        for command in typed(page):
-            done = type_in(desk, command)
-            if done.returncode != 0:
-                faults.append(f"{command}: {done.stderr.strip() or done.stdout.strip()}")
+        faults = desk.faults(commands(runbook))
         until(lambda: set(claims(kubernetes, cluster.namespace)) == before, "claims")
 
     assert faults == []
@@ -173,7 +98,7 @@ def test_the_commands_of_a_runbook_can_be_typed_in_order(
 
 
 def test_every_runbook_has_commands() -> None:
-    assert [page.stem for page in RUNBOOKS if not typed(page)] == []
+    assert [runbook.stem for runbook in RUNBOOKS if not commands(runbook)] == []
     assert len(RUNBOOKS) > 10
 
 
@@ -186,5 +111,5 @@ def test_every_runbook_has_commands() -> None:
         "kubectl exec demo-server-0 -- neo4j-admin database undo",
     ],
 )
-def test_a_command_that_a_pod_does_not_know_fails(command: str, desk: Path) -> None:
-    assert type_in(desk, command).returncode != 0
+def test_a_command_that_a_pod_does_not_know_fails(command: str, desk: Desk) -> None:
+    assert desk.type(command).returncode != 0
