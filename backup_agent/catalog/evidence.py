@@ -20,9 +20,7 @@ from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.signing.keyring import Keyring
-
-PREFIX = ".drills/"
-"""Prefix at a place for the evidence of a drill of its own (`drill --evidence`), whose credentials write only there."""
+from backup_agent.stores.store import ObjectTooLargeError
 
 
 class Origin(StrEnum):
@@ -41,10 +39,12 @@ class NotedDrill(NamedTuple):
     at: datetime
     outcome: DrillOutcome
     level: Level
+    claimed: bool = False
+    """Whether it is only a claim of another process: no trusted key has signed its evidence."""
 
     def __str__(self) -> str:
         """Return `passed query 2026-11-30`."""
-        return f"{self.outcome.value} {self.level.value} {self.at:%Y-%m-%d}"
+        return f"{self.outcome.value} {self.level.value} {self.at:%Y-%m-%d}{', not signed' * self.claimed}"
 
 
 class EvidenceNotes(NoteFolder):
@@ -81,32 +81,51 @@ def notes_at(place: Place) -> EvidenceNotes:
     return EvidenceNotes(place.folder("evidence"))
 
 
-def write(place: Place, keyring: Keyring, evidence: Evidence, *, prefix: str = "") -> Evidence:
-    """Write the evidence of a drill beside its artifact, or below PREFIX. Evidence of an earlier drill is replaced.
+def write(place: Place, keyring: Keyring, evidence: Evidence) -> Evidence:
+    """Write the evidence of a drill beside its artifact. Evidence of an earlier drill is replaced.
 
     It is signed if there is a key. Return it as written. Raise the store's error if it cannot be written.
     """
     evidence = keyring.sign(evidence)
-    content, key = evidence.to_json(), prefix + evidence_key(evidence.key)
-    if not prefix:
-        notes_at(place).add(evidence, content)
-    before = place.store.look(key, durable.LIMIT)
-    place.store.swap(key, content, before.version if before is not None else None)
+    content = evidence.to_json()
+    notes_at(place).add(evidence, content)
+    replace(place, evidence_key(evidence.key), content)
     return evidence
 
 
-def read(place: Place, keyring: Keyring, artifact: str, *, prefix: str = "") -> tuple[Evidence, Origin] | None:
+def replace(place: Place, key: str, content: bytes) -> None:
+    """Write evidence under a key, whatever is there. Raise the store's error if it cannot be written."""
+    try:
+        before = place.store.look(key, durable.LIMIT)
+        version = before.version if before is not None else None
+    except ObjectTooLargeError as error:
+        version = error.version
+    place.store.swap(key, content, version)
+
+
+def read(place: Place, keyring: Keyring, artifact: str) -> tuple[Evidence, Origin] | None:
     """Return the evidence of an artifact's last drill, and who wrote it; None if there is none.
 
     Raise PermanentError (`unreadable`) if it is invalid or belongs to another artifact, or the store's error.
     """
-    key = prefix + evidence_key(artifact)
+    key = evidence_key(artifact)
     try:
         content = place.store.read(key, durable.LIMIT)
     except PermanentError as error:
         if error.failure.reason is Reason.NOT_FOUND:
             return None
         raise
+    evidence = parsed(place, key, artifact, content)
+    if notes_at(place).names(artifact, content):
+        return evidence, Origin.NOTED
+    return evidence, Origin.UNKNOWN if signer(place, keyring, artifact, content) is None else Origin.SIGNED
+
+
+def parsed(place: Place, key: str, artifact: str, content: bytes) -> Evidence:
+    """Return evidence of an artifact that was read from `key`.
+
+    Raise PermanentError (`unreadable`) if it is invalid, or the evidence of another artifact or place.
+    """
     try:
         evidence = Evidence.from_json(content)
     except ValueError as error:
@@ -114,7 +133,9 @@ def read(place: Place, keyring: Keyring, artifact: str, *, prefix: str = "") -> 
     if evidence.key != artifact or evidence.place != place.name:
         text = f"it is the evidence of {evidence.key} at {evidence.place}"
         raise PermanentError(Reason.UNREADABLE, f"{place.name}: {key}: {text}")
-    if not prefix and notes_at(place).names(artifact, content):
-        return evidence, Origin.NOTED
-    signer = keyring.signer(Evidence, artifact, content, also=place.settings.drill.trusted)
-    return evidence, Origin.UNKNOWN if signer is None else Origin.SIGNED
+    return evidence
+
+
+def signer(place: Place, keyring: Keyring, artifact: str, content: bytes) -> str | None:
+    """Return the fingerprint of the trusted key that signed evidence; None if no trusted key did."""
+    return keyring.signer(Evidence, artifact, content, also=place.settings.drill.trusted)

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Any
 
 import click
 
-from backup_agent.catalog import evidence
+from backup_agent.catalog.evidence import NotedDrill
 from backup_agent.catalog.place import Place, destinations, place_of
+from backup_agent.catalog.reported_drills import last_drill
 from backup_agent.cli import listing, printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.listing import Listed, Sought
@@ -166,7 +168,7 @@ def command(
     listed: Iterator[Listed] = chain([] if first is None else [first], found)
     if order is not None:
         listed = iter(sorted(listed, key=_ORDERS[order]))
-    rows = _Rows(_others(at), evidence.notes_at(at), now)
+    rows = _Rows(_others(at), partial(last_drill, at), now)
     if as_json:
         printing.long_list_as_json("artifacts", map(rows.as_json, listed), lambda: {"unreadable": faults})
     elif first is None:
@@ -239,11 +241,11 @@ class _Rows:
     """How an artifact is shown."""
 
     others: Copies
-    drilled: evidence.EvidenceNotes
+    drilled: Callable[[str], NotedDrill | None]
     now: datetime
 
     def as_json(self, one: Listed) -> dict[str, object]:
-        last = self.drilled.of(one.record.key)
+        last = self.drilled(one.record.key)
         return {
             **one.record.model_dump(mode="json", by_alias=True),
             "id": artifact_id(one.record.key),
@@ -276,7 +278,7 @@ class _Rows:
             "none" if record.header.empty else f"{record.header.lowest}-{record.header.highest}",
             record.type_reason,
             self._copies(record),
-            str(self.drilled.of(record.key) or "-"),
+            str(self.drilled(record.key) or "-"),
             f"until {end}" if (end := _until(one.hold)) else "yes" if one.hold else "-",
             one.fault or "-",
         )
@@ -292,5 +294,5 @@ class _Rows:
             yield "not restorable"
         if one.hold is not None:
             yield f"held until {one.hold.until:%Y-%m-%d}" if one.hold.until else "held"
-        if (last := self.drilled.of(one.record.key)) is not None:
-            yield f"drill {last.outcome.value.replace('_', ' ')}"
+        if (last := self.drilled(one.record.key)) is not None:
+            yield f"drill {last.outcome.value.replace('_', ' ')}{', not signed' * last.claimed}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from backup_agent.catalog import evidence
+from backup_agent.catalog import evidence, reported_drills
 from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, destinations, place_of
@@ -61,9 +61,12 @@ def _proof(place: Place, key: str, mark: Hold | None, *, stored: bool) -> Proof:
 
 def _evidence(place: Place, key: str) -> tuple[Evidence | None, str | None]:
     """Return the evidence of the last drill, or why it does not count. A destination is asked only if it is noted."""
-    if not place.is_volume and not evidence.notes_at(place).has(key):
-        return None, None
+    noted, reported = evidence.notes_at(place).of(key), reported_drills.notes_at(place).of(key)
     try:
+        if reported is not None and (noted is None or noted.at < reported.at):
+            return _reported(place, key, reported)
+        if noted is None and not place.is_volume:
+            return None, None
         found = evidence.read(place, Keyring(place.settings), key)
     except BackupError as error:
         return None, error.failure.error
@@ -71,6 +74,16 @@ def _evidence(place: Place, key: str) -> tuple[Evidence | None, str | None]:
         return None, None
     one, origin = found
     return (None, "its evidence is not recognised") if origin is evidence.Origin.UNKNOWN else (one, None)
+
+
+def _reported(place: Place, key: str, noted: evidence.NotedDrill) -> tuple[Evidence | None, str | None]:
+    """Return the evidence of a drill of another process, or what it only claims."""
+    if noted.claimed:
+        return None, f"not proven: evidence of another process, which no trusted key has signed, says {noted}"
+    found = reported_drills.read(place, Keyring(place.settings), key)
+    if found is None or found.signer is None or found.evidence is None:
+        return None, "its evidence was removed or replaced since the agent read it"
+    return found.evidence, None
 
 
 def facts(found: tuple[Proof, ...]) -> Iterator[tuple[str, str]]:

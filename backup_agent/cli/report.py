@@ -2,24 +2,28 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 
 import click
 
+from backup_agent import durable
+from backup_agent.catalog import evidence, reported_drills
 from backup_agent.catalog.audit_reading import AuditSource, Examined, examine
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.options import checked_name, moment_option, settings_option
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.keys import artifact_key, database_of
+from backup_agent.core.artifacts.keys import artifact_key, database_of, evidence_key
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, database_name
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.audit.examination import GAPS, AuditFault
 from backup_agent.core.audit.period import Period, begin_of, end_of
-from backup_agent.core.audit.report import AuditReport, Expected, LogFacts, PointFacts, Sources, report
+from backup_agent.core.audit.report import AuditReport, DrillFacts, Expected, LogFacts, PointFacts, Sources, report
 from backup_agent.core.audit.report_text import markdown
 from backup_agent.core.protection.expected import expectation
+from backup_agent.core.reasons import PermanentError
 from backup_agent.core.retention.outlook import predict
 from backup_agent.core.retention.plan import plan
 from backup_agent.settings.model import Settings
@@ -39,6 +43,7 @@ class RecordedPoints:
 
     def __init__(self, place: Place, source: AuditSource) -> None:
         self._place = place
+        self._store = source.store
         self._sizes = {one.key: one.size for one in source.store.list()}
         self._records: dict[str, tuple[Entry, str, str | None]] = {}
 
@@ -52,6 +57,27 @@ class RecordedPoints:
     def pairs(self) -> set[tuple[SetName, DatabaseName]]:
         """Return the sets and databases that have artifacts."""
         return {database_of(key) for key in self._records}
+
+    def drills(self) -> Iterator[DrillFacts]:
+        """Yield the drills of which the place has evidence. Evidence that cannot be read is left out."""
+        keyring, reported = Keyring(self._place.settings), reported_drills.listed(self._store)
+        for artifact in self._records:
+            beside = evidence_key(artifact)
+            keys = [beside] if beside in self._sizes else []
+            for key in (*keys, *([reported_drills.reported_key(artifact)] if artifact in reported else [])):
+                with suppress(PermanentError):
+                    content = self._store.read(key, durable.LIMIT)
+                    done = evidence.parsed(self._place, key, artifact, content)
+                    signed = evidence.signer(self._place, keyring, artifact, content) is not None
+                    yield DrillFacts(
+                        at=done.since,
+                        place=done.place,
+                        key=artifact,
+                        level=done.level.value,
+                        outcome=done.outcome.value,
+                        restore_seconds=done.restore_seconds,
+                        claimed=not signed,
+                    )
 
     def facts(self, log: LogFacts, now: datetime) -> Iterator[PointFacts]:
         """Yield the facts of each artifact; until when it is kept is predicted as of `now`."""
@@ -127,6 +153,8 @@ def _made(place: Place, period: Period, database: DatabaseName | None) -> tuple[
     source = AuditSource.of_place(place)
     log, points = LogFacts(period, database), RecordedPoints(place, source)
     found = examine(source, Keyring(settings), on_record=points.take, on_line=log.take)
+    for drill in points.drills():
+        log.add_drill(drill)
     seen = found.examination
     end = seen.last or (period.end or begin_of("1970-01-01"))
     sources = Sources.model_validate(

@@ -9,20 +9,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
 from pathlib import Path
 
-from backup_agent.catalog import damage_marks, drill_notes, evidence
-from backup_agent.catalog.contents import by_database, of_database
+from backup_agent.catalog import drill_notes, evidence, reported_drills
+from backup_agent.catalog.contents import by_database
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.names import VOLUME
-from backup_agent.core.audit.lines import AuditLine, drilled
 from backup_agent.core.drill.budget import Candidate, fits, in_order
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.drill.levels import Level
-from backup_agent.core.drill.outcomes import DrillOutcome, DrillStoppedError, StopCause, is_marked
+from backup_agent.core.drill.outcomes import DrillOutcome, DrillStoppedError, StopCause
 from backup_agent.core.neo4j.command import Launch, environment
 from backup_agent.core.protection.expected import selects
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
@@ -30,8 +28,8 @@ from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.events import ArtifactDrilled, DrillBegun, PassReport
 from backup_agent.core.requests.tasks import DrillTask
 from backup_agent.core.restore.asked import AskedDatabase, parse_asked
-from backup_agent.core.restore.points import Points
 from backup_agent.jobs.audit_trail import AuditTrail
+from backup_agent.jobs.drill_consequences import audit_line, mark_damaged
 from backup_agent.jobs.drill_scratch import scratch_folder
 from backup_agent.jobs.drill_steps import Means, PointDrill
 from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
@@ -42,9 +40,6 @@ from backup_agent.neo4j_admin.program import AdminProgram
 from backup_agent.restore.finding import Asked, Cut, FoundPoint, find_point
 from backup_agent.settings.model import Settings
 from backup_agent.signing.keyring import Keyring
-
-MARKS_EVERY = timedelta(days=1)
-"""A drill marks at most one artifact of a database in this time: each mark makes the next backup a FULL."""
 
 
 class Drilling:
@@ -113,6 +108,8 @@ class Drilling:
             self._drill(found, means)
 
     def _candidates(self, place: Place) -> Iterator[Candidate]:
+        """Yield the databases that can be drilled. Without notes, the names of earlier evidence give their order."""
+        reported = reported_drills.last_taken(place) if self._task.evidence == "prefix" else {}
         for part in by_database(place, writes=False):
             for set_name, database in sorted({database_of(key) for key in part.entries}):
                 if set_name not in self._task.sets or not selects(self._task.databases, database):
@@ -122,7 +119,7 @@ class Drilling:
                     set=set_name,
                     database=database,
                     proven=drills.proven(level),
-                    tried=drills.last.at if drills.last is not None else None,
+                    tried=drills.last.at if drills.last is not None else reported.get((set_name, database)),
                     seconds=drills.took.get(level),
                 )
 
@@ -145,20 +142,21 @@ class Drilling:
         failure = stopped.stop.as_failure if stopped is not None else None
         self._results[key] = done.outcome
         self._first = self._first or failure
-        self._report(found, done, failure, stopped.artifact if stopped is not None else None)
+        self._report(found, done, failure)
 
-    def _report(self, found: FoundPoint, done: Evidence, failure: Failure | None, damaged: str | None) -> None:
+    def _report(self, found: FoundPoint, done: Evidence, failure: Failure | None) -> None:
         """Write the evidence and what follows from it, and tell the end of the drill."""
         place, drills = found.place, None
         marked, unwritten = False, None
         try:
             if self._task.evidence == "beside":
-                marked = self._write_beside(place, done, damaged or done.key)
-                drills = drill_notes.of_database(place, *database_of(done.key)).after(done, marked=marked)
+                marked = self._write_beside(place, done)
+                before = drill_notes.of_database(place, *database_of(done.key))
+                drills = before.after(done, marked=done.since if marked else None)
                 drill_notes.remember(place, drills)
-                AuditTrail(place, self._writer, request=self._task.request).tell(_line(done))
+                AuditTrail(place, self._writer, request=self._task.request).tell(audit_line(done))
             elif self._task.evidence == "prefix" and done.outcome is not DrillOutcome.NOT_DONE:
-                done = evidence.write(place, self._keyring, done, prefix=evidence.PREFIX)
+                done = reported_drills.write(place, self._keyring, done)
         except BackupError as error:
             unwritten = error.failure.error
         except OSError as error:
@@ -166,21 +164,18 @@ class Drilling:
         hint = failure.advice if failure is not None else ""
         self._writer.tell(ArtifactDrilled(evidence=done, hint=hint, marked=marked, unwritten=unwritten, drills=drills))
 
-    def _write_beside(self, place: Place, done: Evidence, damaged: str) -> bool:
-        """Write the evidence beside its artifact. Mark a damaged artifact, and return whether it was marked."""
+    def _write_beside(self, place: Place, done: Evidence) -> bool:
+        """Write the evidence beside its artifact. Mark a damaged artifact, and return whether one was marked."""
         if done.outcome is DrillOutcome.NOT_DONE:
             return False
         with hold_place(place):
             before = self._earlier(place, done.key)
             if done.replaces(before):
                 evidence.write(place, self._keyring, done)
-            if not self._marks(place, done, damaged):
-                return False
-            text = f"a drill failed: {done.error}"
-            damage_marks.mark(place, self._keyring, damaged, found=text, file=None, now=done.since)
-        if place.is_volume:
-            tell_summary(*database_of(damaged), self._settings, self._writer)
-        return True
+            marked = mark_damaged(place, self._keyring, done, done.since)
+        if marked and place.is_volume:
+            tell_summary(*database_of(done.key), self._settings, self._writer)
+        return marked
 
     def _earlier(self, place: Place, key: str) -> Evidence | None:
         """Return the recognised evidence of the artifact's last drill."""
@@ -189,35 +184,6 @@ class Drilling:
             if found is not None and found[1] is not evidence.Origin.UNKNOWN:
                 return found[0]
         return None
-
-    def _marks(self, place: Place, done: Evidence, damaged: str) -> bool:
-        """Return whether the artifact of a drill is marked as damaged."""
-        if done.outcome is not DrillOutcome.ARTIFACT_FAILED or not done.proven:
-            return False
-        set_name, database = database_of(damaged)
-        last = drill_notes.of_database(place, set_name, database).marked
-        return is_marked(
-            done.outcome,
-            other_points=_has_point_without(place, damaged),
-            marked_today=last is not None and done.since - last < MARKS_EVERY,
-        )
-
-
-def _line(done: Evidence) -> AuditLine:
-    """Return the line of the audit log for a drill."""
-    facts = {
-        "reached": done.reached.value if done.reached is not None else None,
-        "restore_seconds": done.restore_seconds,
-        "reason": done.reason.value if done.reason is not None else None,
-    }
-    known = {name: value for name, value in facts.items() if value is not None}
-    return drilled(done.place, done.key, level=done.level.value, outcome=done.outcome.value, facts=known)
-
-
-def _has_point_without(place: Place, key: str) -> bool:
-    """Return whether a database can be restored from a place without an artifact."""
-    contents = of_database(place, *database_of(key))
-    return Points(contents.entries.values(), {*contents.unsound, key}).newest() is not None
 
 
 def _on_one_volume(scratch: Path, root: Path) -> bool:

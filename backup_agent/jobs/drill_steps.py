@@ -124,6 +124,7 @@ class PointDrill:
             restore_seconds=None if found.restored_after is None else round(found.restored_after, 3),
             size=self._size,
             chain={record.key: digest_of(record.to_json()) for record in chain},
+            damaged=stopped.artifact if stopped is not None and stopped.artifact != chain[-1].key else None,
             proven=self._found.proven,
             admin_version=str(self._means.version) if self._means.version else None,
             server_version=found.server_version,

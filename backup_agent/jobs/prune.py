@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import NamedTuple, Self
 
 from backup_agent import durable
-from backup_agent.catalog import evidence, hold_marks, volume_records
+from backup_agent.catalog import evidence, hold_marks, reported_drills, volume_records
 from backup_agent.catalog.contents import Contents, of_database, survey
 from backup_agent.catalog.holds import holds_at, remove_ended
 from backup_agent.catalog.index import forget
@@ -43,6 +43,7 @@ from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.clock_trust import PassClock
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.prune_plan import apply_policy, as_result, claimed, expire_adhoc, with_lagging_records
+from backup_agent.jobs.reported_evidence import ReportedEvidence
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.signing.keyring import Keyring
@@ -63,6 +64,8 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
             writer.tell(Warned(text="place held", because=notice))
         found = with_lagging_records(survey(place), place)
         tell_strays(found, place, writer)
+        if not task.dry_run and ReportedEvidence(place, trail, now).take(found):
+            found = with_lagging_records(survey(place), place)
         clock = PassClock.of(place, task, found)
         if held.may_delete and not task.dry_run:
             if any(True for _ in place.journal):
@@ -261,7 +264,8 @@ def delete(place: Place, held: Held, key: str, files: tuple[str, ...], *, also_h
 def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doing: Doing) -> bool:
     """Delete the files that belong to a deleted record; return whether all their space is freed."""
     freed = True
-    for file in (*reversed(files), damage_key(key), evidence_key(key), hold_key(key)):
+    reported = (reported_drills.reported_key(key),) if reported_drills.notes_at(place).has(key) else ()
+    for file in (*reversed(files), damage_key(key), evidence_key(key), *reported, hold_key(key)):
         held.check()
         freed &= place.store.delete(file)
     if place.is_volume:
@@ -279,6 +283,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     place.strange_holds.strike(key)
     place.damage_notes.strike(key)
     evidence.notes_at(place).strike(key)
+    reported_drills.notes_at(place).strike(key)
     unsigned_at(place).strike(key)
     return freed
 

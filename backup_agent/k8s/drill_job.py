@@ -114,6 +114,8 @@ def _environment(spec: Spec, job: DrillJob) -> list[Object]:
     }
     if spec.backup.s3 and spec.backup.s3.region:
         found["AWS_REGION"] = spec.backup.s3.region
+    if job.signing_secret:
+        found["BACKUP_AGENT_SIGNING__KEY_FILE"] = f"{SECRETS}/signing/key.pem"
     if job.credentials_secret:
         found["AWS_SHARED_CREDENTIALS_FILE"] = f"{SECRETS}/s3/credentials"
     return [{"name": name, "value": value} for name, value in sorted(found.items())]
@@ -127,6 +129,8 @@ def _mounts(spec: Spec, job: DrillJob) -> list[Object]:
     ]
     if job.credentials_secret:
         found.append(mount("s3", f"{SECRETS}/s3", read_only=True))
+    if job.signing_secret:
+        found.append(mount("signing", f"{SECRETS}/signing", read_only=True))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         found.append(mount("s3-ca", f"{SECRETS}/s3-ca", read_only=True))
     return sorted(found, key=lambda one: str(one["name"]))
@@ -140,6 +144,8 @@ def _volumes(spec: Spec, job: DrillJob) -> list[Object]:
     ]
     if job.credentials_secret:
         found.append(secret_volume("s3", job.credentials_secret, {"credentials": "credentials"}))
+    if job.signing_secret:
+        found.append(secret_volume("signing", job.signing_secret, {"key.pem": "key.pem"}))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         items = [{"key": "ca.crt", "path": "ca.crt"}]
         source = {"name": spec.backup.s3.ca_config_map, "defaultMode": 0o444, "items": items}

@@ -142,6 +142,8 @@ def _agent_secrets(spec: Spec) -> Iterator[Needed]:
         yield spec.backup.s3.credentials_secret, ("credentials",)
     if spec.backup.drill_job and spec.backup.drill_job.credentials_secret:
         yield spec.backup.drill_job.credentials_secret, ("credentials",)
+    if spec.backup.drill_job and spec.backup.drill_job.signing_secret:
+        yield spec.backup.drill_job.signing_secret, ("key.pem",)
 
 
 def _needed(spec: Spec, secrets: Iterable[Needed]) -> list[str]:
@@ -312,6 +314,11 @@ def _drills(spec: Spec) -> Iterator[str]:
         yield (
             "backup.drill_job: without signing.trusted in backup.settings, the job recognises no record: it says "
             "ORIGIN NOT PROVEN, and fails with exit code 3"
+        )
+    if not (job.signing_secret and settings.drill.trusted):
+        yield (
+            "backup.drill_job: without signing_secret, and its fingerprint in drill.trusted of backup.settings, a "
+            "failed drill of the job alerts, but a passed one proves nothing to the agent"
         )
 
 

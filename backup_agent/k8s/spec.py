@@ -452,6 +452,11 @@ class DrillJob(Section):
         ".drills/",
         examples=["demo-drill-s3"],
     )
+    signing_secret: ObjectName | None = Field(
+        None,
+        description="Secret with the key `key.pem`, which signs the evidence; name its fingerprint in drill.trusted",
+        examples=["demo-drill-signing"],
+    )
     service_account_annotations: Annotations = Field(
         {}, description="annotations of the job's own service account, which give it an identity at a cloud provider"
     )

@@ -96,7 +96,8 @@ class Keyring:
         if signed is None:
             return None
         was_trusted = revoked and signed.key in self._settings.revoked
-        if not (self._trusts(signed.key) or signed.key in also or was_trusted):
+        trusted_too = signed.key in also and signed.key not in self._settings.revoked
+        if not (self._trusts(signed.key) or trusted_too or was_trusted):
             return None
         return signed.key if _verifies(signed, KINDS[kind], self._cluster, key, content) else None
 

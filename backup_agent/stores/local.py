@@ -14,6 +14,7 @@ import stat as modes
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedIOBase
+from itertools import islice
 from pathlib import Path
 
 from backup_agent import durable
@@ -180,11 +181,24 @@ class LocalStore:
         """Yield the objects whose keys begin with a prefix, in order. Links and special files are not listed."""
         # Walk only the folder up to the last slash of the prefix. The rest of the prefix is the beginning of names.
         start = "/".join(segments(prefix)[:-1])
+        if not start or is_listed(start):
+            yield from self._below(start, prefix)
+
+    def versions(self, folder: str, most: int) -> dict[str, str]:
+        """Return the keys below a folder of the agent's own with their versions, at most `most` of them."""
+        found: dict[str, str] = {}
+        for stored in islice(self._below(folder.removesuffix("/"), folder), most):
+            with suppress(PermanentError), self._at(stored.key, "read") as (parent, name):  # deleted meanwhile
+                found[stored.key] = _version_at(parent, name) or ""
+        return found
+
+    def _below(self, start: str, prefix: str) -> Iterator[StoredObject]:
+        """Yield the objects below the folder `start` whose keys begin with a prefix, in order."""
         try:
             with self._classified("list", prefix):
                 if not start:
                     yield from self._walk(self._open_root(), "", prefix)
-                elif is_listed(start):
+                else:
                     with self._at(start, "list") as (parent, name):
                         yield from self._walk(_open_folder(parent, name, create=False), start + "/", prefix)
         except PermanentError as error:

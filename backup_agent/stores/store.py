@@ -162,6 +162,13 @@ class Store(Protocol):
         """Yield the objects whose keys begin with a prefix, in the order of the keys."""
         ...
 
+    def versions(self, folder: str, most: int) -> dict[str, str]:
+        """Return the keys below a folder of the agent's own, such as `.drills/`, with the versions that `look` states.
+
+        At most `most` objects are returned, in no particular order. A version is empty if the store does not list it.
+        """
+        ...
+
     def delete(self, key: str) -> bool:
         """Remove a key. A key that does not exist is not an error.
 

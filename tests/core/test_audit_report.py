@@ -10,7 +10,7 @@ import pytest
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
 from backup_agent.core.audit.lines import AuditKind, AuditLine, drilled, verified
 from backup_agent.core.audit.period import Period
-from backup_agent.core.audit.report import AuditReport, Expected, LogFacts, PointFacts, Sources, report
+from backup_agent.core.audit.report import AuditReport, DrillFacts, Expected, LogFacts, PointFacts, Sources, report
 from backup_agent.core.audit.report_text import markdown
 from tests.builders import OFFSITE, ORDERS, SAID, TAKEN, a_record
 from tests.core.audits import DIGEST, VOLUME, backed_up, deleted, line
@@ -144,6 +144,51 @@ def test_drills_and_copies_are_judged_by_their_objectives() -> None:
     assert (missed.drills_met, missed.copies_met) == (False, False)
     assert (later.drills_met, later.copies_met) == (True, None)
     assert met.points[0].copies == ("local", "offsite")
+
+
+def test_a_drill_that_is_only_claimed_is_told_and_proves_nothing() -> None:
+    key = a_record(0).key
+    claim = {"restore_seconds": 90, "evidence": "claimed", "drilled_at": at(1).isoformat()}
+    lines = written(
+        [
+            (0, STARTED),
+            *((0, one) for one in backed_up(0)),
+            (3, drilled(OFFSITE, key, level="check", outcome="passed", facts=claim)),
+            (6, STARTED),
+        ]
+    )
+
+    found = made(lines, point(0), until=6, drilled_every=5 * HOUR)
+
+    [database] = found.databases
+    assert [(one.at, one.claimed) for one in database.drills] == [(at(1), True)]
+    assert (database.drills_met, database.slowest_restore_seconds, database.points[0].drilled) == (False, None, None)
+    assert "| passed, not signed |" in markdown(found)
+
+
+def test_evidence_at_the_place_adds_the_drills_that_the_log_does_not_have() -> None:
+    key = a_record(0).key
+    log = LogFacts(Period(at(0), at(6)), None)
+    for one in written([(1, drilled(OFFSITE, key, level="check", outcome="passed"))]):
+        log.take(one)
+
+    def evidence(hour: float, name: str = key) -> DrillFacts:
+        return DrillFacts(at=at(hour), place=OFFSITE, key=name, level="read", outcome="passed")
+
+    for drill in (evidence(1), evidence(2), evidence(7), evidence(2, "nonsense")):
+        log.add_drill(drill)
+
+    assert [one.at for one in log.drills[PAIR]] == [at(1), at(2)]
+
+
+@pytest.mark.parametrize("time", ["nonsense", "2026-11-23T02:00:00", None, "2999-01-01T00:00:00+00:00"])
+def test_an_impossible_time_of_a_drill_is_replaced_by_that_of_its_line(time: str | None) -> None:
+    log = LogFacts(Period(at(0), at(6)), None)
+    facts = {"drilled_at": time}
+    for one in written([(1, drilled(OFFSITE, a_record(0).key, level="check", outcome="passed", facts=facts))]):
+        log.take(one)
+
+    assert [one.at for one in log.drills[PAIR]] == [at(1)]
 
 
 def test_a_deletion_is_told_with_the_reason_of_its_announcement() -> None:

@@ -1,6 +1,7 @@
 """Drills without drilling: levels, causes and outcomes, evidence, and the order within a budget."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -145,7 +146,7 @@ def test_evidence_replaces_that_of_a_lower_level_and_every_failure_replaces_it()
 def test_a_database_has_an_age_for_each_level_and_a_drill_that_was_not_done_changes_none() -> None:
     nothing = DatabaseDrills(place="local", set=DEFAULT_SET, database="orders")
     passed = nothing.after(some_evidence(Level.RESTORE, restore_seconds=7.5))
-    not_done = passed.after(some_evidence(Level.CHECK, DrillOutcome.NOT_DONE), marked=True)
+    not_done = passed.after(some_evidence(Level.CHECK, DrillOutcome.NOT_DONE), marked=NOW)
 
     assert passed.proven(Level.READ) == passed.proven(Level.RESTORE) == NOW + timedelta(seconds=30)
     assert passed.proven(Level.CHECK) is None
@@ -153,7 +154,47 @@ def test_a_database_has_an_age_for_each_level_and_a_drill_that_was_not_done_chan
     assert (not_done.passed, not_done.took, not_done.restore_seconds) == (passed.passed, passed.took, 7.5)
     assert not_done.last is not None
     assert not_done.last.outcome is DrillOutcome.NOT_DONE
-    assert not_done.marked == not_done.last.at
+    assert not_done.marked == NOW
+
+
+def test_evidence_that_is_read_late_changes_nothing_that_is_newer() -> None:
+    nothing = DatabaseDrills(place="local", set=DEFAULT_SET, database="orders")
+    earlier: dict[str, Any] = {"since": NOW - timedelta(hours=1), "started": NOW - timedelta(hours=2)}
+    passed = nothing.after(some_evidence(Level.RESTORE, restore_seconds=7.5))
+    late = passed.after(some_evidence(Level.CHECK, restore_seconds=99, **earlier))
+    late_failure = passed.after(some_evidence(Level.CHECK, DrillOutcome.CONTENT_FAILED, **earlier))
+
+    assert (late.last, late.last_done, late.took, late.restore_seconds) == (
+        passed.last,
+        passed.last_done,
+        passed.took,
+        7.5,
+    )
+    assert late.passed == {**passed.passed, Level.CHECK: NOW - timedelta(hours=1)}
+    assert late_failure == passed
+    assert passed.after(some_evidence(Level.RESTORE, restore_seconds=7.5)) == passed
+
+
+def test_a_claim_proves_nothing_and_alerts_until_a_newer_drill() -> None:
+    nothing = DatabaseDrills(place="local", set=DEFAULT_SET, database="orders")
+    claimed = nothing.claims(some_evidence(Level.CHECK, DrillOutcome.ARTIFACT_FAILED))
+    older: dict[str, Any] = {"since": NOW, "started": NOW}
+
+    assert nothing.claims(some_evidence(Level.CHECK)).passed == {}
+    assert claimed.failed == claimed.claimed
+    assert claimed.failed is not None
+    assert claimed.claims(some_evidence(Level.CHECK, **older)) == claimed
+    assert claimed.claims(some_evidence(Level.CHECK)).failed is None
+    assert claimed.after(some_evidence(Level.READ, **older)).failed == claimed.claimed
+    newer: dict[str, Any] = {"since": NOW + timedelta(hours=1)}
+    assert claimed.after(some_evidence(Level.READ, **newer)).failed is None
+    failed = claimed.after(some_evidence(Level.READ, DrillOutcome.CONTENT_FAILED, **newer)).failed
+    assert failed is not None
+    assert failed.outcome is DrillOutcome.CONTENT_FAILED
+
+
+def test_a_drill_whose_clock_went_backwards_took_no_time() -> None:
+    assert some_evidence(Level.READ, started=NOW + timedelta(hours=1)).length == 0
 
 
 def a_candidate(database: str, proven: int | None, tried: int | None = None, seconds: float | None = None) -> Candidate:

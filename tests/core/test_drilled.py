@@ -51,6 +51,14 @@ def test_nothing_is_overdue_without_an_objective() -> None:
     assert faults(rules=Rules(objectives=(Objective(databases=("*",), set=DEFAULT_SET),))) == []
 
 
+def test_the_failure_that_only_a_claim_states_is_a_fault_and_said_to_be_a_claim() -> None:
+    found = drills(passed=1, failed=DrillOutcome.ARTIFACT_FAILED)
+    claimed = found.model_copy(update={"claimed": found.last_done, "last_done": None})
+    said = "says evidence that no trusted key has signed"
+
+    assert faults(claimed) == [f"the drill of a.backup at local ended as artifact_failed, {said}"]
+
+
 def test_a_failed_drill_is_a_fault_even_without_an_objective() -> None:
     text = "the drill of a.backup at local ended as content_failed"
 

@@ -24,7 +24,7 @@ def test_its_pod_has_neither_a_claim_of_the_agent_nor_its_secrets() -> None:
     volumes = pod(rendered(spec("everything")), "shop")["volumes"]
 
     secrets = {one["secret"]["secretName"] for one in volumes if "secret" in one}
-    assert secrets == {"shop-drill-s3"}
+    assert secrets == {"shop-drill-s3", "shop-drill-signing"}
     assert not [one for one in volumes if "persistentVolumeClaim" in one]
     (scratch,) = (one for one in volumes if one["name"] == "scratch")
     assert scratch["ephemeral"]["volumeClaimTemplate"]["spec"]["storageClassName"] == "fast"
@@ -52,6 +52,8 @@ def test_notes_say_where_production_data_go_and_what_the_job_may_reach() -> None
     assert "production data are on the node of the pod of demo-drill" in found
     assert "without egress" in found
     assert "without signing.trusted" in found
+    assert "without signing_secret" in found
+    assert "without signing_secret" not in "\n".join(notes.notes(spec("everything")))
     assert "has no destination" not in found
     assert "has no destination elsewhere" in "\n".join(
         notes.notes(parsed(SMALLEST + JOB.replace("place: offsite", "place: elsewhere")))

@@ -131,6 +131,9 @@ class FaultyStore:
             found |= {key: stored for key, stored in self._ghosts.items() if key.startswith(prefix)}
         return iter([found[key] for key in sorted(found)])
 
+    def versions(self, folder: str, most: int) -> dict[str, str]:
+        return self._call("versions", lambda: self.inner.versions(folder, most))
+
     def delete(self, key: str) -> bool:
         stored = self.inner.stat(key)
         if stored is not None and key not in self._young:

@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 
@@ -118,6 +119,12 @@ class MemoryStore:
         for key in sorted(sizes):
             if is_listed(key):
                 yield StoredObject(key, sizes[key])
+
+    def versions(self, folder: str, most: int) -> dict[str, str]:
+        """Return the keys below a folder of the agent's own with their versions."""
+        with self._lock:
+            found = {key: _version(content) for key, content in self._objects.items() if key.startswith(folder)}
+        return dict(islice(((key, found[key]) for key in found if is_listed(key.removeprefix(folder))), most))
 
     def delete(self, key: str) -> bool:
         """Remove a key; one that does not exist is no error."""

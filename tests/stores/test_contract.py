@@ -357,6 +357,21 @@ def test_what_is_the_agents_own_is_not_listed(store: Store) -> None:
     assert list(store.list(".agent/")) == []
 
 
+def test_the_agents_own_folder_has_versions_that_change_with_the_content(store: Store) -> None:
+    keys = [f".drills/{name}" for name in ("default/a/x", "default/b/x", "y")]
+    for key in (*keys, ".drills/default/.hidden/x", ".agent/x", "default/x"):
+        store.create(key, b"x")
+    before = store.versions(".drills/", 10)
+    store.swap(keys[0], b"other", before[keys[0]])
+    after = store.versions(".drills/", 10)
+
+    assert sorted(before) == keys
+    assert {key: looked.version for key in keys if (looked := store.look(key, 10))} == after
+    assert [key for key in keys if after[key] != before[key]] == keys[:1]
+    assert len(store.versions(".drills/", 2)) == 2
+    assert store.versions(".other/", 10) == {}
+
+
 def test_a_listing_may_be_longer_than_a_page(store: Store, request: pytest.FixtureRequest) -> None:
     count = 1_001 if "memory" in request.node.name else 30
     keys = [f"default/orders/{number:04}" for number in range(count)]

@@ -60,6 +60,7 @@ class DrillFacts(Value):
     level: str
     outcome: str
     restore_seconds: float | None = None
+    claimed: bool = Field(default=False, description="only evidence that no trusted key has signed says so")
 
 
 class PointReport(Value):
@@ -197,12 +198,20 @@ class LogFacts:
                 self.copies[key].discard(place)
             case AuditKind.VERIFIED:
                 self.verified.update(((place, one), at) for one in line.keys)
-            case AuditKind.DRILLED if pair is not None:
-                self.drills[pair].append(_drill(line, at))
+            case AuditKind.DRILLED:
+                self.add_drill(_drill(line, at))
             case AuditKind.HELD:
                 self.held[key] = line
             case AuditKind.RELEASED | AuditKind.HOLD_ENDED:
                 self.held.pop(key, None)
+
+    def add_drill(self, drill: DrillFacts) -> None:
+        """Add a drill. One that is known already, or that ended after the period, is ignored."""
+        pair = _pair(drill.key)
+        if pair is None or (self._period.end is not None and drill.at > self._period.end):
+            return
+        if not any((one.key, one.at) == (drill.key, drill.at) for one in self.drills[pair]):
+            self.drills[pair].append(drill)
 
     def _note_versions(self, line: AuditLine) -> None:
         for program, name in (("agent", "version"), ("neo4j-admin", "admin_version"), ("server", "server_version")):
@@ -255,8 +264,8 @@ def _database(
 ) -> DatabaseReport:
     backups = sorted(log.backups[pair])
     within = [(at, kind) for at, kind in backups if at >= sources.since]
-    drills = tuple(one for one in log.drills[pair] if one.at >= sources.since)
-    restores = [one.restore_seconds for one in drills if one.restore_seconds is not None]
+    drills = tuple(sorted((one for one in log.drills[pair] if one.at >= sources.since), key=lambda one: one.at))
+    restores = [one.restore_seconds for one in drills if one.restore_seconds is not None and not one.claimed]
     shown = tuple(_point(point, sources.place, log) for point in sorted(points, key=lambda one: (one.taken, one.key)))
     until = min(sources.until, sources.log_to) if sources.log_to is not None else sources.since
     spans = list(_spans([at for at, _ in backups], sources, until))
@@ -306,19 +315,19 @@ def _drills_met(drills: list[DrillFacts], wanted: Expected, sources: Sources, un
     """Return whether no time without a drill that passed was longer than the objective; None without an objective."""
     if wanted.drilled_every is None:
         return None
-    passed = sorted(one.at for one in drills if one.outcome == "passed")
+    passed = sorted(one.at for one in drills if one.outcome == "passed" and not one.claimed)
     before = [at for at in passed if at < sources.since][-1:] or [sources.since]
     moments = [*before, *(at for at in passed if at >= sources.since), until]
     return all(other - one <= wanted.drilled_every for one, other in pairwise(moments))
 
 
 def _point(point: PointFacts, place: PlaceName, log: LogFacts) -> PointReport:
-    drills = [one for one in log.drills[database_of(point.key)] if one.key == point.key]
+    drills = [one for one in log.drills[database_of(point.key)] if one.key == point.key and not one.claimed]
     return PointReport(
         **point._asdict(),
         copies=tuple(sorted(log.copies[point.key])),
         verified=log.verified.get((place, point.key)),
-        drilled=drills[-1] if drills else None,
+        drilled=max(drills, key=lambda one: one.at, default=None),
     )
 
 
@@ -332,13 +341,23 @@ def _pair(key: str) -> Pair | None:
 def _drill(line: AuditLine, at: datetime) -> DrillFacts:
     seconds = line.facts.get("restore_seconds")
     return DrillFacts(
-        at=at,
+        at=min(_moment(line.facts.get("drilled_at")) or at, at),  # the line may be much later: it was another process
         place=line.place,
         key=line.key or "",
         level=str(line.facts.get("level", "")),
         outcome=str(line.facts.get("outcome", "")),
         restore_seconds=float(seconds) if isinstance(seconds, int | float) else None,
+        claimed=line.facts.get("evidence") == "claimed",
     )
+
+
+def _moment(text: object) -> datetime | None:
+    """Return the time with an offset that a fact of a line states, or None."""
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def _repeated(lines: Iterable[AuditLine]) -> tuple[LineFacts, ...]:

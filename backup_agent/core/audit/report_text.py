@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.core.artifacts.keys import database_key
-from backup_agent.core.audit.report import AuditReport, DatabaseReport, LineFacts, PointReport
+from backup_agent.core.audit.report import AuditReport, DatabaseReport, DrillFacts, LineFacts, PointReport
 from backup_agent.core.durations import written_duration
 from backup_agent.core.escaping import printable
 
@@ -101,11 +101,15 @@ def _drills(databases: Iterable[DatabaseReport]) -> Iterator[str]:
     yield "## Drills"
     yield ""
     rows = [
-        (_at(one.at), one.key, one.place or "-", one.level, one.outcome, _span(one.restore_seconds))
+        (_at(one.at), one.key, one.place or "-", one.level, _outcome(one), _span(one.restore_seconds))
         for database in databases
         for one in database.drills
     ]
     yield from _table(("at", "artifact", "place", "level", "outcome", "restore took"), rows)
+
+
+def _outcome(drill: DrillFacts) -> str:
+    return f"{drill.outcome}, not signed" if drill.claimed else drill.outcome
 
 
 def _section(title: str, lines: tuple[LineFacts, ...], nothing: str) -> Iterator[str]:

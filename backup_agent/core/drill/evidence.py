@@ -4,6 +4,7 @@ A later drill of the same artifact replaces it. It holds no result of a query, o
 """
 
 from datetime import datetime
+from typing import Self
 
 from pydantic import AwareDatetime, Field
 
@@ -56,6 +57,9 @@ class Evidence(Mark):
     )
     size: int = Field(ge=0, description="bytes of the artifacts that were fetched")
     chain: dict[str, Sha256] = Field(description="key of each artifact that was restored -> SHA-256 of its record")
+    damaged: str | None = Field(
+        default=None, description="key of the damaged artifact, if it is another one of the chain than `key`"
+    )
     proven: bool = Field(description="whether the agent recognised the records of the chain")
     admin_version: str | None = None
     server_version: str | None = Field(default=None, description="version of the scratch server")
@@ -65,6 +69,11 @@ class Evidence(Mark):
     queries: tuple[QueryOutcome, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     remarks: tuple[str, ...] = Field(default=(), description="what else a reader of the evidence should know")
+
+    @property
+    def length(self) -> float:
+        """Duration of the whole drill in seconds."""
+        return round(max((self.since - self.started).total_seconds(), 0.0), 3)
 
     def replaces(self, other: "Evidence | None") -> bool:
         """Return whether this evidence is written in the place of an earlier drill's.
@@ -88,6 +97,22 @@ class LastDrill(StoredPart):
     seconds: float = Field(description="duration of the whole drill")
     reason: Reason | None = None
 
+    @classmethod
+    def of(cls, evidence: Evidence) -> Self:
+        """Return the summary of the evidence of a drill."""
+        return cls(
+            key=evidence.key,
+            level=evidence.level,
+            outcome=evidence.outcome,
+            at=evidence.since,
+            seconds=evidence.length,
+            reason=evidence.reason,
+        )
+
+    def is_older(self, other: "LastDrill | None") -> bool:
+        """Return whether the drill ended before another one; False if there is no other."""
+        return other is not None and self.at < other.at
+
 
 class DatabaseDrills(StoredValue):
     """What drills have proven of one database in one set at one place."""
@@ -100,36 +125,40 @@ class DatabaseDrills(StoredValue):
     last_done: LastDrill | None = Field(default=None, description="the last drill that did not end as not_done")
     restore_seconds: float | None = Field(default=None, description="of the last restore that succeeded")
     took: dict[Level, float] = Field(default={}, description="level -> seconds of the last drill that was done at it")
+    claimed: LastDrill | None = Field(
+        default=None,
+        description="the last drill according to evidence of another process that no trusted key has signed; it "
+        "proves nothing",
+    )
     marked: AwareDatetime | None = Field(default=None, description="when a drill last marked an artifact as damaged")
 
-    def after(self, evidence: Evidence, *, marked: bool = False) -> "DatabaseDrills":
-        """Return the state after a drill. A drill that was not done changes only `last`."""
-        seconds = round((evidence.since - evidence.started).total_seconds(), 3)
-        reached = evidence.reached.included if evidence.reached is not None else ()
-        done = evidence.outcome is not DrillOutcome.NOT_DONE
-        last = LastDrill(
-            key=evidence.key,
-            level=evidence.level,
-            outcome=evidence.outcome,
-            at=evidence.since,
-            seconds=seconds,
-            reason=evidence.reason,
-        )
-        return self.model_copy(
-            update={
-                "passed": self.passed | dict.fromkeys(reached, evidence.since),
-                "last": last,
-                "last_done": last if done else self.last_done,
-                "restore_seconds": evidence.restore_seconds or self.restore_seconds,
-                "took": self.took | ({evidence.level: seconds} if done else {}),
-                "marked": evidence.since if marked else self.marked,
-            }
-        )
+    def after(self, evidence: Evidence, *, marked: datetime | None = None) -> "DatabaseDrills":
+        """Return the state after a drill. A drill that was not done changes only `last`.
+
+        Evidence of another process may be read late: evidence of an earlier drill changes nothing that is newer.
+        `marked` is the time at which the drill marked an artifact as damaged.
+        """
+        last, reached = LastDrill.of(evidence), evidence.reached.included if evidence.reached is not None else ()
+        passed = {level: max(evidence.since, self.passed.get(level, evidence.since)) for level in reached}
+        changes: dict[str, object] = {"passed": self.passed | passed, "marked": marked or self.marked}
+        if not last.is_older(self.last):
+            changes["last"] = last
+        if evidence.outcome is not DrillOutcome.NOT_DONE and not last.is_older(self.last_done):
+            changes |= {"last_done": last, "took": self.took | {evidence.level: last.seconds}}
+            changes["restore_seconds"] = evidence.restore_seconds or self.restore_seconds
+        return self.model_copy(update=changes)
+
+    def claims(self, evidence: Evidence) -> "DatabaseDrills":
+        """Return the state after evidence that no trusted key has signed was read."""
+        last = LastDrill.of(evidence)
+        return self if last.is_older(self.claimed) else self.model_copy(update={"claimed": last})
 
     @property
     def failed(self) -> LastDrill | None:
-        """The last drill that was done, if it failed."""
+        """The last drill that was done, if it failed. A newer claim that a drill failed counts too."""
         failed = (DrillOutcome.ARTIFACT_FAILED, DrillOutcome.CONTENT_FAILED)
+        if self.claimed is not None and self.claimed.outcome in failed and not self.claimed.is_older(self.last_done):
+            return self.claimed
         return self.last_done if self.last_done is not None and self.last_done.outcome in failed else None
 
     def proven(self, level: Level) -> datetime | None:

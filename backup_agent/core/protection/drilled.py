@@ -27,7 +27,8 @@ def drill_faults(
         if (proof := one.proven(level)) is not None:
             proofs[pair] = max(proof, proofs.get(pair, proof))
         if (failed := one.failed) is not None:
-            text = f"the drill of {name_of(failed.key)} at {one.place} ended as {failed.outcome.value}"
+            says = ", says evidence that no trusted key has signed" if failed is one.claimed else ""
+            text = f"the drill of {name_of(failed.key)} at {one.place} ended as {failed.outcome.value}{says}"
             faults[pair] = OverdueDrill(database_key(*pair), text, failed.at)
     for pair, since in began.items():
         objective = rules.objective(pair)

@@ -386,6 +386,8 @@ class ArtifactDrilled(ChildEvent):
     """Why the evidence was not written, if it was to be written."""
     drills: DatabaseDrills | None = None
     """What drills have proven of the database, as it is stored on the volume; None if nothing is stored."""
+    reported: Literal["signed", "claimed"] | None = None
+    """Set if another process drilled, and this is its evidence: whether a trusted key has signed it."""
 
 
 # Results: the last event of a run

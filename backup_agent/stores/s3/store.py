@@ -12,6 +12,7 @@ import os
 from base64 import b64decode
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -220,6 +221,14 @@ class S3Store:
         # S3 lists keys in byte order, SeaweedFS folder by folder (a/b before a-b).
         for key, size in sorted(entry for entry in listed if is_listed(entry[0])):
             yield StoredObject(key, size)
+
+    def versions(self, folder: str, most: int) -> dict[str, str]:
+        """Return the keys below a folder of the agent's own with their ETags, at most `most` of them."""
+        listed = (
+            (found["Key"].removeprefix(self._bucket.prefix), str(found.get("ETag") or "").removeprefix("W/"))
+            for found in self._bucket.objects(folder)
+        )
+        return dict(islice((entry for entry in listed if is_listed(entry[0].removeprefix(folder))), most))
 
     def delete(self, key: str) -> bool:
         """Remove a key. A key that does not exist is not an error. Return False if the bucket keeps an old version.

@@ -165,8 +165,9 @@ def drilled(event: ArtifactDrilled) -> LogLine:
         "reason": one.reason,
         "error": one.error,
         "hint": event.hint or None,
+        "evidence_of_another_process": event.reported,
         "evidence_not_written": event.unwritten,
-        "seconds": round((one.since - one.started).total_seconds(), 3),
+        "seconds": one.length,
     }
     return LogLine(_DRILL_LEVELS[one.outcome], f"drill {one.outcome.value.replace('_', ' ')}", _known(fields))
 

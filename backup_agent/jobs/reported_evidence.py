@@ -1,0 +1,85 @@
+"""Reads the evidence of drills that ran without the agent (catalog.reported_drills), and does what follows from it.
+
+Signed evidence counts like a drill of the agent, if it names the records that the agent knows. All other evidence is a
+claim: a failure that it states is a problem of the health, and it proves nothing. Only evidence by a key of
+`drill.trusted` marks an artifact as damaged.
+"""
+
+from datetime import datetime
+
+from backup_agent.catalog import drill_notes, reported_drills
+from backup_agent.catalog.contents import Contents
+from backup_agent.catalog.evidence import NotedDrill
+from backup_agent.catalog.place import Place
+from backup_agent.catalog.reported_drills import ReportedDrill
+from backup_agent.core.artifacts.keys import database_of
+from backup_agent.core.drill.evidence import Evidence
+from backup_agent.core.reasons import BackupError
+from backup_agent.core.requests.events import ArtifactDrilled, Warned
+from backup_agent.jobs.audit_trail import AuditTrail
+from backup_agent.jobs.drill_consequences import audit_line, mark_damaged
+from backup_agent.jobs.summaries import tell_summary
+from backup_agent.signing.keyring import Keyring
+
+
+class ReportedEvidence:
+    """The evidence at one place, which must be held."""
+
+    def __init__(self, place: Place, trail: AuditTrail, now: datetime) -> None:
+        self._place, self._trail, self._now = place, trail, now
+        self._keyring = Keyring(place.settings)
+        self._notes = reported_drills.notes_at(place)
+
+    def take(self, found: Contents) -> bool:
+        """Read the evidence of recorded artifacts that was not read yet. Return whether an artifact was marked.
+
+        If it cannot be read, there is a warning: nothing fails because of that, and the next pass reads it.
+        """
+        marked = False
+        try:
+            for one in reported_drills.unread(self._place, self._keyring, found.entries):
+                marked |= self._take(one)
+        except BackupError as error:
+            self._warn(error.failure.error)
+        except OSError as error:
+            self._warn(f"{error.filename}: {error.strerror}")
+        return marked
+
+    def _take(self, one: ReportedDrill) -> bool:
+        """Remember what evidence says, then note that it was read. A crash in between only repeats that."""
+        if one.evidence is None:
+            self._warn(one.fault or "")
+            self._notes.add(one.artifact, one.version, None)
+            return False
+        # A clock that is wrong, or a lie, must not make later evidence look older.
+        done = one.evidence.model_copy(update={"since": min(one.evidence.since, self._now)})
+        signed = one.signer is not None and self._names_our_records(done)
+        marked = signed and self._mark(done, one.signer)
+        before = drill_notes.of_database(self._place, *database_of(done.key))
+        drills = before.after(done, marked=self._now if marked else None) if signed else before.claims(done)
+        drill_notes.remember(self._place, drills)
+        facts = {"evidence": "signed" if signed else "claimed", "key": one.signer}
+        self._trail.tell(audit_line(done, **facts))
+        self._notes.add(one.artifact, one.version, NotedDrill(done.since, done.outcome, done.level, claimed=not signed))
+        # Text of another process is quoted in the log only if a trusted key has signed it.
+        told = done if signed else done.model_copy(update={"error": None, "seconds": {}})
+        self._trail.writer.tell(
+            ArtifactDrilled(evidence=told, marked=marked, drills=drills, reported="signed" if signed else "claimed")
+        )
+        return marked
+
+    def _mark(self, done: Evidence, signer: str | None) -> bool:
+        trusted = signer in self._place.settings.drill.trusted
+        known = done.model_copy(update={"proven": True})  # its records are the agent's
+        marked = mark_damaged(self._place, self._keyring, known, self._now, trusted=trusted)
+        if marked and self._place.is_volume:
+            tell_summary(*database_of(done.key), self._place.settings, self._trail.writer)
+        return marked
+
+    def _names_our_records(self, done: Evidence) -> bool:
+        """Return whether the drill restored artifacts by the records that the agent knows."""
+        noted = self._place.record_notes
+        return done.key in done.chain and all(noted.digest(key) == digest for key, digest in done.chain.items())
+
+    def _warn(self, because: str) -> None:
+        self._trail.writer.tell(Warned(text="evidence of a drill not read", because=f"{self._place.name}: {because}"))
