@@ -48,12 +48,19 @@ class NotedDrill(NamedTuple):
 
 
 class EvidenceNotes(NoteFolder):
-    """The notes on the evidence that the agent wrote at a place: SHA-256, time, outcome and level, in one line."""
+    """The notes on the evidence that the agent wrote at a place: SHA-256, time, outcome and level, in one line.
+
+    While evidence is being replaced, a second line has the earlier evidence: after a crash either may be there.
+    """
+
+    def announce(self, evidence: Evidence, content: bytes) -> None:
+        """Note evidence that is about to be written, beside what it replaces."""
+        before = (self._read(evidence.key) or b"").splitlines(keepends=True)[:1]
+        self._write(evidence.key, b"".join((_line(evidence, content), *before)))
 
     def add(self, evidence: Evidence, content: bytes) -> None:
         """Note the evidence of an artifact, given as it is stored too."""
-        words = (digest_of(content), evidence.since.isoformat(), evidence.outcome.value, evidence.level.value)
-        self._write(evidence.key, f"{' '.join(words)}\n".encode())
+        self._write(evidence.key, _line(evidence, content))
 
     def has(self, key: str) -> bool:
         """Return whether the agent wrote evidence of an artifact."""
@@ -61,12 +68,12 @@ class EvidenceNotes(NoteFolder):
 
     def names(self, key: str, content: bytes) -> bool:
         """Return whether the agent wrote this evidence of an artifact."""
-        return (self._read(key) or b"").split(b" ")[0] == digest_of(content).encode()
+        return digest_of(content).encode() in (line.split(b" ")[0] for line in (self._read(key) or b"").splitlines())
 
     def of(self, key: str) -> NotedDrill | None:
         """Return the result of an artifact's last drill, or None if there is no readable note."""
         try:
-            _, at, outcome, level = (self._read(key) or b"").decode().split()
+            _, at, outcome, level = (self._read(key) or b"").decode().partition("\n")[0].split()
             return NotedDrill(datetime.fromisoformat(at), DrillOutcome(outcome), Level(level))
         except (OSError, ValueError):
             return None
@@ -74,6 +81,11 @@ class EvidenceNotes(NoteFolder):
     def strike(self, key: str) -> None:
         """Remove the note on an artifact's evidence."""
         self._remove(key)
+
+
+def _line(evidence: Evidence, content: bytes) -> bytes:
+    words = (digest_of(content), evidence.since.isoformat(), evidence.outcome.value, evidence.level.value)
+    return f"{' '.join(words)}\n".encode()
 
 
 def notes_at(place: Place) -> EvidenceNotes:
@@ -88,8 +100,9 @@ def write(place: Place, keyring: Keyring, evidence: Evidence) -> Evidence:
     """
     evidence = keyring.sign(evidence)
     content = evidence.to_json()
-    notes_at(place).add(evidence, content)
+    notes_at(place).announce(evidence, content)
     replace(place, evidence_key(evidence.key), content)
+    notes_at(place).add(evidence, content)
     return evidence
 
 

@@ -4,7 +4,8 @@
     <scratch>/drill-<run>/chain/    the fetched artifacts
     <scratch>/drill-<run>/…         the folders of the scratch Neo4j
 
-The next drill removes the folders whose lock is free. It first ends the programs that a killed drill has left.
+The next drill, and the next survey of the agent, remove the folders whose lock is free. The agent surveys again if a
+drill was killed. The programs that a killed drill has left hold the lock until they are ended.
 """
 
 import fcntl
@@ -81,9 +82,21 @@ def _alone(parent: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def clear(parent: Path) -> tuple[str, ...]:
+    """Remove the scratch folders that killed drills have left in `parent`, if it exists. Return their names."""
+    with suppress(FileNotFoundError), _alone(parent):
+        return remove_left(parent)
+    return ()
+
+
+def is_scratch(name: str) -> bool:
+    """Return whether a name is that of the scratch folder of a drill."""
+    return name.startswith(_NAME)
+
+
 def remove_left(parent: Path) -> tuple[str, ...]:
-    """Remove the scratch folders that killed drills have left in `parent`. Return their names."""
-    left = [name for name in durable.folders(parent) if name.startswith(_NAME) and _is_free(parent / name)]
+    """Like `clear`, for a caller that holds the lock of `parent`."""
+    left = [name for name in durable.folders(parent) if is_scratch(name) and _is_free(parent / name)]
     for name in left:
         shutil.rmtree(parent / name, ignore_errors=True)
     return tuple(left)

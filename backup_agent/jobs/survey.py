@@ -27,7 +27,7 @@ from backup_agent.core.requests.events import (
     Warned,
 )
 from backup_agent.core.requests.tasks import SurveyTask
-from backup_agent.jobs import file_modes, staging
+from backup_agent.jobs import drill_scratch, file_modes, staging
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.summaries import tell_summary_of
@@ -46,8 +46,11 @@ def survey(volume: Place, open_runs: Collection[str], writer: EventWriter) -> No
     root, index = volume.root, volume.index
     writer.tell(VolumeTested(hard_links=allows_hard_links(root)))
     now = datetime.now(UTC)
+    drill_scratch.clear(root / staging.STAGING)
+    if volume.settings.drill.scratch is not None:
+        drill_scratch.clear(volume.settings.drill.scratch)
     for run in staging.left(root):
-        if run not in open_runs:
+        if run not in open_runs and not drill_scratch.is_scratch(run):
             for name in clear(root, run, now):
                 writer.tell(SetAside(run=run, name=name))
     for folder in volume_records.databases(root):

@@ -425,7 +425,7 @@ class Agent:
         self._parts.doctor.advance(monotonic)
         if self._parts.orders.paused is not None:
             return
-        self._parts.new_histories.advance(utc_now(), monotonic)
+        self._parts.own_fulls.advance(utc_now(), monotonic)
         self._parts.backup_queue.activate()
         if self._parts.backup_queue.waits:
             self._parts.runs.keep_for_backups()

@@ -36,6 +36,7 @@ from backup_agent.supervisor.work.notifications import Notifications
 from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.orders_file import orders_file
+from backup_agent.supervisor.work.own_fulls import OwnFulls
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -152,8 +153,15 @@ class Parts:
             self.doctor,
             self.notifications,
         )
-        self.new_histories = NewHistories(
-            reloader, self.discovery, self.volume_summaries, self.intake.ask, self.dispatch.discover
+        self.new_histories = NewHistories(reloader, self.discovery, self.volume_summaries, self.dispatch.discover)
+        self.own_fulls = OwnFulls(
+            reloader,
+            self.discovery,
+            self.volume_summaries,
+            self.drill_results,
+            self.new_histories,
+            self.requests,
+            self.intake.ask,
         )
         self.calendar = Calendar(own / "schedules.json", self.intake.submit, self._waits_for)
 

@@ -67,3 +67,32 @@ def final(live: Live, name: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if content["state"] in FINAL else None
+
+
+class Kinds:
+    """A live agent of which a process dies at the first change of each kind: each row of "Orders" in docs/design.md."""
+
+    def __init__(self, live: Live, module: str, who: str) -> None:
+        self.live = live
+        self._died = live.folder / "kinds"
+        self._died.mkdir()
+        self._armed = live.folder / "armed"
+        live.requests.mkdir(exist_ok=True)
+        live.environ = {
+            "PYTHONPATH": str(CRASHING),
+            "CRASH_IN": module,
+            "CRASH_WHO": who,
+            "CRASH_KINDS": str(self._died),
+            "CRASH_ARMED": str(self._armed),
+        }
+
+    def arm(self, *, armed: bool = True) -> None:
+        if armed:
+            self._armed.touch()
+        else:
+            self._armed.unlink(missing_ok=True)
+
+    @property
+    def died(self) -> list[str]:
+        """The kinds at which a process has died."""
+        return [path.read_text() for path in self._died.iterdir()]

@@ -15,10 +15,10 @@ import pytest
 
 from backup_agent.standins import cluster as simulated
 from tests.agent.crashes import (
-    CRASHING,
     ENOUGH,
     SUPERVISOR,
     Death,
+    Kinds,
     after_it,
     crash,
     final,
@@ -103,35 +103,6 @@ def test_killed_at_any_step_the_backup_is_answered_once(tmp_path: Path, death: D
             break
 
     assert LEAST[death.module, death.among] < last < ENOUGH - shares
-
-
-class Kinds:
-    """A live agent of which a process dies at the first change of each kind: each row of "Orders" in docs/design.md."""
-
-    def __init__(self, live: Live, module: str, who: str) -> None:
-        self.live = live
-        self._died = live.folder / "kinds"
-        self._died.mkdir()
-        self._armed = live.folder / "armed"
-        live.requests.mkdir()
-        live.environ = {
-            "PYTHONPATH": str(CRASHING),
-            "CRASH_IN": module,
-            "CRASH_WHO": who,
-            "CRASH_KINDS": str(self._died),
-            "CRASH_ARMED": str(self._armed),
-        }
-
-    def arm(self, *, armed: bool = True) -> None:
-        if armed:
-            self._armed.touch()
-        else:
-            self._armed.unlink(missing_ok=True)
-
-    @property
-    def died(self) -> list[str]:
-        """The kinds at which a process has died."""
-        return [path.read_text() for path in self._died.iterdir()]
 
 
 def attempted(live: Live) -> bool:

@@ -1,11 +1,14 @@
 """Drills of a running agent: asked for by requests and schedules, giving way to backups, and killed at each stage."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from backup_agent.standins.neo4j_admin.faults import COUNTS
+from tests.agent.bucket import destination, stored
 from tests.agent.live import Live
+from tests.components.seaweedfs import KEYS, SeaweedFS
 from tests.polling import until
 
 pytestmark = pytest.mark.process
@@ -87,3 +90,54 @@ def test_a_killed_agent_leaves_no_scratch_data_and_no_program(live: Live) -> Non
     assert live.answer("d")["state"] == "succeeded"
     assert list(live.leftovers()) == []
     assert not list((live.root / ".staging").iterdir())
+
+
+def test_one_full_follows_when_drills_find_damaged_copies_and_not_one_for_each_drill(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    live.environ = KEYS
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}
+    key = backed_up(live)
+    live.ask("second", database="orders", type="FULL")
+    live.fault({"do": "exit_1", "at": "start", "command": "restore", "message": "refused"})
+
+    drilled = live.ask("d1", action="drill", database="orders")
+    until(
+        lambda: len(live.records()) == 3 and f"{live.records()[-1]['key']}.json" in stored(seaweedfs, tmp_path), "FULL"
+    )
+    again = live.ask("d2", action="drill", database="orders")
+    live.until_idle()
+
+    *_, damaged, newest = (record["key"] for record in live.records())
+    assert drilled["places"]["offsite"]["drills"] == {damaged: "artifact_failed"}
+    assert again["places"]["offsite"]["drills"] == {newest: "artifact_failed"}
+    assert [one for one in stored(seaweedfs, tmp_path) if one.endswith(".damaged.json")] == [f"{damaged}.damaged.json"]
+    assert live.records()[-1]["requested_by"] == "backup-agent"
+    assert len(live.records()) == 3
+    assert key == live.records()[0]["key"]
+    live.end()
+    live.start()
+    live.until_idle()
+    assert len(live.records()) == 3
+
+
+@pytest.mark.nightly
+def test_a_database_whose_every_check_finds_something_takes_no_fulls_for_that_and_its_retention_goes_on(
+    live: Live,
+) -> None:
+    live.fault({"do": "exit_1", "command": "check", "message": "Inconsistencies found."})
+    live.write_settings(schedules={}, drill={"level": "check"}, retention={"last": 2, "max_delete_share": 1})
+    live.start()
+    taken = []
+    for night in range(5):
+        taken.append(live.ask(f"night{night}", database="orders", type="FULL")["databases"]["orders"]["artifact"])
+        drilled = live.ask(f"drill{night}", action="drill", database="orders")
+        assert (drilled["state"], drilled["reason"]) == ("failed", "inconsistent")
+        until(lambda: [one["key"] for one in live.records()] == taken[-2:], "retention")
+        live.until_idle()
+
+    assert not list(live.root.rglob("*.damaged.json"))
+    assert {one["requested_by"] for one in live.records() if "requested_by" in one} <= {None}
+    assert live.metric(
+        "neo4j_backup_drill_failed", place="local", set="default", database="orders", outcome="content_failed"
+    )

@@ -59,7 +59,7 @@ EVIDENCE = Evidence.model_validate(
 
 LINES: dict[str, dict[str, Any]] = {
     "drilling": {"place": "offsite", "key": KEY, "level": "query"},
-    "drilled": {"evidence": EVIDENCE, "hint": "", "marked": False, "unwritten": None, "drills": None},
+    "drilled": {"evidence": EVIDENCE, "hint": "", "marked": False, "unwritten": None, "drills": None, "reported": None},
     "stage": {"stage": "reading"},
     "progress": {"bytes": 1, "total": 2, "estimated_seconds": 3.5},
     "warning": {"text": "place held", "because": "an earlier holder is dead"},

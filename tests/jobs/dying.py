@@ -43,6 +43,7 @@ PRELOADED = (
     "jobs.destination",
     "jobs.survey",
     "jobs.verify",
+    "jobs.drill",
     "catalog.adopt",
     "cli.main",
     "cli.catalog",

@@ -1,14 +1,16 @@
-"""A FULL is queued for a database that was replaced, with the real parts of the agent but without its children."""
+"""A FULL is queued for a database that was replaced or whose artifact is damaged, with the real parts of the agent but without its children."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from backup_agent.core.artifacts.names import BEFORE_RESTORE, DatabaseName
+from backup_agent.core.artifacts.names import BEFORE_RESTORE, DEFAULT_SET, DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.artifacts.summary import summarise
+from backup_agent.core.drill.evidence import DatabaseDrills
 from backup_agent.core.reasons import Failure, Reason
+from backup_agent.core.requests.answers import State
 from tests.builders import a_copy, a_topology, an_entry
 from tests.supervisor.agent_parts import AgentParts
 
@@ -29,7 +31,7 @@ def see(world: AgentParts, identity: str, status: str = "online", *, at: float =
     discovery = world.parts.discovery
     copies = (a_copy(0, database_id=identity), a_copy(1, database_id=identity, status=status))
     discovery.current = discovery.last = a_topology(*copies, seen=NOW).following(discovery.last)
-    world.parts.new_histories.advance(NOW, at)
+    world.parts.own_fulls.advance(NOW, at)
 
 
 def test_a_full_is_queued_once_when_all_copies_of_the_replaced_database_are_online(world: AgentParts) -> None:
@@ -49,19 +51,48 @@ def test_a_full_is_queued_once_when_all_copies_of_the_replaced_database_are_onli
     assert world.status(NOW).without_full == {}
 
 
+def test_a_full_that_failed_is_queued_again_later_and_later(world: AgentParts) -> None:
+    see(world, "A")
+    see(world, "B", at=1.0)
+    asked = []
+    for minute in (0, 10, 16, 20, 47, 60):
+        asked.append([answer.id for answer in world.parts.spool.ledger.open()])
+        for answer in world.parts.spool.ledger.open():
+            failed = answer.becomes(State.RUNNING, NOW).becomes(State.FAILED, NOW, Failure(Reason.INTERNAL, "no"))
+            world.parts.requests.conclude(failed)
+        world.parts.own_fulls.advance(NOW + timedelta(minutes=minute), 61.0 * minute + 2)
+
+    first = "replaced@20261123T050000Z-1c168adb"
+    assert asked == [[first], [], [], [f"{first}-20261123T051600Z"], [], [f"{first}-20261123T054700Z"]]
+
+
+def test_a_full_is_queued_once_after_a_drill_has_marked_an_artifact(world: AgentParts) -> None:
+    taken = an_entry("F1[1-9]").finished
+    marked = DatabaseDrills(
+        place=PlaceName("offsite"), set=DEFAULT_SET, database=ORDERS, marked=taken + timedelta(hours=1)
+    )
+    world.parts.drill_results.take(marked)
+    see(world, "A")
+    see(world, "A", at=2.0)
+    [answer] = world.parts.spool.ledger.open()
+
+    assert (answer.asked.type, answer.asked.databases, answer.set) == (BackupType.FULL, ["orders"], "default")
+    assert answer.id.startswith("damaged@")
+
+
 def test_the_cluster_is_queried_each_minute_while_a_replacement_is_expected(world: AgentParts) -> None:
     asked: list[str] = []
-    histories = world.parts.new_histories
-    histories.discover = lambda: asked.append("now")
-    histories.advance(NOW, 1000.0)
+    own = world.parts.own_fulls
+    own.new_histories.discover = lambda: asked.append("now")
+    own.advance(NOW, 1000.0)
     assert asked == []
     safety = an_entry("F1[1-9]", set_name=BEFORE_RESTORE)
     world.parts.volume_summaries.take(summarise([safety], {}))
     now = safety.finished + timedelta(minutes=1)
-    histories.advance(now, 1001.0)
+    own.advance(now, 1001.0)
     world.parts.discovery.fail(Failure(Reason.SOURCE_UNREACHABLE, "down"), 1001.0)
-    histories.advance(now, 1060.0)
+    own.advance(now, 1060.0)
     assert len(asked) == 1
-    histories.advance(now, 1062.0)
+    own.advance(now, 1062.0)
 
     assert len(asked) == 2

@@ -23,8 +23,8 @@ from backup_agent.supervisor.work.notifications import Notifications
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
-CHANGING = ("backup", "prune", "verify")
-"""Children that change the volume. They report each change before their result."""
+CHANGING = ("backup", "prune", "verify", "drill")
+"""Children that change the volume. They report each change before their result. A drill also leaves scratch data."""
 
 log = structlog.get_logger()
 

@@ -7,7 +7,6 @@ from backup_agent.catalog import drill_notes
 from backup_agent.catalog.place import all_places
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.drill.evidence import DatabaseDrills
-from backup_agent.core.requests.events import ArtifactDrilled
 from backup_agent.settings.reload import Reloader
 
 
@@ -22,16 +21,12 @@ class DrillResults:
         """Read the notes on the volume."""
         for place in all_places(self.reloader.settings):
             for drills in drill_notes.remembered(place):
-                self._keep(drills)
+                self.take(drills)
 
-    def take(self, event: ArtifactDrilled) -> None:
-        """Note the end of a drill."""
-        if event.drills is not None:
-            self._keep(event.drills)
+    def take(self, drills: DatabaseDrills) -> None:
+        """Note what drills have proven of a database."""
+        self._found[drills.place, drills.set, drills.database] = drills
 
     def of(self, recorded: Collection[tuple[SetName, DatabaseName]]) -> tuple[DatabaseDrills, ...]:
         """Return the results of databases that have artifacts, sorted by place, set and database."""
         return tuple(drills for (_, *pair), drills in sorted(self._found.items()) if tuple(pair) in recorded)
-
-    def _keep(self, drills: DatabaseDrills) -> None:
-        self._found[drills.place, drills.set, drills.database] = drills

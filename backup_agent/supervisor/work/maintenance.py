@@ -378,7 +378,8 @@ class Maintenance:
             case events.DrillBegun():
                 log.info("drill started", place=event.place, artifact=event.key, drill_level=event.level.value)
             case events.ArtifactDrilled():
-                self.drill_results.take(event)
+                if event.drills is not None:
+                    self.drill_results.take(event.drills)
                 log_lines.drilled(event).log()
             case _:
                 assert_never(event)
