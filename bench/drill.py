@@ -145,6 +145,8 @@ class Watched:
 
 def _kind(pid: int) -> str:
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    if not words[0]:
+        raise ValueError("it has ended")
     if words[0].endswith(b"java"):
         return "java"
     return "child" if b"backup_agent.jobs.drill" in words else "command"

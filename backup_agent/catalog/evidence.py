@@ -5,6 +5,7 @@ SHA-256 on the volume when it wrote it, or if a key that the settings trust has 
 believed.
 """
 
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -132,6 +133,18 @@ def read(place: Place, keyring: Keyring, artifact: str) -> tuple[Evidence, Origi
     if notes_at(place).names(artifact, content):
         return evidence, Origin.NOTED
     return evidence, Origin.UNKNOWN if signer(place, keyring, artifact, content) is None else Origin.SIGNED
+
+
+def recognised(place: Place, keyring: Keyring, artifact: str) -> Evidence | None:
+    """Return the evidence of an artifact's last drill; None if there is none that is readable and recognised.
+
+    Raise TransientError if the place cannot be read.
+    """
+    with suppress(PermanentError):
+        found = read(place, keyring, artifact)
+        if found is not None and found[1] is not Origin.UNKNOWN:
+            return found[0]
+    return None
 
 
 def parsed(place: Place, key: str, artifact: str, content: bytes) -> Evidence:

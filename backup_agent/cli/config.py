@@ -1,13 +1,15 @@
 """`backup-agent config`."""
 
 import json
+from datetime import UTC, datetime
 
 import click
 
+from backup_agent.catalog.drill_cycles import drill_cycles
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.drill_cycle import cycles
 from backup_agent.cli.options import json_option, settings_option
+from backup_agent.core.drill.budget import MEET_THE_OBJECTIVE, DrillCycle
 from backup_agent.settings.load import in_force
 
 
@@ -22,14 +24,18 @@ def command(context: click.Context, as_json: bool) -> int:
     """
     found = loaded(context)
     rows = in_force(found)
-    drills = list(cycles(found.settings))
+    drills = [_told(one) for one in drill_cycles(found.settings, datetime.now(UTC))]
     if as_json:
         values = [{"path": row.path, "value": row.value, "from": row.origin} for row in rows]
-        printing.as_json({"file": found.source, "settings": values, "drills": [text for text, _ in drills]})
+        printing.as_json({"file": found.source, "settings": values, "drills": drills})
         return 0
     printing.table(["SETTING", "VALUE", "FROM"], [[row.path, _as_written(row.value), row.origin] for row in rows])
-    printing.lines((text for text, _ in drills), err=True)
+    printing.lines(drills, err=True)
     return 0
+
+
+def _told(cycle: DrillCycle) -> str:
+    return f"warning: {cycle}: {MEET_THE_OBJECTIVE}" if cycle.is_late else str(cycle)
 
 
 def _as_written(value: object) -> str:

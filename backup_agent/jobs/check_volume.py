@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from backup_agent import durable
 from backup_agent.catalog.contents import by_database
+from backup_agent.catalog.drill_cycles import drill_cycles
 from backup_agent.catalog.mounts import MOUNTS, Require, is_own_disk, mount_of, parse
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.space import allows_hard_links, space
@@ -13,6 +15,7 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.doctor.checks import Check, CheckFinding, unknown
+from backup_agent.core.doctor.drills import judge_drill_cycles
 from backup_agent.core.doctor.volume import (
     FolderFacts,
     RoomFacts,
@@ -52,6 +55,7 @@ def findings(settings: Settings, *, write: bool) -> Iterator[CheckFinding]:
     yield judge_hard_links(folder, tested=allows_hard_links(storage.root) if write and usable else None)
     yield judge_modes(folder)
     yield judge_requests_folder(look_at(requests.folder, storage.require_volume), watch_fault=watch_fault())
+    yield judge_drill_cycles(tuple(drill_cycles(settings, datetime.now(UTC))))
 
 
 def look_at(folder: Path, require: Require) -> FolderFacts:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from backup_agent.catalog import drill_notes, evidence, reported_drills
 from backup_agent.catalog.contents import by_database
+from backup_agent.catalog.pending_evidence import pending_at
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.core.artifacts.keys import database_of
@@ -23,7 +24,7 @@ from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome, DrillStoppedError, StopCause
 from backup_agent.core.neo4j.command import Launch, environment
 from backup_agent.core.protection.expected import selects
-from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
+from backup_agent.core.reasons import BackupError, Failure, Reason
 from backup_agent.core.requests.answers import Outcome, PlaceResult
 from backup_agent.core.requests.events import ArtifactDrilled, DrillBegun, PassReport
 from backup_agent.core.requests.tasks import DrillTask
@@ -34,7 +35,6 @@ from backup_agent.jobs.drill_scratch import scratch_folder
 from backup_agent.jobs.drill_steps import Means, PointDrill
 from backup_agent.jobs.event_writer import EventWriter, begin, cancel_on_sigterm
 from backup_agent.jobs.staging import STAGING
-from backup_agent.jobs.summaries import tell_summary
 from backup_agent.neo4j_admin import program
 from backup_agent.neo4j_admin.program import AdminProgram
 from backup_agent.restore.finding import Asked, Cut, FoundPoint, find_point
@@ -150,11 +150,12 @@ class Drilling:
         marked, unwritten = False, None
         try:
             if self._task.evidence == "beside":
-                marked = self._write_beside(place, done)
+                trail = AuditTrail(place, self._writer, request=self._task.request)
+                marked = self._write_beside(place, done, trail)
                 before = drill_notes.of_database(place, *database_of(done.key))
                 drills = before.after(done, marked=done.since if marked else None)
                 drill_notes.remember(place, drills)
-                AuditTrail(place, self._writer, request=self._task.request).tell(audit_line(done))
+                trail.tell(audit_line(done))
             elif self._task.evidence == "prefix" and done.outcome is not DrillOutcome.NOT_DONE:
                 done = reported_drills.write(place, self._keyring, done)
         except BackupError as error:
@@ -164,26 +165,20 @@ class Drilling:
         hint = failure.advice if failure is not None else ""
         self._writer.tell(ArtifactDrilled(evidence=done, hint=hint, marked=marked, unwritten=unwritten, drills=drills))
 
-    def _write_beside(self, place: Place, done: Evidence) -> bool:
-        """Write the evidence beside its artifact. Mark a damaged artifact, and return whether one was marked."""
+    def _write_beside(self, place: Place, done: Evidence, trail: AuditTrail) -> bool:
+        """Write the evidence beside its artifact. Mark a damaged artifact, and return whether one was marked.
+
+        At a destination the next pass of retention does both.
+        """
         if done.outcome is DrillOutcome.NOT_DONE:
             return False
+        if not place.is_volume:
+            pending_at(place).add(done)
+            return False
         with hold_place(place):
-            before = self._earlier(place, done.key)
-            if done.replaces(before):
+            if done.replaces(evidence.recognised(place, self._keyring, done.key)):
                 evidence.write(place, self._keyring, done)
-            marked = mark_damaged(place, self._keyring, done, done.since)
-        if marked and place.is_volume:
-            tell_summary(*database_of(done.key), self._settings, self._writer)
-        return marked
-
-    def _earlier(self, place: Place, key: str) -> Evidence | None:
-        """Return the recognised evidence of the artifact's last drill."""
-        with suppress(PermanentError):
-            found = evidence.read(place, self._keyring, key)
-            if found is not None and found[1] is not evidence.Origin.UNKNOWN:
-                return found[0]
-        return None
+            return mark_damaged(place, self._keyring, done, done.since, trail)
 
 
 def _on_one_volume(scratch: Path, root: Path) -> bool:

@@ -6,18 +6,22 @@ from backup_agent.catalog import damage_marks, drill_notes
 from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place
 from backup_agent.core.artifacts.keys import database_of
-from backup_agent.core.audit.lines import AuditLine, drilled
+from backup_agent.core.audit.lines import AuditKind, AuditLine, drilled
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.drill.outcomes import is_marked
 from backup_agent.core.restore.points import Points
+from backup_agent.jobs.audit_trail import AuditTrail
+from backup_agent.jobs.summaries import tell_summary
 from backup_agent.signing.keyring import Keyring
 
 MARKS_EVERY = timedelta(days=1)
 """A drill marks at most one artifact of a database in this time: each mark is followed by a FULL."""
 
 
-def mark_damaged(place: Place, keyring: Keyring, done: Evidence, now: datetime, *, trusted: bool = True) -> bool:
-    """Mark the damaged artifact of a drill. Return whether it was marked.
+def mark_damaged(
+    place: Place, keyring: Keyring, done: Evidence, now: datetime, trail: AuditTrail, *, trusted: bool = True
+) -> bool:
+    """Mark the damaged artifact of a drill, and tell the audit log. Return whether it was marked.
 
     The place must be held. `trusted` is False for evidence of another process that no key of `drill.trusted` signed.
     """
@@ -33,7 +37,11 @@ def mark_damaged(place: Place, keyring: Keyring, done: Evidence, now: datetime, 
         trusted=trusted,
     ):
         return False
-    damage_marks.mark(place, keyring, damaged, found=f"a drill failed: {done.error}", file=None, now=done.since)
+    found = f"a drill failed: {done.error}"
+    damage_marks.mark(place, keyring, damaged, found=found, file=None, now=done.since)
+    trail.tell(AuditLine(kind=AuditKind.DAMAGED, place=place.name, key=damaged, why=found))
+    if place.is_volume:
+        tell_summary(*database_of(damaged), place.settings, trail.writer)
     return True
 
 

@@ -19,6 +19,7 @@ from backup_agent.catalog.contents import Contents, of_database, survey
 from backup_agent.catalog.holds import holds_at, remove_ended
 from backup_agent.catalog.index import forget
 from backup_agent.catalog.journal import Doing, Intent
+from backup_agent.catalog.pending_evidence import pending_at
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.tenure import Held
@@ -41,9 +42,9 @@ from backup_agent.core.requests.tasks import PruneTask
 from backup_agent.core.retention.plan import Group, Plan
 from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.clock_trust import PassClock
+from backup_agent.jobs.drill_evidence import DrillEvidence
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.jobs.prune_plan import apply_policy, as_result, claimed, expire_adhoc, with_lagging_records
-from backup_agent.jobs.reported_evidence import ReportedEvidence
 from backup_agent.jobs.signing_state import tell_signing
 from backup_agent.jobs.summaries import tell_summary
 from backup_agent.signing.keyring import Keyring
@@ -64,7 +65,7 @@ def prune(task: PruneTask, place: Place, writer: EventWriter) -> PlaceResult:
             writer.tell(Warned(text="place held", because=notice))
         found = with_lagging_records(survey(place), place)
         tell_strays(found, place, writer)
-        if not task.dry_run and ReportedEvidence(place, trail, now).take(found):
+        if not task.dry_run and DrillEvidence(place, trail, now).take(found):
             found = with_lagging_records(survey(place), place)
         clock = PassClock.of(place, task, found)
         if held.may_delete and not task.dry_run:
@@ -284,6 +285,7 @@ def _delete_data(place: Place, held: Held, key: str, files: tuple[str, ...], doi
     place.damage_notes.strike(key)
     evidence.notes_at(place).strike(key)
     reported_drills.notes_at(place).strike(key)
+    pending_at(place).strike(key)
     unsigned_at(place).strike(key)
     return freed
 

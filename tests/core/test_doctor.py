@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName
+from backup_agent.core.artifacts.names import VOLUME, DatabaseName, PlaceName
 from backup_agent.core.capabilities import Version
 from backup_agent.core.doctor.certificates import CertificateEnd, judge_certificates
 from backup_agent.core.doctor.checks import (
@@ -42,6 +42,7 @@ from backup_agent.core.doctor.destination import (
     days,
     judge_destination,
 )
+from backup_agent.core.doctor.drills import judge_drill_cycles
 from backup_agent.core.doctor.examination import CheckRun, DoctorStage, repeated
 from backup_agent.core.doctor.volume import (
     GIB,
@@ -53,6 +54,8 @@ from backup_agent.core.doctor.volume import (
     judge_room,
     judge_volume,
 )
+from backup_agent.core.drill.budget import DrillCycle
+from backup_agent.core.drill.levels import Level
 from backup_agent.core.reasons import Failure, Reason
 
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
@@ -62,6 +65,7 @@ DENIED = Failure(Reason.STORAGE_AUTH, "offsite: AccessDenied")
 HIDDEN = NotSeen("not allowed")
 BOTH = {DatabaseName("system"), DatabaseName("orders")}
 ROOT = FolderFacts("/backups", kind="ext4", mode=0o2770)
+CYCLE = DrillCycle("drills", timedelta(days=3), 3, VOLUME, Level.READ, timedelta(days=7))
 
 
 def test_the_table_has_every_check_once_in_the_order_of_the_names() -> None:
@@ -121,6 +125,15 @@ def test_the_page_has_the_table_of_checks() -> None:
         pytest.param(judge_room(RoomFacts(0, 10 * GIB, None)), "warn", "no FULL is recorded", id="full, no FULL yet"),
         pytest.param(judge_room(RoomFacts(GIB, GIB, 1, files=9)), "FAIL", "no inode is free", id="no inode"),
         pytest.param(judge_hard_links(ROOT, tested=True), "ok", "hard links work", id="links"),
+        pytest.param(judge_drill_cycles(()), "ok", "no schedule drills", id="no drills"),
+        pytest.param(judge_drill_cycles((CYCLE,)), "ok", "takes 3d (3 measured at local, level read)", id="drills"),
+        pytest.param(
+            judge_drill_cycles((CYCLE, CYCLE._replace(wanted=timedelta(days=1)))),
+            "warn",
+            "schedule drills: a cycle of drills takes 3d (3 measured at local, level read), longer than "
+            "drilled_every, 1d",
+            id="rare drills",
+        ),
         pytest.param(judge_hard_links(ROOT, tested=None), "ok", "ext4 has hard links", id="links by kind"),
         pytest.param(judge_hard_links(ROOT, tested=False), "warn", "refuses hard links", id="no links"),
         pytest.param(judge_hard_links(FolderFacts("/b"), tested=None), "unknown", "not known whether", id="links?"),

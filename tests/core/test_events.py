@@ -5,7 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
-from backup_agent.core.drill.evidence import Evidence
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName
+from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
 from backup_agent.core.requests import events
 from backup_agent.core.requests.events import (
     ArtifactStored,
@@ -57,9 +58,14 @@ EVIDENCE = Evidence.model_validate(
     }
 ).model_dump(mode="json")
 
+DRILLS = DatabaseDrills(place=PlaceName("offsite"), set=DEFAULT_SET, database=DatabaseName("orders")).model_dump(
+    mode="json"
+)
+
 LINES: dict[str, dict[str, Any]] = {
     "drilling": {"place": "offsite", "key": KEY, "level": "query"},
     "drilled": {"evidence": EVIDENCE, "hint": "", "marked": False, "unwritten": None, "drills": None, "reported": None},
+    "drill_marked": {"key": KEY, "drills": DRILLS},
     "stage": {"stage": "reading"},
     "progress": {"bytes": 1, "total": 2, "estimated_seconds": 3.5},
     "warning": {"text": "place held", "because": "an earlier holder is dead"},

@@ -57,6 +57,7 @@ class Check(StrEnum):
     HARD_LINKS = "hard_links"
     MODES = "modes"
     REQUESTS_FOLDER = "requests_folder"
+    DRILL_CYCLE = "drill_cycle"
     SIGNING_KEY = "signing_key"
     CERTIFICATES = "certificates"
     STORE = "store"
@@ -97,6 +98,7 @@ CHECKS: Mapping[Check, LooksAt] = {
     Check.HARD_LINKS: LooksAt(Step.VOLUME, "whether the volume has hard links"),
     Check.MODES: LooksAt(Step.VOLUME, "owner and mode of `storage.root`"),
     Check.REQUESTS_FOLDER: LooksAt(Step.VOLUME, "whether the requests folder can be written and watched (inotify)"),
+    Check.DRILL_CYCLE: LooksAt(Step.VOLUME, "whether drills of all databases take longer than `drilled_every`"),
     Check.SIGNING_KEY: LooksAt(Step.KEYS, "whether the key of `signing.key_file` can sign"),
     Check.CERTIFICATES: LooksAt(Step.KEYS, "the end of every certificate in use: files, and those that servers show"),
     Check.STORE: LooksAt(Step.DESTINATION, "whether the store answers and lists objects"),

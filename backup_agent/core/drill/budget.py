@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-from backup_agent.core.artifacts.names import DatabaseName, SetName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
+from backup_agent.core.drill.levels import Level
+from backup_agent.core.durations import written_duration
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -49,3 +51,31 @@ def runs_of_a_cycle(durations: Sequence[float], budget: float) -> int:
 def cycle(durations: Sequence[float], budget: timedelta, between_runs: timedelta) -> timedelta:
     """Return how long it takes until each database was drilled once, if a run of drills begins every `between_runs`."""
     return runs_of_a_cycle(durations, budget.total_seconds()) * between_runs
+
+
+class DrillCycle(NamedTuple):
+    """How long it takes until a schedule has drilled every database once."""
+
+    schedule: str
+    took: timedelta
+    measured: int
+    """Number of databases whose drill was measured. Others are not counted."""
+    place: PlaceName
+    level: Level
+    wanted: timedelta | None
+    """The shortest `drilled_every` of the objectives."""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the objective cannot be met."""
+        return self.wanted is not None and self.took > self.wanted
+
+    def __str__(self) -> str:
+        """Return the cycle in words."""
+        longer = f", longer than drilled_every, {written_duration(self.wanted)}" if self.is_late and self.wanted else ""
+        known = f"{self.measured} measured at {self.place}, level {self.level.value}"
+        return f"schedule {self.schedule}: a cycle of drills takes {written_duration(self.took)} ({known}){longer}"
+
+
+MEET_THE_OBJECTIVE = "raise drill.budget, or drill more often"
+"""What to do if a cycle is late."""

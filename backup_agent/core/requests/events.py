@@ -390,6 +390,14 @@ class ArtifactDrilled(ChildEvent):
     """Set if another process drilled, and this is its evidence: whether a trusted key has signed it."""
 
 
+class DrillMarked(ChildEvent):
+    """A pass at a destination has marked the artifact that a drill of the agent found damaged."""
+
+    event: Literal["drill_marked"] = "drill_marked"
+    key: str
+    drills: DatabaseDrills
+
+
 # Results: the last event of a run
 
 
@@ -458,7 +466,7 @@ class TaskEnded(ChildEvent):
 
 VolumeEvent = SummaryTold | SummaryFailed | NothingRecorded | CopiesOwed | CopiesNotCounted
 CopyEvent = CopyBegun | CopyStored | CopyFailed
-DrillEvent = DrillBegun | ArtifactDrilled
+DrillEvent = DrillBegun | ArtifactDrilled | DrillMarked
 SliceEvent = SliceProgress | ReadingBegun
 ReadingEvent = (
     ArtifactVerified | ArtifactDamaged | ArtifactHealed | ArtifactNotHealed | ArtifactNotRead | PlaceJudged | SliceEvent

@@ -106,6 +106,7 @@ class ChildEvents:
                 | events.Warned()
                 | events.DrillBegun()
                 | events.ArtifactDrilled()
+                | events.DrillMarked()
                 | events.CheckTold()
             ):
                 self._note(name, event)
@@ -149,7 +150,7 @@ class ChildEvents:
                 log.error("record unreadable", fault=event.fault)
             case events.Warned():
                 log.warning(event.text, run=name, because=event.because)
-            case events.DrillBegun() | events.ArtifactDrilled():
+            case events.DrillBegun() | events.ArtifactDrilled() | events.DrillMarked():
                 self.maintenance.told_by_drill(event)
             case _:
                 assert_never(event)

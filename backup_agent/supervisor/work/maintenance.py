@@ -381,6 +381,9 @@ class Maintenance:
                 if event.drills is not None:
                     self.drill_results.take(event.drills)
                 log_lines.drilled(event).log()
+            case events.DrillMarked():
+                self.drill_results.take(event.drills)
+                log.error("artifact marked as damaged", place=event.drills.place, artifact=event.key)
             case _:
                 assert_never(event)
 
@@ -446,7 +449,7 @@ class Maintenance:
             log_lines.retention_ended(wish.place, answer, result, seconds).log()
         elif wish.kind == DRILL:
             self._drills_interrupted.pop(wish.request or "", None)
-            self.maintenance_queue.drilled(wish, result, now)
+            self.maintenance_queue.drilled(wish, result, monotonic, now)
             log_lines.drills_ended(wish.place, answer, result, seconds).log()
         elif wish.kind in MARKING:
             self.maintenance_queue.marked(wish, result, monotonic, now)

@@ -70,7 +70,7 @@ class Routine:
     """Time of the first successful backup since the last pass of retention; None if there is none."""
     verify_due: float = 0.0
     hurried: bool = False
-    """Whether retention should not wait for copies: marks must be written."""
+    """Whether retention should not wait for copies: marks or evidence must be written."""
     status: PlaceStatus = field(default_factory=PlaceStatus)
 
     def note(self, **changes: Any) -> None:  # noqa: ANN401  fields of PlaceStatus
@@ -352,8 +352,10 @@ class MaintenanceQueue:
             self.hurry(place, monotonic)
         self._result(wish, result, now)
 
-    def drilled(self, wish: Wish, result: PlaceResult, now: datetime) -> None:
-        """Handle the end of drills."""
+    def drilled(self, wish: Wish, result: PlaceResult, monotonic: float, now: datetime) -> None:
+        """Handle the end of drills. At a destination the next pass writes their evidence."""
+        if wish.place != VOLUME:
+            self.hurry(wish.place, monotonic)
         self._result(wish, result, now)
 
     def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:

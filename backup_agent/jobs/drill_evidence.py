@@ -1,4 +1,7 @@
-"""Reads the evidence of drills that ran without the agent (catalog.reported_drills), and does what follows from it.
+"""What a pass of retention does with the evidence of drills at its place.
+
+It writes the evidence of the agent's own drills at a destination (catalog.pending_evidence), and reads that of drills
+that ran without the agent (catalog.reported_drills).
 
 Signed evidence counts like a drill of the agent, if it names the records that the agent knows. All other evidence is a
 claim: a failure that it states is a problem of the health, and it proves nothing. Only evidence by a key of
@@ -7,22 +10,22 @@ claim: a failure that it states is a problem of the health, and it proves nothin
 
 from datetime import datetime
 
-from backup_agent.catalog import drill_notes, reported_drills
+from backup_agent.catalog import drill_notes, evidence, reported_drills
 from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.evidence import NotedDrill
+from backup_agent.catalog.pending_evidence import pending_at
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.reported_drills import ReportedDrill
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.reasons import BackupError
-from backup_agent.core.requests.events import ArtifactDrilled, Warned
+from backup_agent.core.requests.events import ArtifactDrilled, DrillMarked, Warned
 from backup_agent.jobs.audit_trail import AuditTrail
 from backup_agent.jobs.drill_consequences import audit_line, mark_damaged
-from backup_agent.jobs.summaries import tell_summary
 from backup_agent.signing.keyring import Keyring
 
 
-class ReportedEvidence:
+class DrillEvidence:
     """The evidence at one place, which must be held."""
 
     def __init__(self, place: Place, trail: AuditTrail, now: datetime) -> None:
@@ -31,18 +34,34 @@ class ReportedEvidence:
         self._notes = reported_drills.notes_at(place)
 
     def take(self, found: Contents) -> bool:
-        """Read the evidence of recorded artifacts that was not read yet. Return whether an artifact was marked.
+        """Write what is to be written, and read what was not read yet. Return whether an artifact was marked.
 
-        If it cannot be read, there is a warning: nothing fails because of that, and the next pass reads it.
+        A failure only causes a warning: the next pass tries again.
         """
         marked = False
         try:
+            for done in pending_at(self._place):
+                marked |= self._write(done, found)
             for one in reported_drills.unread(self._place, self._keyring, found.entries):
                 marked |= self._take(one)
         except BackupError as error:
             self._warn(error.failure.error)
         except OSError as error:
             self._warn(f"{error.filename}: {error.strerror}")
+        return marked
+
+    def _write(self, done: Evidence, found: Contents) -> bool:
+        marked = False
+        if done.key in found.entries:
+            if done.replaces(evidence.recognised(self._place, self._keyring, done.key)):
+                evidence.write(self._place, self._keyring, done)
+            marked = mark_damaged(self._place, self._keyring, done, self._now, self._trail)
+        if marked:
+            before = drill_notes.of_database(self._place, *database_of(done.key))
+            drills = before.model_copy(update={"marked": self._now})
+            drill_notes.remember(self._place, drills)
+            self._trail.writer.tell(DrillMarked(key=done.damaged or done.key, drills=drills))
+        pending_at(self._place).strike(done.key)
         return marked
 
     def _take(self, one: ReportedDrill) -> bool:
@@ -71,10 +90,7 @@ class ReportedEvidence:
     def _mark(self, done: Evidence, signer: str | None) -> bool:
         trusted = signer in self._place.settings.drill.trusted
         known = done.model_copy(update={"proven": True})  # its records are the agent's
-        marked = mark_damaged(self._place, self._keyring, known, self._now, trusted=trusted)
-        if marked and self._place.is_volume:
-            tell_summary(*database_of(done.key), self._place.settings, self._trail.writer)
-        return marked
+        return mark_damaged(self._place, self._keyring, known, self._now, self._trail, trusted=trusted)
 
     def _names_our_records(self, done: Evidence) -> bool:
         """Return whether the drill restored artifacts by the records that the agent knows."""
@@ -82,4 +98,6 @@ class ReportedEvidence:
         return done.key in done.chain and all(noted.digest(key) == digest for key, digest in done.chain.items())
 
     def _warn(self, because: str) -> None:
-        self._trail.writer.tell(Warned(text="evidence of a drill not read", because=f"{self._place.name}: {because}"))
+        self._trail.writer.tell(
+            Warned(text="evidence of a drill not read or written", because=f"{self._place.name}: {because}")
+        )

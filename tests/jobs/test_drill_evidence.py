@@ -1,6 +1,8 @@
-"""Evidence of drills that ran without the agent: it alerts, and only what is signed proves or marks something.
+"""What a pass at a destination does with evidence of drills.
 
-The evidence is in a real bucket, where such drills write it and every holder of their credentials can.
+That of the agent's own drills is written there. That of drills that ran without the agent alerts, and only if it is
+signed it proves or marks something. It is in a real bucket, where such drills and all holders of their credentials
+write it.
 """
 
 from collections.abc import Callable
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from backup_agent.catalog import drill_notes, reported_drills
+from backup_agent.catalog import drill_notes, evidence, reported_drills
 from backup_agent.catalog.audit_reading import AuditSource
 from backup_agent.catalog.evidence import NotedDrill
+from backup_agent.catalog.pending_evidence import pending_at
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.record_notes import digest_of
 from backup_agent.core.artifacts.keys import damage_key
@@ -98,7 +101,8 @@ class World:
         """Let retention, which reads the evidence, make a pass. Return what it told of it."""
         told: list[dict[str, Any]] = []
         prune(PruneTask(run="p", place="offsite", settings={}), self.place(**more), an_event_writer(told))
-        return [one for one in told if one["event"] == "drilled" or one.get("text") == "evidence of a drill not read"]
+        warned = "evidence of a drill not read or written"
+        return [one for one in told if one["event"] in ("drilled", "drill_marked") or one.get("text") == warned]
 
     @property
     def drills(self) -> DatabaseDrills:
@@ -133,6 +137,34 @@ def test_signed_evidence_counts_like_a_drill_of_the_agent_and_is_read_once(world
     assert world.prune() == []
     world.report(world.done(since=NOW))
     assert [one["reported"] for one in world.prune()] == ["signed"]
+
+
+def test_evidence_of_the_agents_own_drill_is_written_and_the_damaged_artifact_is_marked(world: World) -> None:
+    place = world.place()
+    pending_at(place).add(world.done(FAILED))
+    pending_at(place).add(world.done(key=world.records[0].key.replace("orders-2026", "orders-2020")))
+    [told] = world.prune()
+
+    assert (told["event"], told["key"], told["drills"]["marked"] is not None) == (
+        "drill_marked",
+        world.records[1].key,
+        True,
+    )
+    assert evidence.read(place, Keyring(place.settings), world.records[1].key) is not None
+    assert world.marked
+    assert world.drills.marked is not None
+    assert list(pending_at(place)) == []
+    log = AuditSource.of_place(place_of(VOLUME, world.settings()))
+    assert [one.key for one in log.lines() if one.kind == AuditKind.DAMAGED] == [world.records[1].key]
+    assert world.prune() == []
+
+
+def test_noted_evidence_is_kept_if_a_later_drill_proves_less(world: World) -> None:
+    notes = pending_at(world.place())
+    for done in (world.done(), world.done(level=Level.READ), world.done(DrillOutcome.NOT_DONE)):
+        notes.add(done)
+
+    assert [(one.level, one.outcome) for one in notes] == [(Level.CHECK, PASSED)]
 
 
 @pytest.mark.parametrize("key", [None, "stranger"], ids=["not signed", "signed by a stranger"])
