@@ -116,15 +116,15 @@ def cgroup(mebibytes: int) -> Iterator[Path]:
 
 
 class Watched:
-    """Processor time and anonymous memory of the processes in a cgroup, by kind."""
+    """Processor time and anonymous memory of the processes in a cgroup, by kind; memory also by stage."""
 
     def __init__(self, group: Path) -> None:
         self._group = group
         self._seconds: dict[int, tuple[str, float]] = {}
-        self.largest: dict[str, float] = defaultdict(float)
-        self.together = 0.0
+        self.peaks: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        """Stage -> kind of process, or `all` -> largest anonymous memory in MiB."""
 
-    def sample(self) -> None:
+    def sample(self, stage: str) -> None:
         """Look at each process once."""
         sizes: dict[str, float] = defaultdict(float)
         for pid in map(int, (self._group / "cgroup.procs").read_text().split()):
@@ -134,9 +134,8 @@ class Watched:
                 sizes[kind] += sum(int(row.split()[1]) for row in rows if row.startswith("RssAnon")) / 1024
                 ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
                 self._seconds[pid] = kind, sum(map(int, ticks)) / TICKS
-        self.together = max(self.together, sum(sizes.values()))
-        for kind, size in sizes.items():
-            self.largest[kind] = max(self.largest[kind], size)
+        for kind, size in {**sizes, "all": sum(sizes.values())}.items():
+            self.peaks[stage][kind] = max(self.peaks[stage][kind], size)
 
     def seconds(self, *, java: bool) -> float:
         """Return the processor time of Neo4j, or of the agent."""
@@ -152,39 +151,41 @@ def _kind(pid: int) -> str:
     return "child" if b"backup_agent.jobs.drill" in words else "command"
 
 
-def drill(vault: Vault, version: str, level: Level, limit: int) -> str:
-    """Drill once, and return a row of figures."""
+def drill(vault: Vault, version: str, level: Level, limit: int) -> Iterator[str]:
+    """Drill once, and yield rows of figures."""
     config = vault.folder / "config.yaml"
     config.write_text(yaml.safe_dump(vault.tree))
     home = CommunityHome(version, vault.folder.parent / "import")
     words = (sys.executable, "-m", "backup_agent", "--config", str(config), "drill", "orders", "--json")
-    with cgroup(limit) as group, tempfile.TemporaryFile() as output:
+    with cgroup(limit) as group, tempfile.TemporaryDirectory() as folder:
         join = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
-        environ = {**os.environ, **home.environment}
-        begun = time.monotonic()
-        process = subprocess.Popen((*join, *words, "--level", level.value), stdout=output, stderr=output, env=environ)
+        out, told = Path(folder, "out"), Path(folder, "err")
+        with out.open("w") as stdout, told.open("w") as stderr:
+            process = subprocess.Popen(
+                (*join, *words, "--level", level.value),
+                stdout=stdout,
+                stderr=stderr,
+                env={**os.environ, **home.environment},
+            )
         watched = Watched(group)
         while process.poll() is None:
-            watched.sample()
+            stages = [line.strip() for line in told.read_text().splitlines() if line.startswith("  ")]
+            watched.sample(stages[-1] if stages else "begin")
             time.sleep(EVERY_SECONDS)
         while (group / "cgroup.procs").read_text().strip():
             time.sleep(EVERY_SECONDS)
-        took = time.monotonic() - begun
         killed = "oom_kill 0" not in (group / "memory.oom_control").read_text()
-        output.seek(0)
-        told = output.read().decode()
-    if process.returncode:
-        return f"{level.value:8} {limit:5}  {'killed' if killed else 'refused'}: {told.splitlines()[-1][:150]}"
-    found = json.loads(told[told.index("[") :])[0]["evidence"]
-    stages = ", ".join(f"{name} {seconds:.1f}" for name, seconds in found["seconds"].items())
+        ended = "killed by the kernel, " * killed + told.read_text().splitlines()[-1][:200]
+        found = json.loads(out.read_text())[0]["evidence"] if process.returncode == 0 else {"seconds": {}}
+    for stage, peaks in watched.peaks.items():
+        sizes = " ".join(f"{peaks[kind]:7.0f}" for kind in ("all", "command", "child", "java"))
+        seconds = found["seconds"].get(stage)
+        yield f"{level.value:8} {limit:5}  {stage:8} {sizes} {'' if seconds is None else f'{seconds:8.1f}'}"
     agent, neo4j = watched.seconds(java=False), watched.seconds(java=True)
-    share = f"{agent / (agent + neo4j):6.1%}" if neo4j else "     -"
-    sizes = " ".join(f"{watched.largest[kind]:7.0f}" for kind in ("command", "child", "java"))
-    counts = f", {found['counts']['nodes']} nodes" if found.get("counts") else ""
-    return (
-        f"{level.value:8} {limit:5} {watched.together:7.0f} {sizes} {agent:8.2f} {neo4j:8.2f} {share} {took:8.1f}"
-        f"  {stages}{counts}{', killed by the kernel once' * killed}"
-    )
+    share = f", {agent / (agent + neo4j):.1%}" if neo4j else ""
+    yield f"{level.value:8} {limit:5}  processor: agent {agent:.2f} s, Neo4j {neo4j:.2f} s{share}"
+    if process.returncode:
+        yield f"{level.value:8} {limit:5}  NOT PASSED: {ended}"
 
 
 def main() -> None:
@@ -209,10 +210,11 @@ def main() -> None:
         vault.drill = {"accept_license": "evaluation", "timeout": "6h"}
         facts = json.loads(made.read_text())
         print(f"Neo4j Community {facts['version']}, a store of {facts['size'] / MIB:.0f} MiB")
-        print("level    limit     all command   child    java  agent s  neo4j s  share   wall s  stages in s")
+        print("level    limit  stage        all command   child    java   wall s")
         for limit in chosen.limits.split(","):
             for level in chosen.levels.split(","):
-                print(drill(vault, facts["version"], Level(level), int(limit)), flush=True)
+                for row in drill(vault, facts["version"], Level(level), int(limit)):
+                    print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -152,14 +152,15 @@ def one_agent(objects: list[Object]) -> Iterator[str]:
 
 
 def secrets_are_references(objects: list[Object]) -> Iterator[str]:
-    """No Secret is rendered, and no variable that sounds like one has a value of its own."""
+    """No Secret is rendered, and no variable that sounds like one has another value than the path of a mounted one."""
     for one in objects:
         if one["kind"] == "Secret":
             yield f"Secret/{one['metadata']['name']}"
     for part in walk(objects):
         if isinstance(part, dict) and re.search("AUTH|PASSWORD|KEY|TOKEN|SECRET", str(part.get("name", ""))):
             value = part.get("value")
-            if value is not None and value != "neo4j/$(PASSWORD)":
+            is_path = str(part["name"]).endswith("_FILE") and str(value).startswith("/run/secrets/")
+            if value is not None and value != "neo4j/$(PASSWORD)" and not is_path:
                 yield str(part)
 
 
