@@ -15,6 +15,7 @@ import yaml
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.bolt import BoltServer
 from tests.components.containers import ROOT, Podman
+from tests.components.ports import Port
 from tests.components.seaweedfs import ADMIN
 from tests.container.conftest import VERSION
 from tests.container.kubectl import Cluster, Workload
@@ -73,6 +74,7 @@ class World:
         self.cluster_folder = stand_in / "cluster"
         self.save(_simulated(servers))
         self._bolt = PodsBolt(self.cluster_folder)
+        self._ports = {name: Port.reserve() for name in ("LISTEN", "PROBES", "PAGE")}
         self.spec = _spec(servers, destination)
         self.objects = rendered(parsed(self.spec))
         recorders = {"/recorders": str(folder / "recorders")}
@@ -101,7 +103,10 @@ class World:
                 f"{_HOST.format(one.name)}:7687": one.backup for one in simulated.load(self.cluster_folder).servers
             },
         }
-        self._workloads[AGENT].environment = {f"BACKUP_AGENT_{key}": _text(value) for key, value in neo4j.items()}
+        # The containers share the machine's network, where another program may listen on the default ports.
+        http = {f"HTTP__{name}": f"127.0.0.1:{port.number}" for name, port in self._ports.items()}
+        environment = {**neo4j, **http}
+        self._workloads[AGENT].environment = {f"BACKUP_AGENT_{key}": _text(value) for key, value in environment.items()}
         self.kubectl.install(self.root / "kubectl")
         self.kubectl.apply(list(self.objects.values()), playing=1)
         until(lambda: self.agent("status").returncode == 0, "agent that answers", 90, pause=0.2)
