@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import tomllib
 from collections.abc import Iterable
@@ -13,6 +14,7 @@ import pytest
 
 from backup_agent import __version__
 from backup_agent.cli import main
+from backup_agent.cli.help import WRONG_USAGE, DocumentedCommand
 from backup_agent.core.artifacts.attribution import Attribution
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.request import BUILT, RESERVED, TAKES, Action, Request
@@ -28,7 +30,7 @@ SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", COMMANDS_PAGE, re.MUL
 PARTS = dict(re.findall(r"^### ([a-z]+ [a-z]+)\n(.*?)(?=^###? |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
 """What the page says of each part of a command that has parts, such as `catalog diff`."""
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
-EVERYWHERE = {"--config", "--json"}
+EVERYWHERE = {"--config", "--json", "--utc"}
 """Options that the page tells of once, for all commands."""
 
 
@@ -51,6 +53,12 @@ def parts(name: str) -> list[str]:
 
 WHOLE = [part for name in main.COMMANDS for part in parts(name)]
 """Every command that can be run."""
+
+
+def documented(name: str) -> DocumentedCommand:
+    found = command(name)
+    assert isinstance(found, DocumentedCommand), name
+    return found
 
 
 def options(name: str) -> dict[str, str]:
@@ -80,6 +88,29 @@ def test_the_page_tells_of_every_option_what_the_help_tells(name: str) -> None:
     special = {"--json"} & told.keys()
 
     assert told == {option: text for option, text in options(name).items() if option not in EVERYWHERE - special}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_page_has_the_examples_of_the_help_in_one_block(name: str) -> None:
+    blocks = re.findall(r"(?:^    \S.*\n)+", {**SECTIONS, **PARTS}[name], re.MULTILINE)
+
+    assert "".join(f"    {example}\n" for example in documented(name).examples) in blocks
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_page_tells_of_every_exit_code_what_the_help_tells(name: str) -> None:
+    told = dict(re.findall(r"^\| (\d+) \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
+
+    assert told == {str(code): text for code, text in documented(name).exits.items() if text != WRONG_USAGE}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_the_examples_of_a_command_name_commands_and_options_that_exist(name: str) -> None:
+    for example in documented(name).examples:
+        words = shlex.split(example)
+        assert words[0] == "backup-agent"
+        called = " ".join(words[1:3]) if " ".join(words[1:3]) in WHOLE else words[1]
+        assert {word for word in words if word.startswith("--")} <= options(called).keys(), example
 
 
 @pytest.mark.parametrize("name", WHOLE)

@@ -11,13 +11,12 @@ from backup_agent.catalog.place_ownership import adopt_place, ownership_at, this
 from backup_agent.cli import printing
 from backup_agent.cli.audit_trail import trail_at
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import json_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, REFUSED, DocumentedCommand
+from backup_agent.cli.options import PLACE, json_option, settings_option
 from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.ownership.owner import Ownership
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.settings.permissions import forbidden
-
-REFUSED = 4
 
 _DESCRIPTIONS = {
     Ownership.VACANT: "no owner yet: the first copy makes this agent the owner",
@@ -27,8 +26,16 @@ _DESCRIPTIONS = {
 }
 
 
-@click.command()
-@click.option("--place", help="`local` (the volume) or a destination. Default: every place.")
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent adopt-root", "backup-agent adopt-root --yes --place offsite"),
+    exits={
+        DONE: "every place is this agent's, or has no owner yet",
+        FAILED: "a place cannot be read, or the settings do not allow --yes",
+        REFUSED: "there is something to take over, and --yes is not given",
+    },
+)
+@click.option("--place", metavar=PLACE, help="`local` (the volume) or a destination. Default: every place.")
 @click.option(
     "--yes", is_flag=True, help="Take over. Without this option the command only shows the owner of each place."
 )
@@ -38,10 +45,9 @@ _DESCRIPTIONS = {
 def command(context: click.Context, place: str | None, yes: bool, as_json: bool) -> int:
     """Take over places that belong to another agent.
 
-    Do so if that agent, which owner.json names, is gone for good. From then on the former owner publishes and deletes
-    nothing there. A volume that is taken over gets a new id. If a cluster has lost its volume, its agent copies to the
-    destination without this command, but deletes nothing there until the destination is taken over. Exits 4 if there is
-    something to take over and --yes is not given.
+    Use it if the agent that owner.json names is gone for good. From then on, that agent publishes and deletes nothing
+    there. A volume that is taken over gets a new id. If a cluster has lost its volume, its agent copies to the
+    destination without this command, but deletes nothing there until the destination is taken over.
     """
     settings = loaded(context).settings
     if yes and not settings.requests.allow.adopt_root:
@@ -55,7 +61,7 @@ def command(context: click.Context, place: str | None, yes: bool, as_json: bool)
         rows = [
             [one["place"], one["owner"] or "-", "adopted" if one["adopted"] else one["description"]] for one in found
         ]
-        printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows])
+        printing.table(["PLACE", "OWNER", "THIS AGENT'S?"], [[str(cell) for cell in row] for row in rows], wraps=True)
     left = [one for one in found if one["ownership"] in (Ownership.FOREIGN, Ownership.LOST) and not one["adopted"]]
     if left and not as_json:
         printing.line("nothing was changed: add --yes to take over what belongs to another agent", err=True)

@@ -11,7 +11,8 @@ import click
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, requester, wait_for
-from backup_agent.cli.options import json_option, settings_option
+from backup_agent.cli.help import ANSWERED, CONFIRMED, DocumentedCommand
+from backup_agent.cli.options import PLACE, json_option, settings_option
 from backup_agent.core.artifacts.keys import is_key
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.durations import duration, written_duration
@@ -29,7 +30,10 @@ not_after_option = click.option(
     help="Do not start the request after this time: ISO 8601, or a duration from now such as 2h.",
 )
 requested_by_option = click.option(
-    "--requested-by", default=requester, help="Who asks. Default: $USER, else the names of user and host."
+    "--requested-by",
+    default=requester,
+    metavar="NAME",
+    help="Who asks. Default: $USER, else the names of user and host.",
 )
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation. Required without a terminal.")
 
@@ -42,6 +46,7 @@ def waiting(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--timeout",
             type=click.FloatRange(min=0),
+            metavar="SECONDS",
             help="Stop waiting after this number of seconds. The request goes on.",
         ),
         not_after_option,
@@ -134,8 +139,8 @@ def _moment(value: str | None) -> str | None:
         return value
 
 
-any_place = click.option("--place", help="`local` or a destination. Default: every place.")
-required_reason = click.option("--reason", required=True, help="Why. Recorded and logged.")
+any_place = click.option("--place", metavar=PLACE, help="`local` or a destination. Default: every place.")
+required_reason = click.option("--reason", required=True, metavar="TEXT", help="Why. Recorded and logged.")
 
 
 def _at(fields: Mapping[str, Any]) -> str:
@@ -165,16 +170,25 @@ def _heal_question(fields: Mapping[str, Any]) -> str | None:
     return f"Replace damaged files of {fields['artifact'] or 'any artifact'} {_at(fields)} with another place's copy?"
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent plan --place offsite --force",
+        "backup-agent prune --place offsite --force --plan 0123456789abcdef",
+    ),
+    exits=CONFIRMED,
+)
 @any_place
 @click.option("--dry-run", is_flag=True, help="Show the plan and delete nothing.")
 @click.option("--force", is_flag=True, help="Delete even if max_delete_share would refuse it. Needs --plan.")
 @click.option(
-    "--plan", help="Id of the plan to carry out. If the plan has changed since, nothing is deleted. Needs --place."
+    "--plan",
+    metavar="ID",
+    help="Id of the plan to carry out. If the plan has changed since, nothing is deleted. Needs --place.",
 )
 @click.option(
     "--drop-owed",
-    metavar="DEST",
+    metavar=PLACE,
     help="Give up the copies missing at this destination, except those that a later copy needs. Needs --force.",
 )
 @yes_option
@@ -228,7 +242,14 @@ def _release_question(fields: Mapping[str, Any]) -> str:
     return f"End the hold on {which}, so that retention may delete it?"
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        'backup-agent hold --database "orders*" --from 2026-10-01 --to 2026-12-31 --reason "audit 2026"',
+        'backup-agent hold default/orders/orders-2026-11-23T02-00-00.backup --until 2036-12-31 --reason "audit 2026"',
+    ),
+    exits=ANSWERED,
+)
 @selecting
 @click.option(
     "--until",
@@ -241,11 +262,15 @@ def hold() -> None:
     """Keep artifacts, whatever retention says.
 
     A hold lasts until `release` or until a date. Without ARTIFACT, hold every artifact that matches all given options
-    now, at every place. What is taken later is not held.
+    now, at every place. Artifacts that are taken later are not held.
     """
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=('backup-agent release default/orders/orders-2026-11-23T02-00-00.backup --reason "audit ended"',),
+    exits=CONFIRMED,
+)
 @selecting
 @required_reason
 @yes_option
@@ -257,7 +282,11 @@ def release() -> None:
     """
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=('backup-agent pause --for 2h --reason "upgrade of the cluster"',),
+    exits=ANSWERED,
+)
 @click.option(
     "--for",
     "until",
@@ -274,7 +303,11 @@ def pause() -> None:
     """
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent resume",),
+    exits=ANSWERED,
+)
 @asks(Action.RESUME, expires=True)
 def resume() -> None:
     """End the pause.
@@ -283,7 +316,15 @@ def resume() -> None:
     """
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent verify --heal --place offsite",
+        "backup-agent verify --all --heal",
+        "backup-agent verify --chain default/orders/orders-2026-11-23T02-00-00.backup",
+    ),
+    exits=CONFIRMED,
+)
 @click.argument("artifact", required=False)
 @any_place
 @click.option("--all", is_flag=True, help="Read every artifact, in slices, between which backups can run.")
@@ -297,7 +338,7 @@ def resume() -> None:
 def verify() -> None:
     """Read artifacts again and compare them with their records.
 
-    Reads the one given, or all that are due. The answer says which artifacts were not read, and why. With --all,
+    Reads the given artifact, or all that are due. The answer says which artifacts were not read, and why. With --all,
     --chain or --database the agent first estimates how much there is to read and how long that takes. Reading goes on
     after backups and restarts until all has been read.
 

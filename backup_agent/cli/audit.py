@@ -8,14 +8,26 @@ from backup_agent.catalog.audit_reading import AuditSource, Examined, examine
 from backup_agent.catalog.place import place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import json_option, settings_option
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
+from backup_agent.cli.options import json_option, place_option, settings_option, utc_option
 from backup_agent.core.audit.examination import GAPS
 from backup_agent.signing.keyring import Keyring
 
 
-@click.command()
-@click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent audit",
+        "backup-agent audit --place offsite",
+        "backup-agent audit --place offsite --folder /mnt/copy-of-the-bucket/neo4j/demo",
+    ),
+    exits={
+        DONE: "the log is whole",
+        FAILED: "the log or the records were changed, or the place cannot be read",
+        WARNED: "the log has gaps",
+    },
+)
+@place_option
 @click.option(
     "--folder",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -23,14 +35,14 @@ from backup_agent.signing.keyring import Keyring
 )
 @click.option("--head", "heads", multiple=True, metavar="SHA256", help="A line that the log must have, noted before.")
 @settings_option
+@utc_option
 @json_option
 @click.pass_context
 def command(context: click.Context, place: str, folder: Path | None, heads: tuple[str, ...], *, as_json: bool) -> int:
     """Examine the audit log of a place.
 
     Shows lines that were altered, removed or reordered, and gaps; deletions without a plan; records that no line
-    explains, and artifacts that are gone without a deletion. Needs only the settings file and the place. Exits 1 if
-    the log or the records were changed, 3 if there are only gaps.
+    explains, and artifacts that are gone without a deletion. Needs only the settings file and the place.
     """
     settings = loaded(context).settings
     at = place_of(place, settings)
@@ -39,7 +51,7 @@ def command(context: click.Context, place: str, folder: Path | None, heads: tupl
     if as_json:
         printing.as_json(_document(found, at.name))
     else:
-        printing.lines(_lines(found, at.name))
+        printing.prose(_lines(found, at.name))
     faults = {one.fault for one in found.findings}
     return 1 if faults - GAPS else 3 if faults else 0
 

@@ -9,12 +9,22 @@ from backup_agent.cli import printing
 from backup_agent.cli.asking import waiting
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, wait_for
+from backup_agent.cli.help import ANSWERED, DONE, FAILED, REFUSED, WARNED, DocumentedCommand
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.requests.request import Action
 from backup_agent.supervisor.requests.drop_folder import command_of, is_request_name, read_request
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent cancel nightly@20261123T010000Z", "backup-agent cancel x.request"),
+    exits={
+        DONE: "cancelled, or withdrawn",
+        FAILED: "failed; no answer within --timeout",
+        WARNED: ANSWERED[WARNED],
+        REFUSED: ANSWERED[REFUSED],
+    },
+)
 @click.argument("request")
 @waiting
 @click.pass_context
@@ -29,7 +39,7 @@ def command(
     """Cancel a request, or withdraw it while no agent has taken it.
 
     A queued request is never started, a running one is stopped. If no agent has taken the request file yet, the file is
-    removed. For this no agent need run, and the file may be given by its name.
+    removed: this needs no running agent, and REQUEST may also be the name of the file.
     """
     settings = loaded(context).settings
     withdrawn = _withdraw(settings.requests.folder, request)

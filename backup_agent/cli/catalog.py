@@ -25,9 +25,10 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.cli import printing
 from backup_agent.cli.audit_trail import trail_at
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import checked_name, json_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, REFUSED, WARNED, DocumentedCommand
+from backup_agent.cli.options import checked_name, json_option, place_option, settings_option
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.names import VOLUME, SetName, name_of_set
+from backup_agent.core.artifacts.names import SetName, name_of_set
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.reasons import PermanentError, Reason
@@ -37,46 +38,70 @@ from backup_agent.settings.model import Settings
 HOLD_SECONDS = 90.0
 """How long to wait for the agent's own process at a destination. If it has no work, it ends after a minute."""
 
-PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
-
 
 @click.group()
 def command() -> None:
     """Compare records with files, and adopt artifacts of other tools."""
 
 
-@command.command("rebuild")
-@PLACE
+@command.command(
+    "rebuild",
+    cls=DocumentedCommand,
+    examples=("backup-agent catalog rebuild --place offsite",),
+    exits={
+        DONE: "rebuilt",
+        FAILED: "the place cannot be read, or the index cannot be written",
+        WARNED: "a record cannot be read or is not recognised",
+    },
+)
+@place_option
 @settings_option
 @json_option
 @click.pass_context
 def rebuild_command(context: click.Context, place: str, *, as_json: bool) -> int:
     """Rebuild the index of a place from its records, and note the copies that a destination has.
 
-    The index is a cache of the records. Exits 3 if a record cannot be read or is not recognised.
+    The index is a cache of the records.
     """
     return _rebuild(place_of(place, loaded(context).settings), as_json=as_json)
 
 
-@command.command("diff")
-@PLACE
+@command.command(
+    "diff",
+    cls=DocumentedCommand,
+    examples=("backup-agent catalog diff --checksums",),
+    exits={DONE: "records and files match", FAILED: "the place cannot be read", WARNED: "something does not match"},
+)
+@place_option
 @click.option("--checksums", is_flag=True, help="Also read every artifact and compare its checksum.")
 @settings_option
 @json_option
 @click.pass_context
 def diff_command(context: click.Context, place: str, *, checksums: bool, as_json: bool) -> int:
-    """Show where records and files of a place do not match. Repairs nothing; exits 3 if something does not match."""
+    """Show where records and files of a place do not match. Repairs nothing."""
     return _diff(place_of(place, loaded(context).settings), checksums=checksums, as_json=as_json)
 
 
-@command.command("adopt")
+@command.command(
+    "adopt",
+    cls=DocumentedCommand,
+    examples=("backup-agent catalog adopt --from /old-backups --dry-run",),
+    exits={
+        DONE: "adopted, or nothing to adopt",
+        FAILED: "there is no such folder",
+        WARNED: "an artifact was refused",
+        REFUSED: "an agent runs at the storage root, or the root belongs to another agent",
+    },
+)
 @click.option(
     "--from",
     "source",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="A folder to search. Default: the storage root.",
 )
-@click.option("--set", "set_name", callback=checked_name(name_of_set), help="The set to put all artifacts into.")
+@click.option(
+    "--set", "set_name", metavar="SET", callback=checked_name(name_of_set), help="The set to put all artifacts into."
+)
 @click.option("--dry-run", is_flag=True, help="List what would be adopted, and change nothing.")
 @settings_option
 @json_option
@@ -86,33 +111,57 @@ def adopt_command(
 ) -> int:
     """Adopt artifacts that other tools made, after reading each to its end.
 
-    Never moves, changes or overwrites a file. Exits 4 while the agent runs, because only one process can use the
-    storage root.
+    Never moves, changes or overwrites a file. The agent must not run, because only one process can use the storage
+    root.
     """
     return _adopt(loaded(context).settings, source, set_name, dry_run=dry_run, as_json=as_json)
 
 
-@command.command("unrecognised")
-@PLACE
+@command.command(
+    "unrecognised",
+    cls=DocumentedCommand,
+    examples=("backup-agent catalog unrecognised --place offsite",),
+    exits={
+        DONE: "every record is recognised",
+        FAILED: "the place cannot be read",
+        WARNED: "records are not recognised",
+    },
+)
+@place_option
 @settings_option
 @json_option
 @click.pass_context
 def unrecognised_command(context: click.Context, place: str, *, as_json: bool) -> int:
-    """List the records that the agent neither wrote nor accepted. Exits 3 if there are any."""
+    """List the records that the agent neither wrote nor accepted."""
     at = place_of(place, loaded(context).settings)
     found = list(unrecognised(at))
     if as_json:
         printing.as_json({"place": at.name, "unrecognised": [_facts(one) for one in found]})
     elif found:
-        printing.table(["ARTIFACT", "TYPE", "SIZE", "TAKEN", "PARENT", "FAULT"], [_row(one) for one in found])
+        printing.table(
+            ["ARTIFACT", "TYPE", "SIZE", "TAKEN", "PARENT", "FAULT"], [_row(one) for one in found], wide=True
+        )
     else:
         printing.line(f"{at.name}: every record is recognised")
     return 3 if found else 0
 
 
-@command.command("accept")
+@command.command(
+    "accept",
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent catalog accept --place offsite --all",
+        "backup-agent catalog accept --place offsite --discard default/orders/orders-2026-11-23T02-00-00.backup",
+    ),
+    exits={
+        DONE: "accepted or discarded",
+        FAILED: "no such record, or not confirmed",
+        WARNED: "a record was refused or kept",
+        REFUSED: "with --discard: an agent runs at the storage root",
+    },
+)
 @click.argument("keys", nargs=-1, metavar="[ARTIFACT]...")
-@PLACE
+@place_option
 @click.option("--all", "everything", is_flag=True, help="Every unrecognised record of the place.")
 @click.option(
     "--signed", is_flag=True, help="Every record that finished before the revocation of the key that signed it."
@@ -297,14 +346,12 @@ def _rebuild(place: Place, *, as_json: bool) -> int:
         counts = {"artifacts": rebuilt.artifacts, "noted": rebuilt.noted, "unreadable": faults}
         printing.as_json({"place": place.name, **counts, "unrecognised": rebuilt.unrecognised, "index": str(index)})
     else:
-        printing.line(f"{place.name}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}")
-        for key in rebuilt.noted:
-            printing.line(f"copy found, no longer counted as missing: {key}")
-        for fault in faults:
-            printing.line(f"unreadable: {fault}", err=True)
+        printing.prose((f"{place.name}: {printing.counted(rebuilt.artifacts, 'artifact', 'artifacts')} in {index}",))
+        printing.prose(f"copy found, no longer counted as missing: {key}" for key in rebuilt.noted)
+        printing.prose((f"unreadable: {fault}" for fault in faults), err=True)
         if rebuilt.unrecognised:
             number = printing.counted(rebuilt.unrecognised, "record", "records")
-            printing.line(f"not recognised: {number}; `backup-agent catalog unrecognised` lists them", err=True)
+            printing.prose((f"not recognised: {number}; `backup-agent catalog unrecognised` lists them",), err=True)
     return 3 if faults or rebuilt.unrecognised else 0
 
 
@@ -313,9 +360,8 @@ def _diff(place: Place, *, checksums: bool, as_json: bool) -> int:
     if as_json:
         printing.as_json({"place": place.name, "findings": [one._asdict() for one in found]})
     elif found:
-        printing.table(
-            ["FINDING", "WHERE", "WHAT"], [[one.kind.value.replace("_", " "), one.key, one.text] for one in found]
-        )
+        rows = [[one.kind.value.replace("_", " "), one.key, one.text] for one in found]
+        printing.table(["FINDING", "WHERE", "WHAT"], rows, wide=True)
     else:
         read = "every record and every checksum" if checksums else "every record and every size"
         printing.line(f"{place.name}: {read} matches the files")

@@ -8,12 +8,17 @@ import click
 from backup_agent.catalog.drill_cycles import drill_cycles
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
+from backup_agent.cli.help import DONE, DocumentedCommand
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.drill.budget import MEET_THE_OBJECTIVE, DrillCycle
 from backup_agent.settings.load import in_force
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent config",),
+    exits={DONE: "shown"},
+)
 @settings_option
 @json_option
 @click.pass_context
@@ -29,8 +34,9 @@ def command(context: click.Context, as_json: bool) -> int:
         values = [{"path": row.path, "value": row.value, "from": row.origin} for row in rows]
         printing.as_json({"file": found.source, "settings": values, "drills": drills})
         return 0
-    printing.table(["SETTING", "VALUE", "FROM"], [[row.path, _as_written(row.value), row.origin] for row in rows])
-    printing.lines(drills, err=True)
+    lines = ([row.path, row.origin, _as_written(row.value)] for row in rows)
+    printing.table(["SETTING", "FROM", "VALUE"], lines, wraps=True)
+    printing.prose(drills, err=True)
     return 0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from backup_agent.cli import answers, printing
+from backup_agent.cli.help import DONE, FAILED, MISUSED, DocumentedCommand
 from backup_agent.cli.options import json_option
 from backup_agent.core.requests.answers import Answer
 
@@ -21,7 +22,15 @@ ABSENT = (
 """The image leaves out the packages `demo` and `standins` (container/Containerfile)."""
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent demo --once",),
+    exits={
+        DONE: "the day has ended",
+        FAILED: "the demo could not go on",
+        MISUSED: "wrong usage; the demo is not installed",
+    },
+)
 @click.option("--once", is_flag=True, help="End after the day instead of running until Ctrl-C.")
 @click.option(
     "--dir", "folder", type=click.Path(path_type=Path), help="An empty folder to run in. It is not deleted at the end."

@@ -9,6 +9,7 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
+from backup_agent.cli.help import DONE, WARNED, DocumentedCommand
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.doctor.checks import CheckFinding, CheckOutcome, worst
 from backup_agent.core.doctor.examination import CheckRun, DoctorStage
@@ -23,7 +24,15 @@ CODES = {CheckOutcome.OK: 0, CheckOutcome.WARN: 3, CheckOutcome.FAIL: 5}
 """The exit codes: those of `status --check`."""
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent doctor", "backup-agent doctor --write --json"),
+    exits={
+        DONE: "nothing is wrong",
+        WARNED: "at least one warning, or a check that cannot be made",
+        5: "a check fails",
+    },
+)
 @click.option("--write", is_flag=True, help="Also try what only a write can show, with one small object at each place.")
 @settings_option
 @json_option
@@ -32,8 +41,7 @@ def command(context: click.Context, write: bool, as_json: bool) -> int:
     """Check whether the agent can work.
 
     Looks at cluster, neo4j-admin, volume, keys and destinations, without the agent. Reads only; a destination whose
-    store is not known yet gets one small object. Exits 0 if nothing is wrong, 3 with warnings, 5 if a check fails, 2 if
-    the settings have faults.
+    store is not known yet gets one small object.
     """
     settings = loaded(context).settings
     examination = CheckRun(settings.storage.destinations, unprotected(settings.neo4j))
@@ -107,8 +115,9 @@ def _follow(get: Callable[..., Told | Ended], examination: CheckRun) -> str | No
 
 def _print(finding: CheckFinding) -> None:
     where = f" {finding.place}" if finding.place else ""
-    printing.line(f"{finding.outcome.value:<8}{finding.check.value}{where}: {finding.found}")
+    texts = [f"{finding.outcome.value:<8}{finding.check.value}{where}: {finding.found}"]
     if finding.accepted is not None:
-        printing.line(f"        accepted until {finding.accepted_until}: {finding.accepted}")
+        texts.append(f"{'':8}accepted until {finding.accepted_until}: {finding.accepted}")
     elif finding.advice:
-        printing.line(f"        {finding.advice}")
+        texts.append(f"{'':8}{finding.advice}")
+    printing.prose(texts)

@@ -12,7 +12,8 @@ from backup_agent import processes
 from backup_agent.catalog.place import place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import checked_name, json_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
+from backup_agent.cli.options import PLACE, checked_name, json_option, settings_option
 from backup_agent.cli.restore import origin_code
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, SetName, command_id, name_of_set
 from backup_agent.core.drill.evidence import Evidence
@@ -25,24 +26,34 @@ from backup_agent.settings.model import Settings
 from backup_agent.supervisor.children.process import Child, Ended, Told
 from backup_agent.supervisor.trusted_clock import utc_now
 
-FAILED = 1
 MODULE = "backup_agent.jobs.drill"
 _END_SECONDS = 10.0
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent drill orders --level query", "backup-agent drill --all --from offsite --evidence"),
+    exits={
+        DONE: "every drill passed",
+        FAILED: "a drill did not pass or could not be done, or there is no such restore point",
+        WARNED: "passed, but the agent does not recognise the records",
+    },
+)
 @click.argument("what", metavar="[DATABASE|ARTIFACT]", required=False)
-@click.option("--all", "everything", is_flag=True, help="Databases in turn, the oldest proof first, within the budget.")
-@click.option("--from", "place", metavar="PLACE", help="`local` or a destination. Default: drill.place.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Drill every database, the oldest proof first, within drill.budget."
+)
+@click.option("--from", "place", metavar=PLACE, help="`local` or a destination. Default: drill.place.")
 @click.option(
     "--level",
     type=click.Choice([level.value for level in Level]),
-    help="How far. Default: drill.level of the settings.",
+    help="How far the drill goes. Default: drill.level of the settings.",
 )
 @click.option("--history", metavar="ID", help="An older history of a database that was replaced since.")
 @click.option(
     "--set",
     "set_name",
+    metavar="SET",
     callback=checked_name(name_of_set),
     default=DEFAULT_SET,
     show_default=True,
@@ -68,7 +79,7 @@ def command(
     """Restore an artifact in a scratch folder, check it and query it.
 
     Needs only the settings file and the place: neither the agent nor its volume nor Bolt. The scratch data are removed
-    at the end. Exits 1 if a drill did not pass, and 3 if the agent does not recognise the records.
+    at the end.
     """
     if (what is None) != everything:
         raise click.UsageError("name a database or an artifact, or give --all")

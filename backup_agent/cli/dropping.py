@@ -180,7 +180,7 @@ def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraw
         printing.line(dropped.look, err=True)
         return 1
     if not as_json:
-        printing.lines(answers.lines(answer))
+        printing.prose(answers.lines(answer))
     if not answer.state.final:
         shown.say("every artifact is recorded on the volume; the agent goes on with the copies", dropped.look)
     return EXIT[ended.state]
@@ -232,7 +232,7 @@ class _Shown:
     def say(self, *texts: str) -> None:
         """Print lines to stderr, even if `quiet` is true. Progress does not overwrite them."""
         self.end()
-        printing.lines(texts, err=True)
+        printing.prose(texts, err=True)
 
     def end(self) -> None:
         """Clear the line of progress."""

@@ -10,6 +10,7 @@ from backup_agent.catalog.place import Place
 from backup_agent.cli import printing
 from backup_agent.cli.audit_trail import tell_if_here
 from backup_agent.cli.configured import loaded
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.cli.point import asked_point, point_options
 from backup_agent.cli.restore import origin_code
@@ -24,7 +25,19 @@ from backup_agent.restore.metadata_script import metadata_script
 STDOUT = "-"
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent fetch orders --to /var/tmp/orders",
+        "backup-agent fetch orders@latest --from offsite --to - > orders.tar",
+        'backup-agent fetch orders --at "2026-11-28 02:30 Europe/Berlin" --to /var/tmp/orders',
+    ),
+    exits={
+        DONE: "fetched",
+        FAILED: "no such restore point, or bytes that differ from the record",
+        WARNED: "fetched, but the agent does not recognise the records",
+    },
+)
 @point_options
 @click.option("--to", metavar="FOLDER|-", help="A folder, or `-` to write a tar to standard output.")
 @click.option(
@@ -52,8 +65,8 @@ def command(
     """Fetch the artifacts of a restore point.
 
     Fetches the whole chain with the agent's own credentials, and compares every byte with the records. It needs only
-    the settings file and the place: neither the agent nor Bolt. A folder that an interrupted command has left is
-    completed. A tar ends with SHA256SUMS. Exits 3 if the agent does not recognise the records.
+    the settings file and the place: neither the agent nor Bolt. After an interruption, the same command completes the
+    folder. A tar ends with SHA256SUMS.
     """
     target = _target(to, metadata, as_json=as_json)
     asked, cut = asked_point(what, at, before_tx, history, set_name)

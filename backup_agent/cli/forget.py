@@ -8,7 +8,8 @@ from backup_agent.cli import printing
 from backup_agent.cli.asking import confirmed, required_reason, waiting, with_deadline, yes_option
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.dropping import drop, insist_on_an_agent, wait_for
-from backup_agent.cli.options import checked_name
+from backup_agent.cli.help import CONFIRMED, DocumentedCommand
+from backup_agent.cli.options import checked_name, utc_option
 from backup_agent.cli.planning import planned
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name, lowered
 from backup_agent.core.reasons import BackupError
@@ -16,10 +17,15 @@ from backup_agent.core.requests.request import Action
 from backup_agent.settings.model import Settings
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=('backup-agent forget orders --reason "dropped in CHG-42"',),
+    exits=CONFIRMED,
+)
 @click.argument("database", callback=checked_name(database_name))
 @required_reason
 @yes_option
+@utc_option
 @waiting
 @click.pass_context
 def command(
@@ -34,8 +40,8 @@ def command(
 ) -> int:
     """Let retention delete every backup of a dropped database.
 
-    Also the newest is deleted, but no held one. First shows what retention will delete at every place. The next pass of
-    retention deletes it. Until then, `hold` can keep artifacts.
+    Even its newest backup will be deleted; held artifacts are kept. First shows what retention will delete at every
+    place. The next pass of retention deletes it. Until then, `hold` can keep artifacts.
     """
     settings = loaded(context).settings
     if not yes and not sys.stdin.isatty():

@@ -9,7 +9,8 @@ from backup_agent.catalog.audit_reading import AuditSource
 from backup_agent.catalog.place import place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import checked_name, json_option, moment_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, DocumentedCommand
+from backup_agent.cli.options import PLACE, checked_name, json_option, moment_option, settings_option, utc_option
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name
 from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.audit.period import Period, begin_of, end_of
@@ -18,7 +19,14 @@ _TOLD = ("version", "type", "size", "level", "outcome", "keys", "sources", "to",
 """Facts that the table shows."""
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent history --database orders --kind deleted",
+        "backup-agent history --from 2026-10-01 --to 2026-10-31 --place offsite --json",
+    ),
+    exits={DONE: "shown", FAILED: "the place cannot be read"},
+)
 @click.option("--from", "begin", callback=moment_option(begin_of), metavar="DATE", help="From this day or time on.")
 @click.option("--to", "end", callback=moment_option(end_of), metavar="DATE", help="Up to this day or time.")
 @click.option(
@@ -28,14 +36,21 @@ _TOLD = ("version", "type", "size", "level", "outcome", "keys", "sources", "to",
     type=click.Choice([kind.value for kind in AuditKind]),
     help="Only lines of this kind.",
 )
-@click.option("--database", callback=checked_name(database_name), help="Only lines about this database.")
+@click.option(
+    "--database", callback=checked_name(database_name), metavar="DATABASE", help="Only lines about this database."
+)
 @click.option("--artifact", metavar="KEY", help="Only lines about this artifact.")
 @click.option("--request", metavar="ID", help="Only lines of this request.")
 @click.option("--plan", metavar="ID", help="Only deletions of this plan.")
 @click.option(
-    "--place", default=VOLUME, show_default=True, help="The place whose log is read: `local` or a destination."
+    "--place",
+    default=VOLUME,
+    show_default=True,
+    metavar=PLACE,
+    help="The place whose log is read: `local` or a destination.",
 )
 @settings_option
+@utc_option
 @json_option
 @click.pass_context
 def command(
@@ -54,8 +69,8 @@ def command(
 ) -> int:
     """Show the audit log.
 
-    It says what was backed up, copied, deleted, held, fetched and changed, when, why, and who asked. Who
-    asked is what the request says of itself. With --json each line is printed as it is stored.
+    Shows what was backed up, copied, deleted, held, fetched and changed, when, why, and who asked. Who asked is taken
+    from the request, and is not proven. With --json each line is printed as it is stored.
     """
     period = Period(begin, end)
 
@@ -74,7 +89,7 @@ def command(
         if as_json:
             printing.as_json(line.model_dump(mode="json", exclude_defaults=True), indent=None)
         else:
-            printing.line("  ".join(_columns(line)))
+            printing.prose(("  ".join(_columns(line)),))
     return 0
 
 

@@ -14,8 +14,17 @@ from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.catalog.reported_drills import last_drill
 from backup_agent.cli import listing, printing
 from backup_agent.cli.configured import loaded
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
 from backup_agent.cli.listing import Listed, Sought
-from backup_agent.cli.options import checked_name, did_you_mean, json_option, moment_option, settings_option
+from backup_agent.cli.options import (
+    checked_name,
+    did_you_mean,
+    json_option,
+    moment_option,
+    place_option,
+    settings_option,
+    utc_option,
+)
 from backup_agent.core.artifacts.keys import database_key, record_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, database_glob, name_of_set
@@ -26,7 +35,7 @@ from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.restore.asked import artifact_id
 
-HEAD = ("SET/DATABASE", "ID", "TYPE", "SIZE", "TAKEN (UTC)", "AGE", "COPIES", "NOTES")
+HEAD = ("SET/DATABASE", "ID", "TYPE", "SIZE", "TAKEN", "AGE", "COPIES", "NOTES")
 NEVER_CUT = (1, 2, 3, 4, 5)
 """Columns of HEAD that are shown whole even if the terminal is narrow."""
 WIDE = ("ARTIFACT", "ID", "TYPE", "SIZE", "TAKEN", "APPEND INDEXES", "WHY", "COPIES", "DRILLED", "HELD", "FAULT")
@@ -87,13 +96,26 @@ def _or_ago(parse: Callable[[str], datetime]) -> Callable[[str], datetime]:
     return parsed
 
 
-@click.command()
-@click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
-@click.option("--set", "set_name", callback=checked_name(name_of_set), help="Only this set.")
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        'backup-agent list --database "orders*" --since 30d --type FULL',
+        "backup-agent list --last 1 --place offsite",
+        "backup-agent list --damaged --wide",
+    ),
+    exits={
+        DONE: "listed",
+        FAILED: "no such database or place, or the place cannot be read",
+        WARNED: "a record cannot be read",
+    },
+)
+@place_option
+@click.option("--set", "set_name", metavar="SET", callback=checked_name(name_of_set), help="Only this set.")
 @click.option(
     "--database",
     "databases",
     multiple=True,
+    metavar="GLOB",
     callback=lambda context, option, values: tuple(checked_name(database_glob)(context, option, one) for one in values),
     help="A name or glob; `!name` excludes. Repeat for several.",
 )
@@ -119,11 +141,13 @@ def _or_ago(parse: Callable[[str], datetime]) -> Callable[[str], datetime]:
 @click.option(
     "--last", type=click.IntRange(min=1), metavar="N", help="Only the newest N of each database that match the rest."
 )
+@click.option("--drilled", is_flag=True, help="Only artifacts whose last drill at the place passed.")
 @click.option("--held", is_flag=True, help="Only artifacts with a hold.")
 @click.option("--damaged", is_flag=True, help="Only artifacts that cannot be restored.")
 @click.option("--sort", "order", type=click.Choice([*_ORDERS]), help="Sort all artifacts. Default: by database.")
 @click.option("--wide", is_flag=True, help="Show the key and everything else that is known, in long lines.")
 @settings_option
+@utc_option
 @json_option
 @click.pass_context
 def command(
@@ -138,6 +162,7 @@ def command(
     since: datetime | None,
     until: datetime | None,
     last: int | None,
+    drilled: bool,
     held: bool,
     damaged: bool,
     order: str | None,
@@ -146,8 +171,8 @@ def command(
 ) -> int:
     """List the recorded artifacts.
 
-    Lists those of the volume or of a destination, oldest first, with their copies. Reads the records themselves, so it
-    needs neither the agent nor Bolt. If the volume was lost, list a destination.
+    Lists the artifacts of the volume or of a destination, oldest first, with their copies. Reads the records
+    themselves, so it needs neither the agent nor Bolt. If the volume was lost, list a destination.
     """
     settings = loaded(context).settings
     root = settings.storage.root
@@ -157,7 +182,15 @@ def command(
         )
     at, now = place_of(place, settings), datetime.now(UTC)
     sought = Sought(
-        set_name, databases, labels, BackupType(kind) if kind else None, Period(since, until), held, damaged, last
+        set_name,
+        databases,
+        labels,
+        BackupType(kind) if kind else None,
+        Period(since, until),
+        drilled,
+        held,
+        damaged,
+        last,
     )
     seen: set[DatabaseName] = set()
     faults: list[str] = []
@@ -175,8 +208,7 @@ def command(
         printing.line(f"no artifact is recorded at {root if at.is_volume else place}{_asked(sought)}")
     else:
         _print(rows, listed, wide=wide)
-    for fault in () if as_json else faults:
-        printing.line(f"unreadable: {fault}", err=True)
+    printing.prose((f"unreadable: {fault}" for fault in faults if not as_json), err=True)
     _insist_on_databases(at, sought, seen)
     return 3 if faults else 0
 
@@ -201,7 +233,7 @@ def _asked(sought: Sought) -> str:
         "until": end and printing.moment(end),
     }
     found = "".join(f", {name} {text}" for name, text in words.items() if text)
-    return found + ", held" * sought.held + ", damaged" * sought.damaged
+    return found + ", drilled" * sought.drilled + ", held" * sought.held + ", damaged" * sought.damaged
 
 
 def _print(rows: "_Rows", found: Iterator[Listed], *, wide: bool) -> None:
@@ -209,10 +241,9 @@ def _print(rows: "_Rows", found: Iterator[Listed], *, wide: bool) -> None:
     totals = Totals()
     counted = totals.counted(found)
     if wide:
-        printing.table(WIDE, map(rows.wide, counted))
+        printing.table(WIDE, map(rows.wide, counted), wide=True)
     else:
-        width, _ = printing.terminal_size()
-        printing.table(HEAD, map(rows.narrow, counted), width=width, never_cut=NEVER_CUT)
+        printing.table(HEAD, map(rows.narrow, counted), never_cut=NEVER_CUT)
     printing.line(str(totals))
     if totals.faults and not wide:
         printing.line("`backup-agent list --damaged --wide` shows why they cannot be restored")
@@ -220,7 +251,14 @@ def _print(rows: "_Rows", found: Iterator[Listed], *, wide: bool) -> None:
 
 def _until(hold: Hold | None) -> str | None:
     """Return the end of a hold; None if there is no hold, or if the hold has no end."""
-    return printing.moment(hold.until) if hold is not None and hold.until is not None else None
+    return printing.utc(hold.until) if hold is not None and hold.until is not None else None
+
+
+def _held(hold: Hold | None) -> str:
+    """Return whether there is a hold, and until when."""
+    if hold is None:
+        return "-"
+    return f"until {printing.moment(hold.until)}" if hold.until is not None else "yes"
 
 
 def _story(hold: Hold | None) -> dict[str, object] | None:
@@ -259,12 +297,11 @@ class _Rows:
 
     def narrow(self, one: Listed) -> tuple[str, ...]:
         record = one.record
-        taken = record.header.taken.astimezone(UTC)
         return (
             database_key(record.set, record.database),
             *self._identity(record),
-            f"{taken:%Y-%m-%d %H:%M}",
-            printing.age(self.now - taken).split()[0],
+            printing.minute(record.header.taken),
+            printing.age(self.now - record.header.taken).split()[0],
             self._copies(record),
             ", ".join(self._notes(one)) or "-",
         )
@@ -279,7 +316,7 @@ class _Rows:
             record.type_reason,
             self._copies(record),
             str(self.drilled(record.key) or "-"),
-            f"until {end}" if (end := _until(one.hold)) else "yes" if one.hold else "-",
+            _held(one.hold),
             one.fault or "-",
         )
 

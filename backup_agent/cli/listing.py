@@ -11,7 +11,7 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from backup_agent.catalog import volume_records
+from backup_agent.catalog import evidence, volume_records
 from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database, of_database
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place
@@ -21,6 +21,7 @@ from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, BackupType, Record
 from backup_agent.core.audit.period import Period
+from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.neo4j.selection import is_glob, matches
 from backup_agent.stores.store import ObjectTooLargeError, Store
 
@@ -50,6 +51,8 @@ class Sought:
     type: BackupType | None = None
     period: Period = field(default_factory=Period)
     """When the artifacts were taken."""
+    drilled: bool = False
+    """Whether only artifacts are listed whose last drill at the place passed."""
     held: bool = False
     damaged: bool = False
     """Whether only artifacts are listed that cannot be restored."""
@@ -144,6 +147,7 @@ def _contents(place: Place, sought: Sought, seen: set[DatabaseName]) -> Iterator
 def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime) -> list[_ToRead]:
     """Return the artifacts of one database that may match, oldest first. What the index does not say is not judged."""
     unrestorable = contents.unrestorable | dict.fromkeys(contents.unrecognised, NOT_RECOGNISED)
+    drills = evidence.notes_at(place)
     holds = {key: hold for key, hold in holds_at(place, contents.holds).items() if not hold.ended(now)}
     entries: dict[str, Entry | None] = dict(contents.entries)
     entries |= {key: one.entry for key, one in contents.unrecognised.items()}
@@ -151,9 +155,14 @@ def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime)
         _ToRead(key, holds.get(key), unrestorable.get(key))
         for key, entry in sorted(entries.items(), key=lambda item: item[0])  # an artifact's name has its time
         if (not sought.held or key in holds)
+        and (not sought.drilled or _passed(drills.of(key)))
         and (not sought.damaged or key in unrestorable)
         and (entry is None or sought.may_have(full=entry.full, taken=entry.taken))
     ]
+
+
+def _passed(drill: evidence.NotedDrill | None) -> bool:
+    return drill is not None and drill.outcome is DrillOutcome.PASSED
 
 
 def _read(store: Store, key: str) -> Record | str | None:

@@ -14,6 +14,7 @@ import click
 
 from backup_agent import __version__
 from backup_agent.cli import printing, signals
+from backup_agent.cli.help import EXITS, write_examples, write_exits
 from backup_agent.cli.options import did_you_mean, settings_option
 from backup_agent.core.escaping import quoted
 from backup_agent.core.reasons import BackupError, Reason
@@ -58,6 +59,14 @@ COMMANDS = {
     "demo": "Show a day of the agent on this machine, without root, Java or a cluster.",
 }
 
+EXAMPLES = (
+    "backup-agent request --type FULL --database orders --wait",
+    "backup-agent status",
+    "backup-agent list --database orders",
+    "backup-agent restore orders",
+    "backup-agent COMMAND --help",
+)
+
 ASKING = ("prune", "hold", "release", "pause", "resume", "verify")
 """The commands in the module `asking`."""
 
@@ -95,6 +104,12 @@ class Commands(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the first commands to try, and all exit codes."""
+        del ctx
+        write_examples(formatter, EXAMPLES)
+        write_exits(formatter, EXITS)
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -5,6 +5,7 @@ from typing import Any, BinaryIO
 import click
 
 from backup_agent.cli import printing
+from backup_agent.cli.help import DONE, MISUSED, DocumentedCommand
 from backup_agent.cli.options import json_option
 from backup_agent.core.json_reader import read_json
 from backup_agent.k8s.operator_migration import QUERY, MigrationError, MigrationStep, plan
@@ -18,7 +19,12 @@ def command() -> None:
     """Print the commands that release a cluster from an operator."""
 
 
-@command.command("operator")
+@command.command(
+    "operator",
+    cls=DocumentedCommand,
+    examples=("backup-agent migrate operator objects.json",),
+    exits={DONE: "printed", MISUSED: "wrong usage, or objects that are refused"},
+)
 @click.argument("objects", type=click.File("rb"), default="-")
 @click.option("--cluster", metavar="NAME", help="Name of the custom resource, if there are several.")
 @json_option

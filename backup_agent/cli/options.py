@@ -1,11 +1,18 @@
 """Options that several commands share. `--config` may come before or after the command's name."""
 
+import os
+import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
+
+from backup_agent.core.artifacts.names import VOLUME
+
+PLACE = "PLACE"
+"""What the help shows as the value of an option that takes a place."""
 
 KEY = "backup_agent.config"
 
@@ -25,6 +32,20 @@ def settings_option(command: Callable[..., Any]) -> Callable[..., Any]:
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add --json."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def utc_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --utc, which sets the local time zone of the process to UTC."""
+    return click.option(
+        "--utc", is_flag=True, expose_value=False, callback=_to_utc, help="Show times in UTC, not in local time."
+    )(command)
+
+
+def place_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --place, with the volume as its default."""
+    return click.option("--place", default=VOLUME, show_default=True, metavar=PLACE, help="`local` or a destination.")(
+        command
+    )
 
 
 def config_path(context: click.Context) -> Path | None:
@@ -68,6 +89,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches  # noqa: PLC0415  needed for an error only
 
     return "".join(f"; did you mean {found}?" for found in get_close_matches(name, sorted(known), n=1))
+
+
+def _to_utc(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        os.environ["TZ"] = "UTC"
+        time.tzset()
 
 
 def _keep(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:

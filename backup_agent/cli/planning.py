@@ -9,16 +9,21 @@ from backup_agent.catalog.contents import Contents, survey
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.cli import printing
-from backup_agent.core.artifacts.keys import split_key
+from backup_agent.core.artifacts.keys import database_key, split_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import PlaceResult
 from backup_agent.core.requests.tasks import PruneTask
+from backup_agent.core.restore.asked import artifact_id
 from backup_agent.core.retention.plan import KeepReason, Plan, Rule
 from backup_agent.jobs.prune_plan import apply_policy, as_result, expire_adhoc
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.work.orders_file import OrdersFile, orders_file, read_orders
+
+HEAD = ("", "SET/DATABASE", "ID", "TAKEN", "SIZE", "WHY")
+NEVER_CUT = (0, 2, 3, 4)
+"""Columns of HEAD that are shown whole even if the terminal is narrow."""
 
 
 @dataclass(frozen=True)
@@ -81,20 +86,22 @@ class PlacePreview:
             ),
         )
 
-    def table(self) -> None:
-        """Print a line for each artifact: first what is deleted, in the order of deletion, then what is kept."""
-        rows = [["delete", key, printing.size(size), reason] for key, size, reason in self.deleted]
-        rows += [
-            ["keep", key, printing.size(self.found.entries[key].size), "; ".join(reasons)]
-            for key, reasons in self.kept.items()
-        ]
+    def table(self, *, deletes: bool = False) -> None:
+        """Print a row for each artifact: first what is deleted, in the order of deletion, then what is kept."""
+        rows = [self._row("delete", key, reason) for key, _, reason in self.deleted]
+        if not deletes:
+            rows += [self._row("keep", key, "; ".join(reasons)) for key, reasons in self.kept.items()]
         if rows:
-            printing.table(["", "ARTIFACT", "SIZE", "WHY"], rows)
+            printing.table(HEAD, rows, never_cut=NEVER_CUT, wraps=True)
+
+    def _row(self, what: str, key: str, why: str) -> list[str]:
+        entry = self.found.entries[key]
+        name = database_key(entry.set, entry.database)
+        return [what, name, artifact_id(key), printing.minute(entry.taken), printing.size(entry.size), why]
 
     def warn(self) -> None:
         """Print refusals and warnings on stderr."""
-        for line in (*self.refused, *self.result.warnings):
-            printing.line(f"WARNING: {line}", err=True)
+        printing.prose((f"WARNING: {text}" for text in (*self.refused, *self.result.warnings)), err=True)
 
 
 def planned(

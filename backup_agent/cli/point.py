@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import click
 
-from backup_agent.cli.options import checked_name
+from backup_agent.cli.options import PLACE, checked_name
 from backup_agent.core.artifacts.names import DEFAULT_SET, SetName, name_of_set
 from backup_agent.core.restore.asked import AskedArtifact, parse_asked
 from backup_agent.core.restore.moments import Moment, parse_moment
@@ -17,12 +17,13 @@ _OPTIONS = (
     click.option("--at", metavar="TIME", help="The state at this time, given with its time zone or UTC offset."),
     click.option("--before-tx", type=click.IntRange(min=1), metavar="N", help="The state before this transaction."),
     click.option(
-        "--from", "place", metavar="PLACE", help="`local` or a destination. Default: the first that has the point."
+        "--from", "place", metavar=PLACE, help="`local` or a destination. Default: the first that has the point."
     ),
     click.option("--history", metavar="ID", help="An older history of a database that was replaced since."),
     click.option(
         "--set",
         "set_name",
+        metavar="SET",
         callback=checked_name(name_of_set),
         default=DEFAULT_SET,
         show_default=True,

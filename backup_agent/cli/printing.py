@@ -5,8 +5,11 @@ or forge a line. tests/test_house.py checks that no command prints in any other 
 """
 
 import json
+import os
+import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -35,10 +38,60 @@ _ROWS = 1000
 _CLEAR_LINE = "\r\x1b[K"
 """Move to the first column and erase the line (ECMA-48, EL)."""
 
+_RED, _GREEN, _YELLOW, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+"""Colours of the text (ECMA-48, SGR)."""
+
+_COLOURS = {
+    **dict.fromkeys(
+        ("FAILING", "FAIL", "DOWN", "REFUSED", "failed", "rejected", "unprotected", "not restorable"), _RED
+    ),
+    **dict.fromkeys(("DEGRADED", "UNKNOWN", "WARNING", "warn", "late", "delete", "cancelled"), _YELLOW),
+    **dict.fromkeys(("OK", "ok", "protected", "succeeded"), _GREEN),
+}
+"""Words that are coloured on a terminal."""
+
+_COLOURED = re.compile(rf"(^ *(?:- |\S+: )?|  )({'|'.join(_COLOURS)})(?=[:, ]|$)")
+"""Such a word at the start of a line, after a name that starts it, or at the start of a cell of a table."""
+
 
 def line(text: str = "", *, err: bool = False) -> None:
     """Print one line. A line break in the text is shown as an escape."""
-    click.echo(printable(text), err=err)
+    click.echo(_coloured(printable(text), err=err), err=err)
+
+
+def prose(texts: Iterable[str], *, err: bool = False) -> None:
+    """Print several lines, each as `line` does. On a terminal, longer ones are wrapped and indented."""
+    width = shutil.get_terminal_size().columns if is_terminal(err=err) else None
+    for text in texts:
+        lines(wrapped(text, width), err=err)
+
+
+def wrapped(text: str, width: int | None, *, indent: int = 2) -> list[str]:
+    """Return a line in several of at most `width` columns, if it has blanks there. None: no limit.
+
+    The lines after the first are indented by `indent` more than the first.
+
+    >>> wrapped("  deleted because no rule keeps it", 24)
+    ['  deleted because no', '    rule keeps it']
+    """
+    if width is None or len(text) <= width:
+        return [text]
+    first = text[: len(text) - len(text.lstrip())]
+    return textwrap.wrap(
+        text.strip(),
+        width,
+        initial_indent=first,
+        subsequent_indent=first + " " * indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
+def _coloured(text: str, *, err: bool) -> str:
+    """Colour the words that say how it went, on a terminal and unless $NO_COLOR is set (no-color.org)."""
+    if not is_terminal(err=err) or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return text
+    return _COLOURED.sub(lambda found: f"{found[1]}{_COLOURS[found[2]]}{found[2]}{_PLAIN}", text)
 
 
 def lines(texts: Iterable[str], *, err: bool = False) -> None:
@@ -74,9 +127,9 @@ def changing_line(text: str, width: int) -> None:
     click.echo(_CLEAR_LINE + printable(text)[: width - 1], nl=False, err=True)
 
 
-def is_terminal() -> bool:
-    """Return whether stdout is a terminal."""
-    return sys.stdout.isatty()
+def is_terminal(*, err: bool = False) -> bool:
+    """Return whether stdout, or stderr if `err`, is a terminal."""
+    return (sys.stderr if err else sys.stdout).isatty()
 
 
 def stdout_for_bytes() -> BinaryIO:
@@ -100,13 +153,14 @@ def table(
     header: Sequence[str],
     rows: Iterable[Sequence[str]],
     *,
-    longest: int | None = None,
-    width: int | None = None,
     never_cut: Collection[int] = (),
+    wraps: bool = False,
+    wide: bool = False,
 ) -> None:
-    """Print rows under a header row. Each cell except the last of a row is cut to `longest` characters."""
-    for text in table_lines(header, rows, longest=longest, width=width, never_cut=never_cut):
-        click.echo(text)
+    """Print rows under a header row. On a terminal the table fits its width, unless it is `wide`."""
+    width = None if wide else terminal_size()[0]
+    for text in table_lines(header, rows, width=width, never_cut=never_cut, wraps=wraps):
+        click.echo(_coloured(text, err=False))
 
 
 def table_lines(
@@ -116,10 +170,12 @@ def table_lines(
     longest: int | None = None,
     width: int | None = None,
     never_cut: Collection[int] = (),
+    wraps: bool = False,
 ) -> Iterator[str]:
     """Yield the lines of a table. If the table is wider than `width`, the widest columns are cut until it fits.
 
-    The columns with the indexes `never_cut` stay whole.
+    The columns with the indexes `never_cut` stay whole. If `wraps`, the last column is not cut, but wrapped below
+    itself. Each cell except the last of a row is cut to `longest` characters.
     A column of a long table may become wider after each _ROWS rows: only these are in memory.
     """
     widths = [0] * len(header)
@@ -131,7 +187,13 @@ def table_lines(
         widths = [max(wide, *(len(row[column]) for row in shown)) for column, wide in enumerate(widths)]
         cut = widths if width is None else fitting(widths, width, never_cut)
         for row in shown:
-            yield "  ".join(shortened(cell, wide).ljust(wide) for cell, wide in zip(row, cut, strict=True)).rstrip()
+            last = textwrap.wrap(row[-1], cut[-1], break_on_hyphens=False) if wraps else [row[-1]]
+            yield _row((*row[:-1], *last[:1]), cut)
+            yield from (_row((*[""] * (len(row) - 1), rest), cut) for rest in last[1:])
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(shortened(cell, wide).ljust(wide) for cell, wide in zip(cells, widths, strict=False)).rstrip()
 
 
 def fitting(widths: Sequence[int], total: int, never_cut: Collection[int] = ()) -> list[int]:
@@ -168,8 +230,11 @@ def screen(texts: Iterable[str]) -> None:
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Print names and values in two columns. An empty name continues the fact before it."""
     rows = list(pairs)
-    width = max(len(name) for name, _ in rows)
-    lines(f"{name.ljust(width)}  {value}".rstrip() for name, value in rows)
+    indent = max(len(name) for name, _ in rows) + 2
+    columns, _ = terminal_size()
+    for name, value in rows:
+        first, *rest = wrapped(value, columns and columns - indent, indent=0)
+        lines((f"{name:{indent}}{first}".rstrip(), *(f"{'':{indent}}{one}" for one in rest)))
 
 
 def as_json(value: object, *, indent: int | None = 2) -> None:
@@ -242,9 +307,26 @@ def time_left(seconds: float | None) -> str:
 
 
 def moment(when: datetime) -> str:
-    """Return a time in UTC, to the second.
+    """Return a time to the second, such as `2026-11-23T03:00:00+01`, in the local time zone, which `--utc` sets."""
+    local = when.astimezone()
+    return f"{local:%Y-%m-%dT%H:%M:%S}{_offset(local)}"
 
-    >>> moment(datetime(2026, 11, 23, 2, tzinfo=UTC))
+
+def minute(when: datetime) -> str:
+    """Return a time to the minute, in the local time zone."""
+    local = when.astimezone()
+    return f"{local:%Y-%m-%d %H:%M}{_offset(local)}"
+
+
+def _offset(local: datetime) -> str:
+    """Return the offset from UTC: `Z`, or the hours and, if there are any, the minutes, such as `+01` or `+05:30`."""
+    return local.isoformat()[-6:].removesuffix(":00") if local.utcoffset() else "Z"
+
+
+def utc(when: datetime) -> str:
+    """Return a time in UTC, for JSON.
+
+    >>> utc(datetime(2026, 11, 23, 2, tzinfo=UTC))
     '2026-11-23T02:00:00Z'
     """
     return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

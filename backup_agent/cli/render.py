@@ -7,6 +7,7 @@ import click
 
 from backup_agent import durable
 from backup_agent.cli import printing
+from backup_agent.cli.help import DONE, MISUSED, REFUSED, WARNED, DocumentedCommand
 from backup_agent.core.escaping import shell_word
 from backup_agent.k8s import manifests
 from backup_agent.k8s.alone import Spec
@@ -20,13 +21,22 @@ KUSTOMIZATION = "Kustomization"
 RUNNING = "servers.running"
 """File beside the objects with the number of servers that still run, until `--running` says that they are gone."""
 
-REFUSED, WARNING = 4, 3
 
-
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent render k8s/spec.yaml --out k8s/demo",),
+    exits={
+        DONE: "rendered",
+        MISUSED: "wrong usage, or faults in the spec",
+        WARNED: "with --fail-on-restart: nothing is written, because a pod would restart",
+        REFUSED: "an older version of Neo4j than before; nothing is written",
+    },
+)
 @click.argument("spec", type=click.File("rb"))
 @click.option("--out", default="-", help="A folder for one file per object, or - for one text on stdout.")
-@click.option("--running", type=click.IntRange(min=1), help="Number of servers that run now; else what --out has.")
+@click.option(
+    "--running", type=click.IntRange(min=1), metavar="N", help="Number of servers that run now; else what --out has."
+)
 @click.option("--fail-on-restart", is_flag=True, help="Write nothing and exit with 3 if a pod would restart.")
 @click.option("--allow-older", is_flag=True, help="Render an older version of Neo4j than before.")
 @click.option("--json", "as_json", is_flag=True, help="Print the objects as a JSON List, or the changes of --out.")
@@ -60,7 +70,7 @@ def command(
         _print_changes(out, found, changes, steps)
     _print_restarts(changes, before)
     _print_notes(steps)
-    return WARNING if stopped else 0
+    return WARNED if stopped else 0
 
 
 def _print_objects(spec: Spec, *, as_json: bool) -> None:

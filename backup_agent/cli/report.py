@@ -13,7 +13,8 @@ from backup_agent.catalog.audit_reading import AuditSource, Examined, examine
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import checked_name, moment_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
+from backup_agent.cli.options import PLACE, checked_name, moment_option, settings_option
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, database_of, evidence_key
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, database_name
@@ -102,15 +103,29 @@ class RecordedPoints:
             )
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent report --from 2026-10-01 --to 2026-10-31 --place offsite > report.md",),
+    exits={
+        DONE: "printed",
+        FAILED: "printed, but the log was changed; or the place cannot be read",
+        WARNED: "printed, but the log has gaps",
+    },
+)
 @click.option(
     "--from", "begin", required=True, callback=moment_option(begin_of), metavar="DATE", help="The first day, or a time."
 )
 @click.option(
     "--to", "end", required=True, callback=moment_option(end_of), metavar="DATE", help="The last day, or a time."
 )
-@click.option("--database", callback=checked_name(database_name), help="Only this database.")
-@click.option("--place", default=VOLUME, show_default=True, help="The place to report from: `local` or a destination.")
+@click.option("--database", callback=checked_name(database_name), metavar="DATABASE", help="Only this database.")
+@click.option(
+    "--place",
+    default=VOLUME,
+    show_default=True,
+    metavar=PLACE,
+    help="The place to report from: `local` or a destination.",
+)
 @click.option(
     "--format", "form", type=click.Choice(["md", "json"]), default="md", show_default=True, help="Markdown or JSON."
 )
@@ -132,8 +147,7 @@ def command(
 
     Shows objectives met and missed, restore points with copies, verification and drills, deletions, holds, requests,
     and changes of the settings. Made from the settings file, the records and the audit log of one place, so it needs
-    neither the agent nor its volume. The same input gives the same bytes. Exits 3 if the log has gaps, 1 if it was
-    changed.
+    neither the agent nor its volume. The same input gives the same bytes.
     """
     if end < begin:
         raise click.UsageError("--to is before --from")
@@ -183,9 +197,9 @@ def _beyond_the_log(first: datetime | None, last: datetime | None, period: Perio
         yield "there is no audit log at this place"
         return
     if period.begin is not None and first > period.begin:
-        yield f"the log begins after the period: {printing.moment(first)}"
+        yield f"the log begins after the period: {printing.utc(first)}"
     if period.end is not None and last < period.end:
-        yield f"the log ends before the period: {printing.moment(last)}"
+        yield f"the log ends before the period: {printing.utc(last)}"
 
 
 def _expected(

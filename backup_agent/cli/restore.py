@@ -4,6 +4,7 @@ import click
 
 from backup_agent.cli import printing, restore_text
 from backup_agent.cli.configured import loaded
+from backup_agent.cli.help import DONE, FAILED, REFUSED, WARNED, DocumentedCommand
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.cli.point import asked_point, point_options
 from backup_agent.core.artifacts.names import SetName
@@ -15,14 +16,30 @@ from backup_agent.restore.finding import Asked, Cut, find_point
 from backup_agent.restore.gathering import known_servers, source_of
 from backup_agent.settings.model import Settings
 
-REFUSED, NOT_PROVEN = 4, 3
 
-
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent restore orders",
+        'backup-agent restore orders --at "2026-11-28 02:30 Europe/Berlin"',
+        "backup-agent restore orders --replace",
+        "backup-agent restore default/orders/orders-2026-11-23T02-00-00.backup --as orders-yesterday --from offsite",
+    ),
+    exits={
+        DONE: "the plan is printed",
+        FAILED: "no such restore point, or the place cannot be read",
+        WARNED: "the plan is printed, but the agent does not recognise the records",
+        REFUSED: "this restore is not possible on these servers",
+    },
+)
 @point_options
 @click.option("--as", "name", metavar="NAME", help="Name of the restored database. Default: a free one, NAME-restored.")
 @click.option("--replace", "replaces", is_flag=True, help="Replace the existing database, after a restore beside it.")
-@click.option("--neo4j-version", help="Version of the servers. Default: the one last seen, else that of the backup.")
+@click.option(
+    "--neo4j-version",
+    metavar="VERSION",
+    help="Version of the servers. Default: the one last seen, else that of the backup.",
+)
 @click.option("--way", type=click.Choice([way.value for way in Way]), help="Another way than the one that fits best.")
 @settings_option
 @json_option
@@ -46,8 +63,7 @@ def command(
     """Print the plan of a restore.
 
     The plan names the artifacts, and has every line to enter, in order, with the place where it is entered. The command
-    restores nothing, and needs neither the agent nor Bolt. Exits 3 if the agent does not recognise the records, and 4
-    if this restore is not possible on these servers.
+    restores nothing, and needs neither the agent nor Bolt.
     """
     if replaces and name is not None:
         raise click.UsageError("--as and --replace exclude each other: --replace restores under the same name")
@@ -77,7 +93,7 @@ def print_plan(
         printing.as_json(restore_text.document(made))
     else:
         printing.block(restore_text.text(made))
-    return 0 if found.proven else NOT_PROVEN
+    return 0 if found.proven else WARNED
 
 
 def origin_code(*, proven: bool) -> int:
@@ -85,4 +101,4 @@ def origin_code(*, proven: bool) -> int:
     if proven:
         return 0
     printing.line("ORIGIN NOT PROVEN: this agent neither wrote nor accepted these records", err=True)
-    return NOT_PROVEN
+    return WARNED

@@ -6,13 +6,22 @@ import sys
 import click
 
 from backup_agent import ending
+from backup_agent.cli.help import DONE, FAILED, REFUSED, DocumentedCommand
 from backup_agent.cli.options import config_path, settings_option
 
 STREAMS = 3
 """Number of standard streams: descriptors 0, 1 and 2."""
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent run --config /etc/backup-agent/config.yaml",),
+    exits={
+        DONE: "ended by a signal",
+        FAILED: "the agent could not start, or an error ended it",
+        REFUSED: "storage.root belongs to another agent, or is on no volume",
+    },
+)
 @settings_option
 @click.option("--json", "as_json", is_flag=True, help="Log in JSON, whatever `log.format` says.")
 @click.pass_context

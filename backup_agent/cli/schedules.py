@@ -7,16 +7,22 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
+from backup_agent.cli.help import DONE, DocumentedCommand
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.requests.schedules import next_runs
 
 SHOWN = 5
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent schedules --count 3",),
+    exits={DONE: "shown"},
+)
 @click.option(
     "--count",
     type=click.IntRange(min=1),
+    metavar="N",
     default=SHOWN,
     show_default=True,
     help="Number of runs to show for each schedule.",
@@ -52,7 +58,7 @@ def command(context: click.Context, count: int, as_json: bool) -> int:
             settings.schedules[name].cron,
             settings.schedules[name].type,
             f"{run.start.astimezone(ZoneInfo(settings.schedules[name].timezone)):%a %Y-%m-%d %H:%M:%S %Z}",
-            printing.moment(run.start),
+            printing.utc(run.start),
         ]
         for name, coming in runs.items()
         for run in coming

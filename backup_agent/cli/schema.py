@@ -4,6 +4,7 @@ import click
 from pydantic import BaseModel
 
 from backup_agent.cli import printing
+from backup_agent.cli.help import DONE, MISUSED, DocumentedCommand
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.requests.answers import Answer
 from backup_agent.core.requests.request import Request
@@ -11,7 +12,11 @@ from backup_agent.k8s.alone import schema as spec_schema
 from backup_agent.settings.schema import schema as settings_schema
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=("backup-agent schema config > config.schema.json",),
+    exits={DONE: "printed", MISUSED: "wrong usage"},
+)
 @click.argument("what", type=click.Choice(["config", "request", "record", "answer", "cluster"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: the default.")
 def command(what: str, as_json: bool) -> int:

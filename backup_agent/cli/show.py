@@ -10,7 +10,8 @@ from backup_agent.catalog.contents import Contents
 from backup_agent.catalog.place import place_of
 from backup_agent.cli import answers, printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import json_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, REFUSED, WARNED, DocumentedCommand
+from backup_agent.cli.options import PLACE, json_option, settings_option, utc_option
 from backup_agent.cli.proofs import Proof, proofs
 from backup_agent.cli.proofs import facts as proof_facts
 from backup_agent.cli.restore import origin_code, print_plan
@@ -28,12 +29,25 @@ from backup_agent.restore.metadata_script import metadata_script
 from backup_agent.settings.model import Settings
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent show default/orders/orders-2026-11-23T02-00-00.backup",
+        "backup-agent show nightly@20261123T010000Z",
+    ),
+    exits={
+        DONE: "shown",
+        FAILED: "no such artifact or request",
+        WARNED: "with --restore or --metadata: the agent does not recognise the record",
+        REFUSED: "with --restore: not possible on these servers",
+    },
+)
 @click.argument("what", metavar="ARTIFACT|REQUEST")
 @click.option("--restore", is_flag=True, help="Print the plan that restores this artifact, as `restore` does.")
 @click.option("--metadata", is_flag=True, help="Print the script of users and roles. Password hashes are masked.")
-@click.option("--from", "place", metavar="PLACE", help="Place of the plan or script. Default: the first that has it.")
+@click.option("--from", "place", metavar=PLACE, help="Place of the plan or script. Default: the first that has it.")
 @settings_option
+@utc_option
 @json_option
 @click.pass_context
 def command(
@@ -112,7 +126,7 @@ def _show_answer(answer: Answer) -> None:
     if answer.set:
         pairs.append(("set", answer.set))
     printing.facts(pairs)
-    printing.lines(("", *answers.lines(answer, whole=True)))
+    printing.prose(("", *answers.lines(answer, whole=True)))
 
 
 def _show_record(settings: Settings, folder: Contents, key: str, *, as_json: bool) -> None:

@@ -12,14 +12,12 @@ from backup_agent.catalog.signatures import signatures
 from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import json_option, settings_option
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
+from backup_agent.cli.options import PLACE, json_option, place_option, settings_option
 from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.signing import key_file
 from backup_agent.signing.key_file import fingerprint, public_key_of
-
-PLACE = click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
 
 
 @click.group()
@@ -27,7 +25,12 @@ def command() -> None:
     """Make keys that sign records, and show which keys are trusted."""
 
 
-@command.command("new")
+@command.command(
+    "new",
+    cls=DocumentedCommand,
+    examples=("backup-agent signing new --out key.pem",),
+    exits={DONE: "the key is written", FAILED: "the file exists already, or cannot be written"},
+)
 @click.option(
     "--out",
     required=True,
@@ -56,12 +59,17 @@ def new_command(out: Path, *, as_json: bool) -> int:
     return 0
 
 
-@command.command("show")
+@command.command(
+    "show",
+    cls=DocumentedCommand,
+    examples=("backup-agent signing show",),
+    exits={DONE: "shown", WARNED: "the key of the agent cannot be used, or is revoked"},
+)
 @settings_option
 @json_option
 @click.pass_context
 def show_command(context: click.Context, *, as_json: bool) -> int:
-    """Show the keys of the settings by their fingerprints. Exits 3 if the agent's own key cannot be used."""
+    """Show the keys of the settings by their fingerprints."""
     settings = loaded(context).settings.signing
     own = fault = None
     if settings.key_file is not None:
@@ -78,7 +86,7 @@ def show_command(context: click.Context, *, as_json: bool) -> int:
         rows += [["trusted", key, ""] for key in settings.trusted]
         rows += [["revoked", key, _since(time)] for key, time in settings.revoked.items()]
         if rows:
-            printing.table(["KEY", "FINGERPRINT", "NOTE"], rows)
+            printing.table(["KEY", "FINGERPRINT", "NOTE"], rows, never_cut=(1,))
         elif fault is None:
             printing.line("nothing is signed: signing.key_file is not set, and no key is trusted")
         if fault is not None:
@@ -86,16 +94,22 @@ def show_command(context: click.Context, *, as_json: bool) -> int:
     return 0 if fault is None and own not in settings.revoked else 3
 
 
-@command.command("check")
-@PLACE
+@command.command(
+    "check",
+    cls=DocumentedCommand,
+    examples=("backup-agent signing check --place offsite",),
+    exits={
+        DONE: "every record is signed by a key of the settings",
+        FAILED: "the place cannot be read",
+        WARNED: "a record is not signed by a key of the settings, or was signed after its key was revoked",
+    },
+)
+@place_option
 @settings_option
 @json_option
 @click.pass_context
 def check_command(context: click.Context, place: str, *, as_json: bool) -> int:
-    """Show which keys signed the recognised records of a place. Every record is read.
-
-    Exits 3 if a record is not signed by a key of the settings, or was signed after its key was revoked.
-    """
+    """Show which keys signed the recognised records of a place. Every record is read."""
     settings = loaded(context).settings
     at = place_of(place, settings)
     found = list(signatures(at))
@@ -118,8 +132,13 @@ def check_command(context: click.Context, place: str, *, as_json: bool) -> int:
     return 3 if unsigned or late else 0
 
 
-@command.command("sign")
-@click.option("--place", required=True, help="A destination.")
+@command.command(
+    "sign",
+    cls=DocumentedCommand,
+    examples=("backup-agent signing sign --place offsite",),
+    exits={DONE: "noted for the next pass of retention", FAILED: "the place cannot be read"},
+)
+@click.option("--place", required=True, metavar=PLACE, help="A destination.")
 @settings_option
 @json_option
 @click.pass_context

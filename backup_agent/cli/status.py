@@ -12,7 +12,8 @@ import click
 
 from backup_agent.cli import printing, status_text
 from backup_agent.cli.agent_id import owner_id
-from backup_agent.cli.options import config_path, json_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, MISUSED, WARNED, WRONG_USAGE, DocumentedCommand
+from backup_agent.cli.options import config_path, json_option, settings_option, utc_option
 from backup_agent.core.json_reader import read_json
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.settings.page import AgentAddress, agent_address
@@ -28,15 +29,28 @@ LARGEST = 64 * 2**20
 EXIT = {"OK": 0, "DEGRADED": 3, "FAILING": 5}
 """Health -> exit code of `status --check`."""
 
-NOT_READY = 3
 
-
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent status --problems",
+        'backup-agent status --database "orders*"',
+        "backup-agent status --check",
+    ),
+    exits={
+        DONE: "the agent is ready; with --check: OK",
+        FAILED: "the agent does not answer, or is another agent",
+        MISUSED: f"{WRONG_USAGE}; the agent refuses the changed settings",
+        WARNED: "the agent is not ready; with --check: DEGRADED",
+        5: "with --check: FAILING",
+    },
+)
 @click.option("--problems", is_flag=True, help="Show every problem, and nothing else.")
 @click.option("--database", "database", metavar="GLOB", help="Show every database that matches, and its problems.")
 @click.option("--watch", is_flag=True, help="Show the status every 5 seconds, until Ctrl-C.")
-@click.option("--check", is_flag=True, help="Print the first line only. Exits 0 if OK, 3 if DEGRADED, 5 if FAILING.")
+@click.option("--check", is_flag=True, help="Print the first line only, and exit with its code.")
 @settings_option
+@utc_option
 @json_option
 @click.pass_context
 def command(
@@ -45,8 +59,7 @@ def command(
     """Show the health and the state of the running agent.
 
     The first line is the health: OK, DEGRADED or FAILING, with the problems. Then follow the problems, what the agent
-    does, the databases with the most important first, the schedules and destinations. Asks the agent over HTTP. Exits 0
-    if the agent is ready, 3 if it is not ready, 1 if it does not answer or is another agent.
+    does, the databases with the most important first, the schedules and destinations. Asks the agent over HTTP.
     """
     if check and (problems or watch or database):
         raise click.UsageError("--check goes without --problems, --database and --watch")
@@ -66,8 +79,8 @@ def command(
     if not status["settings_valid"] and not check:
         _settings(context)
     if check and "health" in status:
-        return EXIT.get(status["health"]["state"], NOT_READY)
-    return 0 if status["ready"] and not check else NOT_READY
+        return EXIT.get(status["health"]["state"], WARNED)
+    return 0 if status["ready"] and not check else WARNED
 
 
 def _watch(texts: Callable[[], list[str]]) -> None:

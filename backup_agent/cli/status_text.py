@@ -3,7 +3,6 @@
 The lines fit the width of the terminal: problems are wrapped, cells of tables are cut.
 """
 
-import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -60,11 +59,11 @@ def first_line(status: dict[str, Any]) -> str:
 def lines(status: dict[str, Any], shown: Shown) -> list[str]:
     """Return the lines of the status."""
     now = _moment(status["now"])
-    found = [first_line(status), *_problems(status, now, shown)]
+    found = [*printing.wrapped(first_line(status), shown.width), *_problems(status, now, shown)]
     if shown.problems:
         return found
     if shown.database is None:
-        found += ["", *_agent(status, now)]
+        found += ["", *(line for text in _agent(status, now) for line in printing.wrapped(text, shown.width))]
     rest = [] if shown.database is not None else [*_schedules(status, now, shown), *_destinations(status, shown)]
     rows = _rows(status, now, shown)
     most = len(rows) if shown.database is not None else _most_rows(len(found) + len(rest), shown.height)
@@ -94,17 +93,11 @@ def _problems(status: dict[str, Any], now: datetime, shown: Shown) -> Iterator[s
     most = MOST_PROBLEMS if not shown.problems and shown.database is None else len(found)
     for one in found[:most]:
         since = f" ({printing.age(now - _moment(one['since']))})" if "since" in one else ""
-        yield from _wrapped(f"{one['kind'].replace('_', ' ')}: {one['text']}{since}", shown.width)
+        yield from printing.wrapped(f"- {one['kind'].replace('_', ' ')}: {one['text']}{since}", shown.width)
     if len(found) > most:
         yield f"- and {len(found) - most} more: `backup-agent status --problems` shows all"
     if shown.problems and not found:
         yield "no problems"
-
-
-def _wrapped(text: str, width: int | None) -> list[str]:
-    if width is None:
-        return [f"- {text}"]
-    return textwrap.wrap(text, width, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _matches(key: str, glob: str) -> bool:
@@ -256,7 +249,8 @@ def _destinations(status: dict[str, Any], shown: Shown) -> list[str]:
     found = status["destinations"].items()
     head, rows = ["DESTINATION", "COPIES MISSING", "STATE"], [_destination(name, one) for name, one in found]
     table = printing.table_lines(head, rows, longest=LONGEST_NAME, width=shown.width)
-    return ["", *table, *(line for name, one in found for line in _features(name, one))]
+    features = (text for name, one in found for text in _features(name, one))
+    return ["", *table, *(line for text in features for line in printing.wrapped(text, shown.width))]
 
 
 def _schedule(name: str, one: dict[str, Any], now: datetime) -> list[str]:

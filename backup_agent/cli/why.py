@@ -4,19 +4,27 @@ import click
 
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.options import json_option, settings_option
+from backup_agent.cli.help import DONE, FAILED, DocumentedCommand
+from backup_agent.cli.options import json_option, place_option, settings_option, utc_option
 from backup_agent.cli.planning import planned
-from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.restore.asked import AskedArtifact
 from backup_agent.core.retention.outlook import predict
 from backup_agent.restore.finding import several
 
 
-@click.command()
+@click.command(
+    cls=DocumentedCommand,
+    examples=(
+        "backup-agent why default/orders/orders-2026-11-23T02-00-00.backup",
+        "backup-agent why 1a2b3c4d --place offsite",
+    ),
+    exits={DONE: "shown", FAILED: "no such artifact, or the place cannot be read"},
+)
 @click.argument("artifact")
-@click.option("--place", default=VOLUME, show_default=True, help="`local` or a destination.")
+@place_option
 @settings_option
+@utc_option
 @json_option
 @click.pass_context
 def command(context: click.Context, artifact: str, place: str, as_json: bool) -> int:
@@ -45,5 +53,6 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
         printing.as_json({"key": key, **facts})
     else:
         lost = (f"cannot be restored: {fault}",) if fault else ()
-        printing.lines((key, *(f"  {reason}" for reason in (*lost, *preview.why(plan, key))), f"  {outlook.text}"))
+        printing.line(key)
+        printing.prose(f"  {text}" for text in (*lost, *preview.why(plan, key), outlook.text))
     return 0

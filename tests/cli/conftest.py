@@ -7,6 +7,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,3 +158,25 @@ def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.delenv("BACKUP_AGENT_CONFIG", raising=False)
     return Place(tmp_path, capsys)
+
+
+@pytest.fixture(autouse=True)
+def _utc() -> Iterator[None]:
+    """Run the commands with UTC as the local time zone, whatever that of the machine is."""
+    with local_time_zone("UTC"):
+        yield
+
+
+@contextmanager
+def local_time_zone(name: str) -> Iterator[None]:
+    """Set the local time zone of this process during the block."""
+    before = os.environ.get("TZ")
+    os.environ["TZ"] = name
+    time.tzset()
+    try:
+        yield
+    finally:
+        os.environ.pop("TZ")
+        if before is not None:
+            os.environ["TZ"] = before
+        time.tzset()

@@ -58,10 +58,10 @@ def aged(text: str) -> str:
     """Return the output of `list` with the ages that it had at the time of the session, whatever time it is."""
 
     def age(found: re.Match[str]) -> str:
-        hours = int((MORNING - datetime.fromisoformat(f"{found[1]}+00:00")).total_seconds()) // 3600
+        hours = int((MORNING - datetime.fromisoformat(found[1])).total_seconds()) // 3600
         return f"{found[1]}  {f'{hours}h':<3}  "
 
-    return re.sub(r"(\d{4}-\d\d-\d\d \d\d:\d\d) +\d+[smhd] +", age, re.sub(r"(?<=  )AGE +", "AGE  ", text))
+    return re.sub(r"(\d{4}-\d\d-\d\d \d\d:\d\dZ) +\d+[smhd] +", age, re.sub(r"(?<=  )AGE +", "AGE  ", text))
 
 
 def _run(folder: Path, command: str) -> str:

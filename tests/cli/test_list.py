@@ -7,19 +7,23 @@ from typing import Any
 
 import pytest
 
+from backup_agent.catalog.evidence import notes_at
 from backup_agent.catalog.place import place_of
 from backup_agent.cli import listing, printing
 from backup_agent.cli.listing import Sought
 from backup_agent.core.artifacts.keys import damage_key, hold_key
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.records import Record
+from backup_agent.core.drill.evidence import Evidence
+from backup_agent.core.drill.levels import Level
+from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.settings.load import load
 from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 from tests.builders import TAKEN, a_record
 from tests.catalog.places import filled
-from tests.cli.conftest import Place
+from tests.cli.conftest import Place, local_time_zone
 
 
 @pytest.fixture(name="terminal")
@@ -49,8 +53,8 @@ def test_a_row_has_the_id_the_age_and_the_copies_and_not_the_key(place: Place) -
     hold(place, young, until=datetime(2400, 1, 1, tzinfo=UTC))
     head, first, second, totals = place.run("list").out.splitlines()
 
-    assert head.split() == ["SET/DATABASE", "ID", "TYPE", "SIZE", "TAKEN", "(UTC)", "AGE", "COPIES", "NOTES"]
-    assert first.split()[:7] == ["default/orders", artifact_id(record.key), "FULL", "135", "B", "2026-11-23", "02:00"]
+    assert head.split() == ["SET/DATABASE", "ID", "TYPE", "SIZE", "TAKEN", "AGE", "COPIES", "NOTES"]
+    assert first.split()[:7] == ["default/orders", artifact_id(record.key), "FULL", "135", "B", "2026-11-23", "02:00Z"]
     assert second.split()[-5:] == ["1d", "offsite", "held", "until", "2400-01-01"]
     assert totals == "2 artifacts of 1 database, 270 B, 1 held"
 
@@ -66,7 +70,7 @@ def test_at_a_terminal_every_line_fits_and_ids_and_times_are_whole(terminal: Pla
 
     assert max(map(len, lines)) <= 80
     assert f"  {artifact_id(record.key)}  FULL  " in lines[1]
-    assert "  2026-11-23 02:00  " in lines[1]
+    assert "  2026-11-23 02:00Z  " in lines[1]
     assert max(map(len, terminal.run("list", "--wide").out.splitlines())) > 80
 
 
@@ -74,6 +78,32 @@ def test_without_a_terminal_nothing_is_cut(place: Place) -> None:
     record = place.record(database="customers-of-the-whole-world" * 3)
 
     assert f"default/{record.database}  " in place.run("list").out
+
+
+def test_times_are_local_with_their_offset_or_in_utc(place: Place) -> None:
+    record = place.record()
+    with local_time_zone("Asia/Kolkata"):
+        assert "  2026-11-23 07:30+05:30  " in place.run("list").out
+        assert "  2026-11-23 02:00Z  " in place.run("list", "--utc").out
+    with local_time_zone("Europe/Berlin"):
+        assert "2026-11-23T03:00:00+01\n" in place.run("show", record.key).out
+        assert place.run("list", "--json").json["artifacts"][0]["header"]["taken"] == "2026-11-23T02:00:00Z"
+
+
+def test_artifacts_whose_last_drill_passed_are_listed(place: Place) -> None:
+    good, bad, _ = (place.record(hour, stored=True) for hour in range(3))
+    notes = notes_at(place_of("local", load(place.config, {}).settings))
+    for record, outcome in ((good, DrillOutcome.PASSED), (bad, DrillOutcome.ARTIFACT_FAILED)):
+        notes.add(
+            Evidence(
+                key=record.key, since=TAKEN, place="local", level=Level.READ, reached=Level.READ, outcome=outcome,
+                started=TAKEN, size=1, chain={}, proven=True,
+            ),
+            b"{}",
+        )  # fmt: skip
+
+    assert keys(place, "--drilled") == [good.key]
+    assert place.run("list", "--drilled", "--database", "web*").out.endswith(", database web*, drilled\n")
 
 
 def test_an_artifact_that_cannot_be_restored_is_noted_and_wide_says_why(place: Place) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from backup_agent.core.restore.asked import artifact_id
 from tests.cli.conftest import Place, an_agent
 
 DAY = 24
@@ -26,17 +27,24 @@ def key(day: int) -> str:
 
 def test_a_plan_has_a_reason_for_each_artifact_and_deletes_nothing(kept: Place) -> None:
     result = kept.run("plan")
+    rows = [line.split() for line in result.out.splitlines()[1:5]]
 
     assert result.code == 0
-    assert [line.split()[:2] for line in result.out.splitlines()[1:5]] == [
-        ["delete", key(0)],
-        ["delete", key(1)],
-        ["keep", key(2)],
-        ["keep", key(3)],
+    assert [row[:4] for row in rows] == [
+        [what, "default/orders", artifact_id(key(day)), key(day)[-26:-16]]
+        for day, what in enumerate(("delete", "delete", "keep", "keep"))
     ]
     assert "no rule keeps it" in result.out
     assert "2 of 4 artifacts would be deleted" in result.out
     assert len(list((kept.root / "default" / "orders").glob("*.backup"))) == 4
+
+
+def test_a_plan_shows_its_deletions_alone(kept: Place) -> None:
+    rows = kept.run("plan", "--deletes").out.splitlines()[1:]
+    told = kept.run("plan", "--deletes", "--json").json
+
+    assert [row.split()[0] for row in rows] == ["delete", "delete", "plan"]
+    assert (len(told["delete"]), told["keep"]) == (2, [])
 
 
 def test_a_plan_is_json_for_programs(kept: Place) -> None:

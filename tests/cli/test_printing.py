@@ -97,9 +97,9 @@ def test_tables_and_facts_show_escapes_and_count_them_as_width(capsys: pytest.Ca
     assert capsys.readouterr().out == "NAME   SIZE\na\\x1b  1\nb      2\nname  a\\nb\n"
 
 
-def test_a_cell_longer_than_longest_is_cut_in_the_middle(capsys: pytest.CaptureFixture[str]) -> None:
-    printing.table(["NAME", "WHY"], [["a" * 5000, "y" * 20], ["b", "z"]], longest=9)
-    lines = capsys.readouterr().out.splitlines()
+def test_a_cell_longer_than_longest_is_cut_in_the_middle() -> None:
+    rows = [["a" * 5000, "y" * 20], ["b", "z"]]
+    lines = list(printing.table_lines(["NAME", "WHY"], rows, longest=9))
 
     assert lines == ["NAME       WHY", "aaaa…aaaa  " + "y" * 20, "b          z"]
 
@@ -128,3 +128,81 @@ def test_a_changing_line_is_cut_after_escaping(capsys: pytest.CaptureFixture[str
     printing.changing_line("ab\x1b[2K", 6)
 
     assert capsys.readouterr().err == "\rab\\x1"  # click removes the erasing sequence if there is no terminal
+
+
+@pytest.fixture(name="terminal")
+def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print as on a terminal of 40 columns."""
+    monkeypatch.setattr(printing, "is_terminal", lambda *, err=False: not err)
+    monkeypatch.setattr("click.utils.should_strip_ansi", lambda *_: False)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 24)))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+
+RED, YELLOW, GREEN, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("OK", f"{GREEN}OK{PLAIN}"),
+        ("DEGRADED: 1 late", f"{YELLOW}DEGRADED{PLAIN}: 1 late"),
+        ("- unprotected: orders", f"- {RED}unprotected{PLAIN}: orders"),
+        ("nightly@1: failed (internal)", f"nightly@1: {RED}failed{PLAIN} (internal)"),
+        ("FAIL    cluster: no answer", f"{RED}FAIL{PLAIN}    cluster: no answer"),
+        ("a failed backup is OK", "a failed backup is OK"),
+        ("OKAY", "OKAY"),
+    ],
+)
+def test_on_a_terminal_words_that_say_how_it_went_are_coloured(
+    text: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printing.line(text)
+
+    assert capsys.readouterr().out == f"{shown}\n"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_a_cell_of_a_table_is_coloured_and_the_columns_stay_in_line(capsys: pytest.CaptureFixture[str]) -> None:
+    printing.table(["NAME", "STATE", "SIZE"], [["late", "late", "1"], ["web", "protected", "2"]])
+
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"{YELLOW}late{PLAIN}  {YELLOW}late{PLAIN}       1",
+        f"web   {GREEN}protected{PLAIN}  2",
+    ]
+
+
+@pytest.mark.usefixtures("terminal")
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_nothing_is_coloured_if_the_environment_says_so(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    printing.line("FAILING")
+
+    assert capsys.readouterr().out == "FAILING\n"
+
+
+def test_nothing_is_coloured_or_wrapped_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    printing.prose(["OK: " + "word " * 40])
+
+    assert capsys.readouterr().out == "OK: " + "word " * 40 + "\n"
+
+
+@pytest.mark.usefixtures("terminal")
+def test_on_a_terminal_prose_and_last_columns_are_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
+    why = "no rule keeps it, and it is older than 14 days"
+    printing.prose([f"  {why}", "a-key-that-is-longer-than-the-terminal-stays-whole"])
+    printing.table(["NAME", "WHY"], [["customers-of-the-world", why]], wraps=True)
+
+    assert capsys.readouterr().out.splitlines() == [
+        "  no rule keeps it, and it is older than",
+        "    14 days",
+        "a-key-that-is-longer-than-the-terminal-stays-whole",
+        "NAME                 WHY",
+        "customers…the-world  no rule keeps it,",
+        "                     and it is older",
+        "                     than 14 days",
+    ]

@@ -17,11 +17,11 @@ def test_every_setting_is_shown_with_its_value_and_origin(place: Place, monkeypa
     lines = place.run("config").out.splitlines()
     rows = {line.split()[0]: line.split()[1:] for line in lines}
 
-    assert rows["cluster"] == ["demo", "file"]
-    assert rows["limits.parallel"] == ["3", "environment", "BACKUP_AGENT_LIMITS__PARALLEL"]
-    assert rows["databases"] == ['["*"]', "default"]
-    assert rows["neo4j.ca_file"] == ["-", "default"]
-    assert rows["schedules.default.suspend"] == ["false", "default"]
+    assert rows["cluster"] == ["file", "demo"]
+    assert rows["limits.parallel"] == ["environment", "BACKUP_AGENT_LIMITS__PARALLEL", "3"]
+    assert rows["databases"] == ["default", '["*"]']
+    assert rows["neo4j.ca_file"] == ["default", "-"]
+    assert rows["schedules.default.suspend"] == ["default", "false"]
 
 
 def test_settings_are_json_for_programs(place: Place) -> None:

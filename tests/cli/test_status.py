@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import signal
 import struct
 import termios
@@ -411,8 +412,8 @@ def test_on_a_terminal_no_line_is_wider_than_it(place: Place) -> None:
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         said = read(terminal).splitlines()
 
-    assert said[0] == "DEGRADED: 1 of 200 databases failed"
-    assert max(map(len, said)) <= 80
+    assert said[0] == "\x1b[33mDEGRADED\x1b[0m: 1 of 200 databases failed"
+    assert max(len(re.sub(r"\x1b\[\d+m", "", line)) for line in said) <= 80
     assert len(said) < 24
 
 
@@ -481,7 +482,7 @@ def test_a_watched_status_is_shown_again_until_it_is_interrupted(place: Place) -
         os.kill(process, signal.SIGINT)
         code = exit_code(process)
 
-    assert shown.startswith("\x1b[H\x1b[2JOK\r\n")
+    assert shown.startswith("\x1b[H\x1b[2J\x1b[32mOK\x1b[0m\r\n")
     assert code == 130
 
 

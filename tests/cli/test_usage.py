@@ -41,6 +41,16 @@ def test_the_line_of_a_command_in_the_help_is_the_first_sentence_of_its_own_help
     assert (found.help or "").split("\n\n")[0] == main.COMMANDS[command]
 
 
+@pytest.mark.parametrize("command", ["list", "catalog diff", "status"])
+def test_the_help_of_a_command_ends_in_examples_and_exit_codes(place: Place, command: str) -> None:
+    _, examples = place.run_bare(*command.split(), "--help").out.split("\nExamples:\n")
+    lines, exits = examples.split("\n\nExit codes:\n")
+
+    assert lines.startswith("  backup-agent ")
+    assert [line.split()[0] for line in exits.splitlines()][:3] == ["0", "1", "2"]
+    assert "  2  wrong usage, or faults in the settings\n" in exits
+
+
 def test_without_its_packages_the_demo_says_where_it_can_be_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("backup_agent.demo", "backup_agent.standins"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails as if it were not installed

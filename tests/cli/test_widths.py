@@ -1,0 +1,67 @@
+"""On a terminal of 80 columns, no command prints a longer line, unless a whole key, which can be copied, is in it."""
+
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from backup_agent.catalog.place import place_of
+from backup_agent.cli import printing
+from backup_agent.cli.audit_trail import trail_at
+from backup_agent.core.artifacts.keys import damage_key, hold_key
+from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.audit.lines import AuditKind, AuditLine
+from backup_agent.settings.load import load
+from tests.builders import TAKEN
+from tests.cli.conftest import Place
+
+WIDTH = 80
+LONG = 60
+"""A word of this length is a key, a path or a checksum."""
+NAME = "customers-of-the-whole-world-and-of-all-their-branches-in-2026"
+KEY = f"nightly-of-production/{NAME}/{NAME}-2026-11-23T02-00-00.backup"
+
+
+@pytest.fixture(name="crowded")
+def _crowded(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Return a volume with long names, a hold, damage and an audit log, and print as on a terminal."""
+    place.settings |= {
+        "retention": {"last": 1, "daily": 14, "max_delete_share": 1},
+        "schedules": {NAME: {"cron": "0 2 * * *"}},
+    }
+    place.settings["storage"]["destinations"] = {"offsite-in-another-region": {"type": "s3", "bucket": "backups"}}
+    records = [place.record(24 * day, database=NAME, set_name="nightly-of-production", stored=True) for day in range(4)]
+    mark = Hold(
+        key=records[0].key,
+        since=TAKEN,
+        reason="the audit of the year, which takes long",
+        request="r",
+        requested_by="an auditor",
+    )
+    (place.root / hold_key(records[0].key)).write_bytes(mark.to_json())
+    (place.root / damage_key(records[1].key)).write_bytes(b"{}")
+    trail = trail_at(place_of("local", load(place.config, {}).settings))
+    for record in records:
+        facts = {"type": "FULL", "size": record.size}
+        why = "a sentence that says why, and that is longer than one line of the terminal"
+        trail.tell(
+            AuditLine(kind=AuditKind.DELETED, place="local", key=record.key, at=datetime.now(UTC), why=why, facts=facts)
+        )
+    monkeypatch.setattr(printing, "is_terminal", lambda *, err=False: True)  # noqa: ARG005
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((WIDTH, 24)))
+    return place
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "list", "list --held", "list --damaged", "show KEY", "why KEY", "plan", "plan --deletes", f"plan --forget {NAME}",
+        "history", "audit", "config", "schedules", "list --database none", "catalog rebuild",
+    ],
+)  # fmt: skip
+def test_every_line_fits_a_terminal_of_80_columns(crowded: Place, command: str) -> None:
+    result = crowded.run(*command.replace("KEY", KEY).split())
+    lines = (result.out + result.err).splitlines()
+
+    assert len(lines) > 1
+    assert [line for line in lines if len(line) > WIDTH and max(map(len, line.split())) < LONG] == []
