@@ -29,6 +29,7 @@ def configure(style: str, level: str, **bound: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _known,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.ExceptionRenderer(_traceback),
@@ -51,6 +52,11 @@ def end() -> None:
         sys.stderr.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def _known(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Leave out fields without a value: `error=None` looks like an error."""
+    return {key: value for key, value in event.items() if value is not None}
 
 
 def _as_printable(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

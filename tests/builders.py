@@ -25,6 +25,9 @@ OFFSITE = PlaceName("offsite")
 SAID: dict[str, Any] = {name: field.examples[0] for name, field in Attribution.model_fields.items() if field.examples}
 """A value of each field in which a request says something of itself."""
 
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+"""A traceparent."""
+
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
 """When the first artifact was taken, and when everything else happens that has no time of its own."""
 

@@ -48,6 +48,17 @@ def test_a_value_cannot_forge_hide_or_overwrite_a_line_of_the_log(style: str, mo
     assert all("2K" in line for line in lines)
 
 
+@pytest.mark.parametrize(("style", "line"), [("json", '"number": 0'), ("console", "number=0")])
+def test_a_field_without_a_value_is_absent(style: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", said)
+    logs.configure(style, "info")
+    structlog.get_logger().info("said", number=0, error=None)
+
+    assert line in re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())
+    assert "error" not in said.getvalue()
+
+
 def test_a_traceback_keeps_its_lines_and_no_control_character(monkeypatch: pytest.MonkeyPatch) -> None:
     said = io.StringIO()
     monkeypatch.setattr(sys, "stderr", said)
@@ -62,7 +73,7 @@ def test_printable_text_is_logged_unchanged(monkeypatch: pytest.MonkeyPatch) -> 
     said = io.StringIO()
     monkeypatch.setattr(sys, "stderr", said)
     logs.configure("console", "info")
-    structlog.get_logger().info("said", name="Zoë", count=3, sure=True, nothing=None, names=("a", "b"))
+    structlog.get_logger().info("said", name="Zoë", count=3, sure=True, names=("a", "b"))
     line = re.sub(r"\x1b\[[0-9;]*m", "", said.getvalue())
 
-    assert "count=3 name=Zoë names=('a', 'b') nothing=None sure=True" in line
+    assert "count=3 name=Zoë names=('a', 'b') sure=True" in line

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import sys
 import time
@@ -18,7 +19,7 @@ from backup_agent.core.artifacts.names import command_id
 from backup_agent.core.escaping import shell_word
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.answers import LARGEST, Answer, State
-from backup_agent.core.requests.request import Action, InvalidRequestError, parse
+from backup_agent.core.requests.request import TRACEPARENT, Action, InvalidRequestError, Request, parse
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.requests.presence import Presence, owner_of_agent, presence
 
@@ -35,18 +36,16 @@ TAKEN_SECONDS = 10.0
 
 OPTIONS = {
     "path": "--set",
-    "database": "--database",
     "databases": "--database",
-    "id": "--id",
-    "not_after": "--not-after",
-    "requested_by": "--requested-by",
-    "reason": "--reason",
     "labels": "--label",
     "taken_from": "--from",
     "taken_to": "--to",
-    "until": "--until",
+    "artifact": "ARTIFACT",
 }
-"""Field of a request -> the option that sets it, for error messages."""
+"""Field of a request -> the option or argument that sets it, if its name differs."""
+
+_FIELD = re.compile(r"`(\w+)`(?:: true)?")
+"""A field in the text of a fault, with its value if this is `true`."""
 
 
 def requester() -> str:
@@ -78,6 +77,8 @@ def drop(settings: Settings, fields: Mapping[str, object]) -> "Dropped":
     """
     name = command_id(datetime.now(UTC), os.getpid())
     given = {key: value for key, value in fields.items() if value not in (None, False)}
+    if TRACEPARENT.fullmatch(trace := os.environ.get("TRACEPARENT", "")):
+        given["traceparent"] = trace
     content = json.dumps(given).encode()
     try:
         parse(content, str(settings.storage.root))
@@ -148,9 +149,14 @@ class Dropped:
 
 
 def _by_option(fault: str) -> str:
-    """Return a fault with its field replaced by the option that sets the field."""
+    """Return a fault of a request with each of its fields replaced by the option that sets the field."""
     field, colon, text = fault.partition(":")
-    return f"{OPTIONS.get(field, field)}{colon}{text}"
+    named = f"{_option(field)}{colon}{text}" if colon and field in Request.model_fields else fault
+    return _FIELD.sub(lambda found: _option(found[1]) if found[1] in Request.model_fields else found[0], named)
+
+
+def _option(field: str) -> str:
+    return OPTIONS.get(field) or f"--{field.replace('_', '-')}"
 
 
 def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraws: bool, local: bool = False) -> int:

@@ -411,7 +411,7 @@ def give_up_owed(task: PruneTask, place: Place, trail: AuditTrail) -> int | None
     if task.drop_owed is None or not place.is_volume:
         return None
     if task.drop_owed not in place.settings.storage.destinations:
-        raise PermanentError(Reason.NOT_FOUND, f"drop_owed: there is no destination {task.drop_owed!r}")
+        raise PermanentError(Reason.NOT_FOUND, f"no copies are given up: there is no destination {task.drop_owed!r}")
     if task.dry_run:
         return None
     notes = place_of(task.drop_owed, place.settings).record_notes

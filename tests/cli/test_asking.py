@@ -141,7 +141,16 @@ def test_a_hold_of_nothing_is_refused(place: Place) -> None:
     result = place.run("hold", "--reason", "audit")
 
     assert result.code == 2
-    assert "`artifact` is missing: add the key of an artifact" in result.err
+    assert "ARTIFACT is missing: add the key of an artifact" in result.err
+
+
+def test_a_fault_names_options_and_not_fields_of_the_request(place: Place) -> None:
+    wrong = place.run("prune", "--dry-run", "--drop-owed", "offsite")
+    both = place.run("hold", KEY, "--from", "2026-10-01", "--reason", "audit")
+
+    assert (wrong.code, both.code) == (2, 2)
+    assert "Error: --drop-owed needs --force, because it gives up copies for good\n" in wrong.err
+    assert "Error: ARTIFACT and --from are both given: give one of them\n" in both.err
 
 
 def test_the_duration_of_a_pause_must_be_one(place: Place) -> None:

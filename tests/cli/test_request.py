@@ -24,7 +24,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, CopyState, DatabaseResult, Outcome, State
 from backup_agent.core.requests.request import TAKES, Action, Request
 from backup_agent.supervisor.requests.presence import Presence
-from tests.builders import OFFSITE, TAKEN, a_spool
+from tests.builders import OFFSITE, TAKEN, TRACE, a_spool
 from tests.cli.conftest import Place, exit_code, on_a_terminal, read
 from tests.polling import PATIENCE, until
 
@@ -102,7 +102,7 @@ GIVEN: dict[str, tuple[str, object]] = {
 
 
 def fields_of(option: str) -> set[str]:
-    return {field for field, name in OPTIONS.items() if name == option} or {option.removeprefix("--")}
+    return {field for field, name in OPTIONS.items() if name == option} | {option.removeprefix("--").replace("-", "_")}
 
 
 @pytest.mark.parametrize("option", ASKS)
@@ -114,7 +114,10 @@ def test_each_option_sends_its_field(place: Place, option: str) -> None:
 
 
 def test_every_field_of_a_backup_has_an_option() -> None:
-    fields = {field for field in Request.model_fields if Action.BACKUP in TAKES.get(field, Action)} - {"action"}
+    fields = {field for field in Request.model_fields if Action.BACKUP in TAKES.get(field, Action)} - {
+        "action",
+        "traceparent",
+    }
 
     assert fields - set().union(*map(fields_of, ASKS)) == set()
 
@@ -157,6 +160,17 @@ def test_a_fault_of_a_request_is_reported_under_the_name_of_its_option(
     assert result.code == 2
     assert said in result.err
     assert list(place.requests.iterdir()) == []
+
+
+@pytest.mark.parametrize(("trace", "sent"), [(TRACE, TRACE), ("00-x", None), ("", None)])
+def test_a_request_has_the_trace_of_its_caller(
+    trace: str, sent: str | None, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRACEPARENT", trace)
+    place.run("request")
+    (file,) = place.requests.glob("*.request")
+
+    assert json.loads(file.read_bytes()).get("traceparent") == sent
 
 
 def test_a_requests_folder_that_cannot_be_written_is_named(place: Place) -> None:

@@ -23,7 +23,7 @@ from backup_agent.core.requests.answers import (
     rejected,
 )
 from backup_agent.core.requests.request import Request
-from tests.builders import OFFSITE, SAID, TAKEN, an_answer
+from tests.builders import OFFSITE, SAID, TAKEN, TRACE, an_answer
 
 NOW = TAKEN
 
@@ -147,8 +147,14 @@ def test_unknown_fields_of_a_stored_request_are_ignored() -> None:
         Answer.from_json(an_answer(request={"action": "replicate"}).to_json())
 
 
-def test_what_a_request_says_of_itself_is_one_field_of_a_log_line() -> None:
-    assert an_answer(request=SAID).attribution == {"attribution": SAID}
+def test_log_lines_say_who_asked_why_and_in_which_trace() -> None:
+    said = {"requested_by": SAID["requested_by"], "request_reason": SAID["reason"], "labels": SAID["labels"]}
+
+    assert an_answer(request=SAID).attribution == said
+    assert an_answer(request={**SAID, "traceparent": TRACE}).attribution == {
+        **said,
+        "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+    }
     assert an_answer(request=None).attribution == an_answer(request={"reason": ""}).attribution == {}
 
 

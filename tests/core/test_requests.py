@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.request import LARGEST, Action, InvalidRequestError, Request, is_whole, parse
+from tests.builders import TRACE
 
 ROOT = "/backups"
 
@@ -255,6 +256,32 @@ def test_the_end_of_a_hold_must_be_a_day_or_a_time_with_an_offset(until: object)
     document = {"action": "hold", "artifact": "a/b/c", "reason": "audit", "until": until}
 
     assert "until: a day, as 2026-11-23, or an ISO 8601 time with its offset expected" in faults_of(document)
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        pytest.param(TRACE.upper(), id="upper case"),
+        pytest.param(TRACE[:-1], id="too short"),
+        pytest.param(f"{TRACE}-x", id="too long"),
+        pytest.param("ff" + TRACE[2:], id="no version"),
+        pytest.param(f"00-{'0' * 32}-{'1' * 16}-01", id="no trace"),
+        pytest.param(f"00-{'1' * 32}-{'0' * 16}-01", id="no span"),
+    ],
+)
+def test_a_traceparent_has_the_form_of_the_standard(trace: str) -> None:
+    assert "traceparent: a traceparent expected" in faults_of({"traceparent": trace})
+    assert parse(json.dumps({"traceparent": TRACE}).encode(), ROOT).trace_id == TRACE.split("-")[1]
+    assert parse(b"{}", ROOT).trace_id is None
+
+
+def test_a_request_that_is_sent_again_in_another_trace_is_the_same() -> None:
+    first, again = Request(id="a", traceparent=TRACE), Request(id="a", traceparent=TRACE.replace("4", "5"))
+
+    assert first.repeats(again.content())
+    assert first.repeats({"id": "a"})
+    assert not first.repeats({"id": "a", "type": "FULL"})
+    assert not first.repeats(None)
 
 
 def test_not_after_keeps_its_offset() -> None:

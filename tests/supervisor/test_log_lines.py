@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import structlog
 
-from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, RequestId
+from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import CopyStored
@@ -90,15 +90,21 @@ def test_every_line_about_a_request_says_who_asked_and_why() -> None:
         log_lines.request_accepted(asked),
         log_lines.request_answered(asked),
         log_lines.retention_ended(VOLUME, asked, PlaceResult(), 1.0),
+        log_lines.copy_ended(OFFSITE, asked, CopyStored(key="k", type="FULL", bytes=7, seconds=0.5)),
     ]
 
-    assert [line.fields["attribution"] for line in told] == [SAID] * len(told)
-    assert all("attribution" not in line.fields for line in LINES)
+    said = {"requested_by": SAID["requested_by"], "request_reason": SAID["reason"], "labels": SAID["labels"]}
+    assert all(line.fields.items() >= said.items() for line in told)
+    assert not any(said.keys() & line.fields.keys() for line in LINES)
+
+
+def test_a_line_of_an_accepted_request_has_no_field_without_a_value() -> None:
+    assert "error" not in log_lines.request_accepted(ANSWER).fields
 
 
 LINES = [
     ended(),
-    log_lines.copy_ended(OFFSITE, RequestId("one"), CopyStored(key="k", type="FULL", bytes=7, seconds=0.5)),
+    log_lines.copy_ended(OFFSITE, ANSWER, CopyStored(key="k", type="FULL", bytes=7, seconds=0.5)),
     log_lines.request_accepted(ANSWER),
     log_lines.request_answered(ANSWER),
     log_lines.retention_ended(VOLUME, ANSWER, PlaceResult(outcome=Outcome.FAILED, error="an error"), 1.0),

@@ -286,6 +286,10 @@ class PlaceResult(StoredPart):
         return self.model_copy(update=changes)
 
 
+_LOGGED = {"reason": "request_reason"}
+"""Field of the attribution -> its name in log lines, where `reason` says why something failed."""
+
+
 class AnswerHead(BaseModel):
     """The fields of an answer that the agent reads back from a file that others can write. Other fields are ignored."""
 
@@ -353,9 +357,12 @@ class Answer(StoredValue):
 
     @property
     def attribution(self) -> dict[str, object]:
-        """The field `attribution` of a log line. The dictionary is empty if the request has no attribution."""
-        given = self.asked.given() if self.request else {}
-        return {"attribution": given} if given else {}
+        """The fields of a log line that say who asked, why, with which labels, and in which trace, as far as known."""
+        if not self.request:
+            return {}
+        asked = self.asked
+        given = {_LOGGED.get(name, name): value for name, value in asked.given().items()}
+        return given if asked.trace_id is None else {**given, "trace_id": asked.trace_id}
 
     def expired(self, now: datetime) -> Failure | None:
         """Return a failure if `not_after` of the request has passed, else None."""

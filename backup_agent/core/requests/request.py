@@ -110,6 +110,9 @@ _ADVICE = {
 GUARDED = (Action.FORGET, Action.PAUSE, Action.RELEASE)
 """Actions that the settings may forbid. Their keys in `requests.allow` are their names."""
 
+TRACEPARENT = re.compile("(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""A traceparent (https://www.w3.org/TR/trace-context/, version 00): version, trace, span, flags."""
+
 FIELD_NAME = re.compile(r"[A-Za-z][A-Za-z_]{0,29}")
 """Names of unknown fields are quoted in a fault only if they match."""
 
@@ -194,6 +197,17 @@ class Request(Attribution):
     not_after: AwareDatetime | None = Field(
         default=None, description="ISO 8601 time with its offset; a request not started by then fails with `expired`"
     )
+
+    traceparent: str | None = Field(
+        default=None, description="trace of the caller (W3C Trace Context): log lines about the request have its id"
+    )
+
+    @field_validator("traceparent", mode="after")
+    @classmethod
+    def _of_a_trace(cls, value: str | None) -> str | None:
+        if value is not None and not TRACEPARENT.fullmatch(value):
+            raise ValueError("a traceparent expected, as 00-<32 hex digits>-<16 hex digits>-01")
+        return value
 
     @field_validator("id", mode="after")
     @classmethod
@@ -346,9 +360,19 @@ class Request(Attribution):
             )
         return found
 
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the caller's trace, or None."""
+        return None if self.traceparent is None else self.traceparent.split("-")[1]
+
     def content(self) -> Mapping[str, Any]:
-        """Return the request without default values. Requests with equal ids must be equal in this form."""
+        """Return the request without default values."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+    def repeats(self, content: Mapping[str, Any] | None) -> bool:
+        """Return whether this is the same request as one with this content. Each try may have a trace of its own."""
+        mine, other = ({**one, "traceparent": None} for one in (self.content(), content or {}))
+        return content is not None and mine == other
 
 
 def parse(data: bytes, root: str) -> Request:

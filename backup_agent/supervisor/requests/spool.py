@@ -171,7 +171,7 @@ class Spool:
             return TakenFile(answer, new=True)
         if earlier.intake == intake:
             return TakenFile(earlier, new=True)
-        if earlier.request != request.content():
+        if not request.repeats(earlier.request):
             fault = f"id: {identity!r} has been used for another request; write another id, or none"
             return self._reject(path, intake, (fault,), now)
         if path.name not in earlier.files:

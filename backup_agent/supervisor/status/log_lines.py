@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.protection.health import Health, HealthState
 from backup_agent.core.requests.answers import Answer, DatabaseResult, Execution, Outcome, PlaceResult, State
@@ -78,15 +78,16 @@ def backup_ended(
     return LogLine(LEVELS.get(result.outcome, logging.INFO), "backup ended", _known(fields))
 
 
-def copy_ended(place: PlaceName, request: RequestId | None, event: CopyStored) -> LogLine:
-    """Return the line for a copy that was made; `request` is the request that waits for it, if there is one."""
+def copy_ended(place: PlaceName, answer: Answer | None, event: CopyStored) -> LogLine:
+    """Return the line for a copy that was made; `answer` is that of the request that waits for it, if there is one."""
     fields = {
         "place": place,
         "artifact": event.key,
         "type": event.type,
         "bytes": event.bytes,
         "seconds": event.seconds,
-        "request": request,
+        "request": answer.id if answer is not None else None,
+        **(answer.attribution if answer is not None else {}),
     }
     return LogLine(logging.INFO, "copy ended", _known(fields))
 
@@ -101,7 +102,7 @@ def request_accepted(answer: Answer) -> LogLine:
         "files": answer.files,
         "error": answer.error,
     }
-    return LogLine(LEVELS.get(answer.state, logging.INFO), "request", fields)
+    return LogLine(LEVELS.get(answer.state, logging.INFO), "request", _known(fields))
 
 
 def request_answered(answer: Answer) -> LogLine:

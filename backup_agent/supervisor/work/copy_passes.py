@@ -99,7 +99,8 @@ class CopyPasses:
         self.counters.stored(place, event.type or "", event.bytes)
         if self.settings.policies.get(place) is not None:
             self.maintenance_queue.succeeded([place], time.monotonic())
-        log_lines.copy_ended(place, self.awaited.request(place, event.key), event).log()
+        answer = self.maintenance_queue.find(self.awaited.request(place, event.key))
+        log_lines.copy_ended(place, answer, event).log()
 
     def sent(self, run: Run) -> None:
         """Note that a pass has sent more of its artifact."""
