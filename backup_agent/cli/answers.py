@@ -51,6 +51,8 @@ def stage(answer: Answer) -> str:
     words = [answer.state.value]
     if answer.position:
         words.append(f"position {answer.position}" + f", behind {answer.behind}" * (answer.behind is not None))
+    if answer.waits_for:
+        words.append(f"(waits for {answer.waits_for})")
     if answer.stage:
         words += [str((answer.progress or {}).get("database", "")), answer.stage, _ahead(answer.progress or {})]
     return " ".join(word for word in words if word)

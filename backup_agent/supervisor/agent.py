@@ -219,6 +219,7 @@ class Agent:
                 self._handle(message)
             self._do_due_work()
             self._advance()
+            self._parts.waits.show(self._turned)
             self._tidy()
         except Exception:
             log.exception("step failed", message=type(message).__name__)

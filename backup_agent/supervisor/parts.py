@@ -39,6 +39,7 @@ from backup_agent.supervisor.work.orders_file import orders_file
 from backup_agent.supervisor.work.own_fulls import OwnFulls
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
+from backup_agent.supervisor.work.waits import Waits
 
 
 class Parts:
@@ -163,6 +164,7 @@ class Parts:
             self.requests,
             self.intake.ask,
         )
+        self.waits = Waits(self.requests, self.runs, self.backup_queue, self.survey, self.orders)
         self.calendar = Calendar(own / "schedules.json", self.intake.submit, self._waits_for)
 
     @property

@@ -117,3 +117,10 @@ def test_deletions_that_an_answer_does_not_name_are_counted_and_found_in_the_aud
 
     assert "and 7 more: backup-agent history --kind deleted --plan 0123" in found
     assert "local: 8 would be deleted; 1 artifact kept, plan 0123" in found
+
+
+def test_a_queued_request_says_behind_what_it_is_and_what_it_waits_for() -> None:
+    queued = an_answer(position=2, behind="nightly@1", waits_for="the end of the pause")
+
+    assert answers.stage(queued) == "queued position 2, behind nightly@1 (waits for the end of the pause)"
+    assert answers.stage(an_answer(waits_for="copies at offsite")) == "queued (waits for copies at offsite)"

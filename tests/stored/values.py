@@ -280,6 +280,7 @@ VALUES: dict[str, StoredValue] = {
         finished=LATER,
         position=1,
         behind="nightly@20261123T010000Z",
+        waits_for="a backup that runs",
         stage="copies",
         progress={"copies": 1, "of": 2, "database": "orders", "place": "offsite", "bytes": 5, "total": 9},
         set="default",

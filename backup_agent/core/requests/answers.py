@@ -324,6 +324,7 @@ class Answer(StoredValue):
     behind: RequestId | None = Field(
         default=None, description="id of the request before it in the queue; for the next one, of a running request"
     )
+    waits_for: str | None = Field(default=None, description="what a queued request waits for")
     stage: str | None = None
     progress: dict[str, Any] | None = Field(
         default=None, description="database, bytes and seconds of the present stage"
@@ -375,7 +376,7 @@ class Answer(StoredValue):
         """Return the answer in another state. Raise ValueError if `NEXT` does not allow it."""
         if state not in NEXT[self.state]:
             raise ValueError(f"{self.id}: {self.state} cannot become {state}")
-        changes: dict[str, Any] = {"state": state, "position": None, "behind": None}
+        changes: dict[str, Any] = {"state": state, "position": None, "behind": None, "waits_for": None}
         if state is State.RUNNING:
             changes["started"] = now
         if state.final:
