@@ -188,6 +188,16 @@ COMMANDS = {
     "doctor": Start(
         {**_SETTINGS, **_STRUCTLOG, "subprocess": "each step is a process"}, arguments=("doctor", "--help")
     ),
+    "notify": Start(
+        {
+            **_SETTINGS,
+            "http.client": "receivers are asked over HTTP",
+            "ssl": "TLS of receivers",
+            "tempfile": "urllib.request imports it",
+            "urllib.request": "the HTTP client; it knows proxies",
+        },
+        arguments=("notify", "--help"),
+    ),
     "request": Start(_SETTINGS, arguments=("request", "--database", "orders")),
     "cancel": Start(_SETTINGS, arguments=("cancel", "--help")),
     "list": Start({**_SETTINGS, **_POOL}, arguments=("list",)),

@@ -19,7 +19,7 @@ from backup_agent.signing.keyring import Keyring
     examples=(
         "backup-agent audit",
         "backup-agent audit --place offsite",
-        "backup-agent audit --place offsite --folder /mnt/copy-of-the-bucket/neo4j/demo",
+        "backup-agent audit --place offsite --folder /mnt/copy/neo4j/demo",
     ),
     exits={
         DONE: "the log is whole",

@@ -31,6 +31,7 @@ COMMANDS = {
     "cancel": "Cancel a request, or withdraw it while no agent has taken it.",
     "status": "Show the health and the state of the running agent.",
     "doctor": "Check whether the agent can work.",
+    "notify": "Send a test notification to receivers.",
     "list": "List the recorded artifacts.",
     "show": "Show one artifact, or the answer to one request.",
     "restore": "Print the plan of a restore.",

@@ -17,7 +17,7 @@ from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Re
 from backup_agent import __version__
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.events import NotificationEnded
-from backup_agent.core.requests.notices import Message, ReceiverKind, message
+from backup_agent.core.requests.notices import HealthNotice, Message, ReceiverKind, RunNotice, TrialNotice, message
 from backup_agent.core.requests.tasks import NotifyTask
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.settings.credentials import secret
@@ -52,11 +52,14 @@ class _NoRedirect(HTTPRedirectHandler):
 
 def notify(task: NotifyTask, settings: Settings, writer: EventWriter, seconds: float = SECONDS) -> None:
     """Send the notification and tell how it ended. `seconds` is the longest time of the request."""
-    fault = _sent(task.receiver, settings.notify[task.receiver], task, seconds)
+    fault = send(task.receiver, settings.notify[task.receiver], task.notice, seconds)
     writer.tell(NotificationEnded() if fault is None else NotificationEnded(error=fault.error, hint=fault.hint))
 
 
-def _sent(name: str, receiver: Receiver, task: NotifyTask, seconds: float) -> NotSent | None:
+def send(
+    name: str, receiver: Receiver, notice: RunNotice | HealthNotice | TrialNotice, seconds: float = SECONDS
+) -> NotSent | None:
+    """Send one notice to the receiver `name`. Return why it was not sent, or None. `seconds` limits the request."""
     url = _url(name, receiver)
     if isinstance(url, NotSent):
         return url
@@ -65,7 +68,7 @@ def _sent(name: str, receiver: Receiver, task: NotifyTask, seconds: float) -> No
     except OSError as error:
         text = f"notify.{name}.ca_file: {receiver.ca_file}: {_of_file(error)}"
         return NotSent(text, "mount the CA certificates there, readable for the agent's user")
-    return _in_time(opener, _request(url, message(receiver.kind, task.notice)), receiver.kind, seconds)
+    return _in_time(opener, _request(url, message(receiver.kind, notice)), receiver.kind, seconds)
 
 
 def _url(name: str, receiver: Receiver) -> SplitResult | NotSent:

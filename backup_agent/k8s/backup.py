@@ -175,6 +175,8 @@ def _mounts(spec: Spec) -> list[Object]:
     found += [mount(name, f"{SECRETS}/{name}", read_only=True) for name in _secrets(spec)]
     if spec.backup.signing_secret:
         found.append(mount("signing", f"{SECRETS}/signing", read_only=True))
+    if spec.backup.notify_secret:
+        found.append(mount("notify", f"{SECRETS}/notify", read_only=True))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         found.append(mount("s3-ca", f"{SECRETS}/s3-ca", read_only=True))
     return sorted(found, key=lambda one: str(one["name"]))
@@ -193,6 +195,9 @@ def _volumes(spec: Spec) -> list[Object]:
     if spec.backup.signing_secret:
         # Optional: without the Secret, the agent starts and takes unsigned backups.
         found.append(secret_volume("signing", spec.backup.signing_secret, {"key.pem": "key.pem"}, optional=True))
+    if spec.backup.notify_secret:
+        # Optional: without the Secret, the agent starts, and tells no receiver.
+        found.append(secret_volume("notify", spec.backup.notify_secret, optional=True))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         items = [{"key": "ca.crt", "path": "ca.crt"}]
         source = {"name": spec.backup.s3.ca_config_map, "defaultMode": 0o444, "items": items}

@@ -8,6 +8,7 @@ from backup_agent.k8s.alone import AloneSpec, Spec
 from backup_agent.k8s.connection import connection, server_ports
 from backup_agent.k8s.names import (
     BACKUP,
+    SECRETS,
     admission_name,
     backup_name,
     client_name,
@@ -138,12 +139,20 @@ def _agent_secrets(spec: Spec) -> Iterator[Needed]:
         yield used.backup_tls_secret, ("ca.crt", "tls.crt", "tls.key")
     if spec.backup.signing_secret:
         yield spec.backup.signing_secret, ("key.pem",)
+    if spec.backup.notify_secret:
+        yield spec.backup.notify_secret, _receivers(spec)
     if spec.backup.s3 and spec.backup.s3.credentials_secret:
         yield spec.backup.s3.credentials_secret, ("credentials",)
     if spec.backup.drill_job and spec.backup.drill_job.credentials_secret:
         yield spec.backup.drill_job.credentials_secret, ("credentials",)
     if spec.backup.drill_job and spec.backup.drill_job.signing_secret:
         yield spec.backup.drill_job.signing_secret, ("key.pem",)
+
+
+def _receivers(spec: Spec) -> tuple[str, ...]:
+    """Return the keys of the Secret that the receivers of the settings read."""
+    files = (one.url_file for one in agent_settings.settings(spec).notify.values())
+    return tuple(sorted({file.name for file in files if str(file.parent) == f"{SECRETS}/notify"}))
 
 
 def _needed(spec: Spec, secrets: Iterable[Needed]) -> list[str]:

@@ -108,13 +108,14 @@ def claim_template(spec: Spec, name: str, component: str, claim: Claim) -> Objec
     }
 
 
-def secret_volume(name: str, secret: str, keys: dict[str, str], *, optional: bool = False) -> Object:
-    """Return a volume with some keys of a Secret; `keys` maps file names to keys. Other keys are not mounted.
+def secret_volume(name: str, secret: str, keys: dict[str, str] | None = None, *, optional: bool = False) -> Object:
+    """Return a volume with some keys of a Secret; `keys` maps file names to keys. Without `keys` it has all keys.
 
     Unless `optional` is true, the pod does not start before the Secret exists.
     """
-    items = [{"key": key, "path": path} for path, key in sorted(keys.items())]
-    source: Object = {"secretName": secret, "defaultMode": SECRET_MODE, "items": items}
+    source: Object = {"secretName": secret, "defaultMode": SECRET_MODE}
+    if keys is not None:
+        source["items"] = [{"key": key, "path": path} for path, key in sorted(keys.items())]
     return {"name": name, "secret": {**source, **({"optional": True} if optional else {})}}
 
 

@@ -543,6 +543,11 @@ class AgentSpec(Section):
         description="Secret with the key `key.pem`: the agent's signing key (docs/signing.md)",
         examples=["demo-signing"],
     )
+    notify_secret: ObjectName | None = Field(
+        None,
+        description="Secret with the URLs of receivers: each key is a file in /run/secrets/notify (docs/notify.md)",
+        examples=["demo-notify"],
+    )
     service_account_annotations: Annotations = Field(
         {},
         description="annotations of the agent's service account",

@@ -47,7 +47,7 @@ def _crowded(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
         trail.tell(
             AuditLine(kind=AuditKind.DELETED, place="local", key=record.key, at=datetime.now(UTC), why=why, facts=facts)
         )
-    monkeypatch.setattr(printing, "is_terminal", lambda *, err=False: True)  # noqa: ARG005
+    monkeypatch.setattr(printing, "is_terminal", lambda **_: True)
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((WIDTH, 24)))
     return place
 

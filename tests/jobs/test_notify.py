@@ -63,7 +63,12 @@ def written(folder: Path, url: str, kind: str, notice: RunNotice | HealthNotice,
 
 @pytest.mark.parametrize(
     ("phase", "path"),
-    [("start", f"/{SECRET}/start"), ("success", f"/{SECRET}"), ("failure", f"/{SECRET}/fail")],
+    [
+        ("start", f"/{SECRET}/start"),
+        ("success", f"/{SECRET}"),
+        ("failure", f"/{SECRET}/fail"),
+        ("cancellation", f"/{SECRET}/log"),
+    ],
 )
 def test_a_ping_says_by_its_path_what_happened(send: Send, phase: str, path: str) -> None:
     with served() as receiver:

@@ -95,7 +95,7 @@ def test_the_names_are_those_that_its_users_know() -> None:
 
 def test_the_agent_sees_certificates_of_the_servers_but_no_key() -> None:
     volumes = pod(rendered(spec("everything")), "shop-backup")["spec"]["volumes"]
-    keys = {volume["secret"]["secretName"]: volume["secret"]["items"] for volume in volumes if "secret" in volume}
+    keys = {volume["secret"]["secretName"]: volume["secret"].get("items") for volume in volumes if "secret" in volume}
 
     assert keys["shop-bolt-tls"] == [{"key": "ca.crt", "path": "ca.crt"}]
     assert "shop-backup-tls" not in keys

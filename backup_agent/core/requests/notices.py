@@ -29,6 +29,7 @@ class RunPhase(StrEnum):
     START = "start"
     SUCCESS = "success"
     FAILURE = "failure"
+    CANCELLATION = "cancellation"
 
 
 class RunNotice(Value):
@@ -54,6 +55,14 @@ class HealthNotice(Value):
     at: datetime
 
 
+class TrialNotice(Value):
+    """A notice that says nothing, by which a person finds out whether a receiver gets notices."""
+
+    about: Literal["trial"] = "trial"
+    cluster: str
+    at: datetime
+
+
 Notice = Annotated[RunNotice | HealthNotice, Field(discriminator="about")]
 
 
@@ -66,44 +75,70 @@ class Message(NamedTuple):
     body: bytes
 
 
-SUFFIXES = {RunPhase.START: "/start", RunPhase.SUCCESS: "", RunPhase.FAILURE: "/fail"}
+LOGGED = "/log"
+"""The suffix of a ping that is logged, and says neither that the check is well nor that it is not."""
+
+SUFFIXES = {
+    RunPhase.START: "/start",
+    RunPhase.SUCCESS: "",
+    RunPhase.FAILURE: "/fail",
+    RunPhase.CANCELLATION: LOGGED,
+}
 """As https://healthchecks.io/docs/http_api/ has them."""
 
 
-def message(kind: ReceiverKind, notice: RunNotice | HealthNotice) -> Message:
+def message(kind: ReceiverKind, notice: RunNotice | HealthNotice | TrialNotice) -> Message:
     """Return what is sent to a receiver."""
-    if isinstance(notice, RunNotice):
-        return _ping(notice)
-    return _json(_content(kind, notice))
+    match notice:
+        case RunNotice():
+            return _ping(notice)
+        case TrialNotice() if kind is ReceiverKind.PING:
+            return _text(LOGGED, f"{notice.cluster}: a test of the notifications")
+        case TrialNotice():
+            text = f"{notice.cluster}: a test of the notifications, sent by `backup-agent notify`"
+            return _json(_content(kind, text, {"event": "test", "cluster": notice.cluster, "at": _time(notice.at)}))
+        case HealthNotice():
+            line = f"{notice.cluster}: {notice.text} (before: {notice.before})"
+            return _json(_content(kind, line, _health(notice)))
 
 
 def _ping(notice: RunNotice) -> Message:
     why = f" ({notice.reason})" if notice.reason else ""
-    text = f"{notice.request}: {notice.state}{why}\n"
-    return Message(SUFFIXES[notice.phase], "text/plain; charset=utf-8", text.encode())
+    return _text(SUFFIXES[notice.phase], f"{notice.request}: {notice.state}{why}")
+
+
+def _text(suffix: str, text: str) -> Message:
+    return Message(suffix, "text/plain; charset=utf-8", f"{text}\n".encode())
 
 
 def _json(content: dict[str, Any]) -> Message:
     return Message("", "application/json", json.dumps(content, ensure_ascii=False).encode())
 
 
-def _content(kind: ReceiverKind, notice: HealthNotice) -> dict[str, Any]:
-    line = f"{notice.cluster}: {notice.text} (before: {notice.before})"
+def _health(notice: HealthNotice) -> dict[str, Any]:
+    return {
+        "event": "health",
+        "cluster": notice.cluster,
+        "health": notice.health,
+        "before": notice.before,
+        "text": notice.text,
+        "at": _time(notice.at),
+    }
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _content(kind: ReceiverKind, line: str, document: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a notice: a message of one line, or a document for programs."""
     match kind:
         case ReceiverKind.SLACK:
             return {"text": for_slack(line)}
         case ReceiverKind.TEAMS:
             return _card(line)
         case ReceiverKind.WEBHOOK | ReceiverKind.PING:
-            at = notice.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            return {
-                "event": "health",
-                "cluster": notice.cluster,
-                "health": notice.health,
-                "before": notice.before,
-                "text": notice.text,
-                "at": at,
-            }
+            return document
         case _:
             assert_never(kind)
 

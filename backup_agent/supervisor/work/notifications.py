@@ -49,7 +49,7 @@ PHASES = {
     State.SUCCEEDED: RunPhase.SUCCESS,
     State.SUCCEEDED_WITH_WARNINGS: RunPhase.SUCCESS,
     State.FAILED: RunPhase.FAILURE,
-    State.CANCELLED: RunPhase.FAILURE,
+    State.CANCELLED: RunPhase.CANCELLATION,
 }
 
 log = structlog.get_logger()
