@@ -223,6 +223,7 @@ COMMANDS = {
     "adopt-root": Start(_SETTINGS, arguments=("adopt-root", "--help")),
     "config": Start(_SETTINGS, arguments=("config",)),
     "schema": Start({**_CLICK, "pydantic": "it writes the schemas"}, arguments=("schema", "--help")),
+    "completion": Start({**_CLICK, "yaml": "the settings file has the places"}, arguments=("completion", "--help")),
     "render": Start(_SETTINGS, arguments=("render", "--help")),
     "migrate": Start({**_CLICK, "pydantic": "the models of the spec"}, arguments=("migrate", "--help")),
     "demo": Start({**_CLICK, "pydantic": "the models of answers"}, arguments=("demo", "--help")),

@@ -55,6 +55,7 @@ COMMANDS = {
     "adopt-root": "Take over places that belong to another agent.",
     "config": "Show the settings in force and the origin of each value.",
     "schema": "Print the JSON Schema of the settings, a request, a record, an answer or a cluster's spec.",
+    "completion": "Print the script by which a shell completes commands.",
     "render": "Print the Kubernetes objects of a cluster and its agent, from its spec.",
     "migrate": "Print the commands that release a cluster from an operator.",
     "demo": "Show a day of the agent on this machine, without root, Java or a cluster.",
