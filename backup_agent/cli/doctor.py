@@ -29,7 +29,7 @@ CODES = {CheckOutcome.OK: 0, CheckOutcome.WARN: 3, CheckOutcome.FAIL: 5}
     examples=("backup-agent doctor", "backup-agent doctor --write --json"),
     exits={
         DONE: "nothing is wrong",
-        WARNED: "at least one warning, or a check that cannot be made",
+        WARNED: "at least one warning",
         5: "a check fails",
     },
 )

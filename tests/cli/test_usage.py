@@ -48,7 +48,7 @@ def test_the_help_of_a_command_ends_in_examples_and_exit_codes(place: Place, com
 
     assert lines.startswith("  backup-agent ")
     assert [line.split()[0] for line in exits.splitlines()][:3] == ["0", "1", "2"]
-    assert "  2  wrong usage, or faults in the settings\n" in exits
+    assert "\n  2  wrong usage, or " in exits
 
 
 def test_without_its_packages_the_demo_says_where_it_can_be_run(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
