@@ -79,6 +79,7 @@ def _carry_out(stage: DoctorStage, examination: CheckRun, settings: Settings, *,
         settings=settings.model_dump(mode="json"),
         place=stage.place,
         server_versions=examination.server_versions,
+        backup_addresses=examination.backup_addresses,
         write=write,
     )
     child = Child(
@@ -106,8 +107,8 @@ def _follow(get: Callable[..., Told | Ended], examination: CheckRun) -> str | No
         match get(timeout=STEP_SECONDS):
             case Told(event=CheckTold(finding=finding)):
                 examination.found(finding)
-            case Told(event=ChecksEnded(server_versions=versions)):
-                examination.server_versions = versions or examination.server_versions
+            case Told(event=ChecksEnded() as ended):
+                examination.learned(ended.server_versions, ended.backup_addresses)
                 done = True
             case Ended(code=code):
                 return None if done else why_early(code)

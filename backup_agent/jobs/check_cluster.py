@@ -24,6 +24,9 @@ from backup_agent.settings.model import Neo4j
 
 SERVERS = "the servers"
 
+MOST_ADDRESSES = 100
+"""Largest number of backup ports whose certificates are looked at."""
+
 
 class SeenCluster(NamedTuple):
     """The answers of discovery: its last event, the listed databases, and which backup ports accept connections."""
@@ -41,7 +44,9 @@ def main() -> None:
     seen = see(DiscoverTask(root=str(settings.storage.root), settings=task.settings))
     for finding in (*before, *judge(seen, login=before[0].outcome is CheckOutcome.OK)):
         writer.tell(CheckTold(finding=finding))
-    writer.tell(ChecksEnded(server_versions=seen.end.versions if isinstance(seen.end, TopologyTold) else ()))
+    versions = seen.end.versions if isinstance(seen.end, TopologyTold) else ()
+    addresses = tuple(address for address, fault in seen.reachable.items() if fault is None)
+    writer.tell(ChecksEnded(server_versions=versions, backup_addresses=addresses[:MOST_ADDRESSES]))
     sys.stderr.flush()
     os._exit(0)
 

@@ -1,5 +1,7 @@
 """The child process of the doctor that looks at the volume and the requests folder. It writes only if told so."""
 
+import ctypes
+import errno
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -31,8 +33,13 @@ from backup_agent.core.requests.tasks import CheckTask
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.settings.model import Settings
 
-INSTANCES = Path("/proc/sys/fs/inotify/max_user_instances")
-WATCHES = Path("/proc/sys/fs/inotify/max_user_watches")
+INOTIFY = Path("/proc/sys/fs/inotify")
+
+IN_CREATE = 0x100
+"""inotify(7): files that are created."""
+
+LIMITS = {errno.EMFILE: ("max_user_instances", "instance"), errno.ENOSPC: ("max_user_watches", "watch")}
+"""Error of inotify -> the limit that is reached, and what of."""
 
 STAGED = 2
 """A FULL takes about this many times its size while it is taken: its store is staged before the artifact is made."""
@@ -54,7 +61,8 @@ def findings(settings: Settings, *, write: bool) -> Iterator[CheckFinding]:
     yield _room(settings)
     yield judge_hard_links(folder, tested=allows_hard_links(storage.root) if write and usable else None)
     yield judge_modes(folder)
-    yield judge_requests_folder(look_at(requests.folder, storage.require_volume), watch_fault=watch_fault())
+    watched = next(one for one in (requests.folder, *requests.folder.parents) if one.exists())
+    yield judge_requests_folder(look_at(requests.folder, storage.require_volume), watch_fault=watch_fault(watched))
     yield judge_drill_cycles(tuple(drill_cycles(settings, datetime.now(UTC))))
 
 
@@ -113,15 +121,40 @@ def largest_fulls(settings: Settings) -> Iterator[Entry]:
             yield max(fulls, key=lambda entry: entry.finished)
 
 
-def watch_fault() -> str | None:
-    """Return why inotify can watch nothing on this node, or None. The agent itself knows whether it watches."""
-    for limit in (INSTANCES, WATCHES):
-        try:
-            if int(durable.read(limit)) <= 0:
-                return f"{limit} is 0"
-        except (OSError, ValueError):
-            return f"{limit} cannot be read"
+def watch_fault(folder: Path) -> str | None:
+    """Return why one more process cannot watch a folder, or None: what the agent needs of inotify is tried.
+
+    The limits count all processes of this user on the node, also those of other pods, so they cannot be computed here.
+    """
+    try:
+        _watch(folder)
+    except OSError as error:
+        limit = LIMITS.get(error.errno or 0)
+        if limit is None:
+            return f"inotify: {error.strerror}"
+        key, what = limit
+        return f"no {what} is free for this user on this node: fs.inotify.{key} is {_limit(key)}"
     return None
+
+
+def _watch(folder: Path) -> None:
+    """Begin and end a watch of a folder. Raise OSError if that is not possible."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = libc.inotify_init1(os.O_CLOEXEC)
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    try:
+        if libc.inotify_add_watch(descriptor, os.fsencode(folder), IN_CREATE) < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(descriptor)
+
+
+def _limit(key: str) -> str:
+    try:
+        return str(int(durable.read(INOTIFY / key)))
+    except (OSError, ValueError):
+        return "not readable"
 
 
 def main() -> None:

@@ -99,6 +99,12 @@ def test_the_page_has_the_table_of_checks() -> None:
             judge_backup_ports({"a:6362": None, "b:6362": "b refused"}), "warn", "1 of 2", id="one port closed"
         ),
         pytest.param(judge_backup_ports({"b:6362": "b refused"}), "FAIL", "b refused", id="all ports closed"),
+        pytest.param(
+            judge_backup_ports({name: f"{name} does not resolve: see X" for name in ("a:1", "b:1", "c:1")}),
+            "FAIL",
+            "3 of 3 servers cannot be reached: a:1, b:1, c:1 does not resolve: see X",
+            id="the same reason of several servers is told once",
+        ),
         pytest.param(judge_clock(Check.SERVER_CLOCK, None, "a"), "unknown", "could not be read", id="no clock"),
         pytest.param(judge_clock(Check.SERVER_CLOCK, -30, "a"), "ok", "agrees", id="clock"),
         pytest.param(judge_clock(Check.SERVER_CLOCK, 31, "a"), "warn", "31 s ahead of", id="clock ahead"),

@@ -140,7 +140,7 @@ LINES: dict[str, dict[str, Any]] = {
             "accepted_until": None,
         }
     },
-    "checks": {"server_versions": ["2026.09.0"]},
+    "checks": {"server_versions": ["2026.09.0"], "backup_addresses": ["server-0:6362"]},
     "notification": {"error": "the receiver answered 500", "hint": "see its log"},
     "task_ended": {},
 }

@@ -1,5 +1,6 @@
 """The doctor's steps on this machine: neo4j-admin, volume, keys and certificates."""
 
+import errno
 import os
 import ssl
 import threading
@@ -109,11 +110,33 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     assert "may not write there" in volume(settings(tmp_path))[Check.VOLUME].found
 
 
-def test_a_node_without_inotify_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "limit").write_text("0\n")
-    monkeypatch.setattr(check_volume, "WATCHES", tmp_path / "limit")
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EMFILE, "no instance is free for this user on this node: fs.inotify.max_user_instances is 7"),
+        (errno.ENOSPC, "no watch is free for this user on this node: fs.inotify.max_user_watches is 7"),
+        (errno.ENOSYS, "inotify: Function not implemented"),
+    ],
+)
+def test_a_limit_of_inotify_that_is_reached_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    def refused(_: Path) -> None:
+        raise OSError(number, os.strerror(number))
 
-    assert volume(settings(tmp_path))[Check.REQUESTS_FOLDER].outcome.value == "warn"
+    for name in ("max_user_instances", "max_user_watches"):
+        (tmp_path / name).write_text("7\n")
+    monkeypatch.setattr(check_volume, "INOTIFY", tmp_path)
+    monkeypatch.setattr(check_volume, "_watch", refused)
+    found = volume(settings(tmp_path))[Check.REQUESTS_FOLDER]
+
+    assert found.outcome.value == "warn"
+    assert f"cannot be watched, so it is listed every 5 seconds: {said}" in found.found
+
+
+def test_inotify_is_tried_at_the_folder_itself(tmp_path: Path) -> None:
+    assert check_volume.watch_fault(tmp_path) is None
+    assert check_volume.watch_fault(tmp_path / "missing") == "inotify: No such file or directory"
 
 
 def certificate(folder: Path, days: int) -> Path:
@@ -127,7 +150,9 @@ def certificate(folder: Path, days: int) -> Path:
 def test_a_file_with_a_certificate_is_judged_by_its_end(tmp_path: Path, days: int, outcome: str) -> None:
     file = certificate(tmp_path, days)
 
-    found = check_keys.certificates(settings(tmp_path, neo4j={"uri": "neo4j+s://127.0.0.1:1", "ca_file": str(file)}))
+    found = check_keys.certificates(
+        settings(tmp_path, neo4j={"uri": "neo4j+s://127.0.0.1:1", "ca_file": str(file)}), ()
+    )
 
     assert found.outcome.value == outcome
     assert f"neo4j.ca_file ({file}) ends on" in found.found
@@ -137,7 +162,7 @@ def test_a_file_without_a_certificate_is_named_and_not_quoted(tmp_path: Path) ->
     (tmp_path / "ca.crt").write_text("hunter2")
     neo4j = {"uri": "neo4j+s://127.0.0.1:1", "ca_file": str(tmp_path / "ca.crt")}
 
-    found = check_keys.certificates(settings(tmp_path, neo4j=neo4j))
+    found = check_keys.certificates(settings(tmp_path, neo4j=neo4j), ())
 
     assert (found.outcome.value, "hunter2" in found.found) == ("unknown", False)
     assert f"neo4j.ca_file: {tmp_path}/ca.crt" in found.found
@@ -168,10 +193,33 @@ def shows(issued: trustme.LeafCert) -> Iterator[int]:
 def test_the_certificate_that_a_server_shows_is_judged_although_no_ca_is_known(tmp_path: Path) -> None:
     issued = trustme.CA().issue_cert("127.0.0.1", not_after=datetime.now(UTC) + timedelta(days=2))
     with shows(issued) as port:
-        found = check_keys.certificates(settings(tmp_path, neo4j={"uri": f"neo4j+s://127.0.0.1:{port}"}))
+        found = check_keys.certificates(settings(tmp_path, neo4j={"uri": f"neo4j+s://127.0.0.1:{port}"}), ())
 
     assert found.outcome.value == "FAIL"
     assert f"neo4j.uri (127.0.0.1:{port}) ends on" in found.found
+
+
+def test_the_certificates_of_backup_ports_are_judged_if_tls_is_used_there(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    own = authority.issue_cert("agent")
+    authority.cert_pem.write_to_path(str(tmp_path / "ca"))
+    own.cert_chain_pems[0].write_to_path(str(tmp_path / "cert"))
+    own.private_key_pem.write_to_path(str(tmp_path / "key"))
+    tls = {f"{name}_file": str(tmp_path / name) for name in ("ca", "cert", "key")}
+    neo4j = {"uri": "neo4j+s://127.0.0.1:1", "backup_tls": tls}
+    issued = authority.issue_cert("127.0.0.1", not_after=datetime.now(UTC) + timedelta(days=2))
+    with shows(issued) as port:
+        found = check_keys.certificates(settings(tmp_path, neo4j=neo4j), (f"127.0.0.1:{port}",))
+    plain = check_keys.certificates(settings(tmp_path, neo4j=neo4j), ("127.0.0.1:1",))
+    unused = check_keys.certificates(settings(tmp_path, neo4j={"uri": "neo4j+s://127.0.0.1:1"}), ("127.0.0.1:1",))
+
+    assert found.outcome.value == "FAIL"
+    assert f"the backup port 127.0.0.1:{port} ends on" in found.found
+    assert (plain.outcome.value, plain.found) == (
+        "unknown",
+        "the backup port 127.0.0.1:1 shows no certificate: Connection refused",
+    )
+    assert unused.found == "no certificate is in use"
 
 
 def test_a_signing_key_is_tried(tmp_path: Path) -> None:

@@ -44,19 +44,27 @@ def judge_role(databases: Collection[DatabaseName], notes: Sequence[str]) -> Che
 
 
 def judge_backup_ports(reachable: Mapping[str, str | None]) -> CheckFinding:
-    """Judge the backup ports. `reachable` maps each address to None, or to the reason why a connection failed."""
+    """Judge the backup ports. `reachable` maps each address to None, or to the reason why a connection failed.
+
+    A reason begins with the address. The same reason of several servers is told once.
+    """
     if not reachable:
         return unknown(
             Check.BACKUP_PORTS,
             "no server is known: Bolt has listed none, and neo4j.servers is empty",
             "correct what Bolt needs first, or set neo4j.servers",
         )
-    faults = [reason for reason in reachable.values() if reason is not None]
+    faults: dict[str, list[str]] = {}
+    for address, reason in reachable.items():
+        if reason is not None:
+            faults.setdefault(reason.removeprefix(address).strip(), []).append(address)
     if not faults:
         return ok(Check.BACKUP_PORTS, f"{first_few(reachable)} accept connections")
-    text = f"{len(faults)} of {len(reachable)} servers cannot be reached: {first_few(faults)}"
+    failed = sum(map(len, faults.values()))
+    told = [f"{first_few(addresses)} {reason}" for reason, addresses in faults.items()]
+    text = f"{failed} of {len(reachable)} servers cannot be reached: {'. '.join(told)}"
     advice = "open the port: server.backup.listen_address, network policies, neo4j.backup_addresses"
-    return (fail if len(faults) == len(reachable) else warn)(Check.BACKUP_PORTS, text, advice)
+    return (fail if failed == len(reachable) else warn)(Check.BACKUP_PORTS, text, advice)
 
 
 def judge_clock(check: Check, offset: float | None, whose: str) -> CheckFinding:

@@ -46,6 +46,8 @@ class CheckRun:
         self._findings = [_of_settings(check, unprotected.get(check)) for check in of_step(Step.SETTINGS)]
         self.server_versions: tuple[str, ...] = ()
         """The servers' versions, once a step has told them."""
+        self.backup_addresses: tuple[str, ...] = ()
+        """The backup ports that accept connections, once a step has told them."""
 
     @property
     def stage(self) -> DoctorStage | None:
@@ -66,6 +68,11 @@ class CheckRun:
             if check not in told:
                 nothing = unknown(check, why_early or "the check told nothing")
                 self._findings.append(nothing.model_copy(update={"place": stage.place}))
+
+    def learned(self, server_versions: tuple[str, ...], backup_addresses: tuple[str, ...]) -> None:
+        """Keep what the end of a step tells for later steps. Most steps tell nothing."""
+        self.server_versions = server_versions or self.server_versions
+        self.backup_addresses = backup_addresses or self.backup_addresses
 
     def restarted(self) -> None:
         """Forget the findings of the present stage, which begins again."""

@@ -447,6 +447,8 @@ class ChecksEnded(ChildEvent):
 
     event: Literal["checks"] = "checks"
     server_versions: tuple[VersionText, ...] = ()
+    backup_addresses: tuple[Annotated[str, Field(max_length=300)], ...] = ()
+    """The backup ports that accept connections."""
 
 
 class NotificationEnded(ChildEvent):

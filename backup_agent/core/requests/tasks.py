@@ -185,6 +185,8 @@ class CheckTask(Task):
     place: PlaceName | None = None
     """The destination, for the step `destination`."""
     server_versions: tuple[str, ...] = ()
+    backup_addresses: tuple[str, ...] = ()
+    """The backup ports that accept connections, for the step `keys`."""
     write: bool = False
     """Whether to find out by writing what cannot be found out by reading."""
 

@@ -107,7 +107,7 @@ class Doctor:
             examination.restarted()
             return
         if isinstance(run.result, ChecksEnded):
-            examination.server_versions = run.result.server_versions or examination.server_versions
+            examination.learned(run.result.server_versions, run.result.backup_addresses)
             examination.ended()
         else:
             examination.ended(why_early(None if run.ending is Reason.TIMEOUT else code))
@@ -138,6 +138,7 @@ class Doctor:
             settings=self.reloader.settings.model_dump(mode="json"),
             place=stage.place,
             server_versions=examination.server_versions,
+            backup_addresses=examination.backup_addresses,
         )
         try:
             self.runs.spawn(
