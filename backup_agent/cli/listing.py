@@ -11,10 +11,12 @@ from functools import partial
 from itertools import islice
 from typing import NamedTuple
 
-from backup_agent.catalog import evidence, volume_records
+from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import NOT_RECOGNISED, Contents, by_database, of_database
+from backup_agent.catalog.evidence import NotedDrill
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.place import Place
+from backup_agent.catalog.reported_drills import last_drill
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.marks import Hold
@@ -147,7 +149,6 @@ def _contents(place: Place, sought: Sought, seen: set[DatabaseName]) -> Iterator
 def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime) -> list[_ToRead]:
     """Return the artifacts of one database that may match, oldest first. What the index does not say is not judged."""
     unrestorable = contents.unrestorable | dict.fromkeys(contents.unrecognised, NOT_RECOGNISED)
-    drills = evidence.notes_at(place)
     holds = {key: hold for key, hold in holds_at(place, contents.holds).items() if not hold.ended(now)}
     entries: dict[str, Entry | None] = dict(contents.entries)
     entries |= {key: one.entry for key, one in contents.unrecognised.items()}
@@ -155,13 +156,13 @@ def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime)
         _ToRead(key, holds.get(key), unrestorable.get(key))
         for key, entry in sorted(entries.items(), key=lambda item: item[0])  # an artifact's name has its time
         if (not sought.held or key in holds)
-        and (not sought.drilled or _passed(drills.of(key)))
+        and (not sought.drilled or _passed(last_drill(place, key)))
         and (not sought.damaged or key in unrestorable)
         and (entry is None or sought.may_have(full=entry.full, taken=entry.taken))
     ]
 
 
-def _passed(drill: evidence.NotedDrill | None) -> bool:
+def _passed(drill: NotedDrill | None) -> bool:
     return drill is not None and drill.outcome is DrillOutcome.PASSED
 
 
