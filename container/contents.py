@@ -26,7 +26,12 @@ Json = dict[str, Any]
 SPDX = {"MIT": "MIT", "Apache-2.0": "Apache-2.0", "Apache License 2.0": "Apache-2.0"}
 """Texts of the older metadata field `License` -> SPDX expression."""
 
-BY_HAND = {"cronsim": "BSD-3-Clause", "python-dateutil": "Apache-2.0 OR BSD-3-Clause", "rfc8785": "Apache-2.0"}
+BY_HAND = {
+    "cronsim": "BSD-3-Clause",
+    "jinja2": "BSD-3-Clause",
+    "python-dateutil": "Apache-2.0 OR BSD-3-Clause",
+    "rfc8785": "Apache-2.0",
+}
 """Packages whose metadata does not say it by one of these: what their licence files say."""
 
 BUNDLED = {
