@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from backup_agent.core.status import Status
 from backup_agent.supervisor.status.http import HttpServer, status_pages
-from backup_agent.supervisor.status.model import Status
 from tests.builders import settings_tree
 
 HEAVY = frozenset(
     {
         "apscheduler", "asyncio", "boto3", "botocore", "click", "concurrent.futures", "cryptography", "http.client",
-        "http.server", "importlib.metadata", "logging", "multiprocessing", "neo4j", "numpy", "pandas",
+        "http.server", "importlib.metadata", "jinja2", "logging", "multiprocessing", "neo4j", "numpy", "pandas",
         "prometheus_client", "pyarrow", "pydantic", "rfc8785", "rich", "ssl", "structlog", "subprocess", "tempfile",
         "urllib.request", "watchdog", "yaml", "zipfile", "zstandard",
     }
@@ -136,6 +136,15 @@ PROCESSES = {
             "urllib.request": "the HTTP client; it knows proxies",
         },
         "import backup_agent.jobs.notify",
+    ),
+    "page": Start(
+        {
+            **_MODELS,
+            **_POOL,
+            "jinja2": "it writes the page",
+            "tempfile": "jinja2 imports it",
+        },
+        "import backup_agent.jobs.page",
     ),
     "check_cluster": Start(
         {

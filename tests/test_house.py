@@ -37,6 +37,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "click": ("backup_agent/cli/",),
     "cronsim": ("backup_agent/core/requests/cron.py",),
     "cryptography": ("backup_agent/signing/",),
+    "jinja2": ("backup_agent/jobs/page.py",),
     "neo4j": ("backup_agent/cluster/bolt.py", "backup_agent/cluster/scratch_bolt.py"),
     "prometheus_client": ("backup_agent/supervisor/status/metrics.py",),
     "pydantic": ("backup_agent/",),  # what the rooms hand each other are its models

@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 import click
 
+from backup_agent.core import quantities
 from backup_agent.core.escaping import printable, printable_json, printable_lines, shortened
 
-UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-
+age, counted, size = quantities.age, quantities.counted, quantities.size
 
 _PIECE = 1 << 16
 """Characters that are escaped at once. An escape takes up to a hundred bytes of memory."""
@@ -258,43 +258,6 @@ def long_list_as_json(name: str, values: Iterable[object], others: Callable[[], 
 
 def _json(value: object, indent: int | None = None) -> str:
     return printable_json(json.dumps(value, indent=indent, default=str, ensure_ascii=False))
-
-
-def size(count: float) -> str:
-    """Return a number of bytes as text.
-
-    >>> size(1536), size(12)
-    ('1.5 KiB', '12 B')
-    """
-    unit = 0
-    while count >= 1024 and unit < len(UNITS) - 1:  # noqa: PLR2004  binary units
-        count /= 1024
-        unit += 1
-    return f"{count:.0f} {UNITS[unit]}" if unit == 0 else f"{count:.1f} {UNITS[unit]}"
-
-
-def counted(count: int, one: str, several: str) -> str:
-    """Return a count with its noun, in the singular or the plural.
-
-    >>> counted(1, "copy", "copies"), counted(0, "copy", "copies")
-    ('1 copy', '0 copies')
-    """
-    return f"{count} {one if count == 1 else several}"
-
-
-def age(span: timedelta) -> str:
-    """Return a duration in its two largest units.
-
-    >>> age(timedelta(days=1, hours=2, minutes=3)), age(timedelta(seconds=5))
-    ('1d 2h', '5s')
-    """
-    seconds = max(0, int(span.total_seconds()))
-    parts = [
-        f"{seconds // length % wrap}{unit}"
-        for length, wrap, unit in ((86400, 10**9, "d"), (3600, 24, "h"), (60, 60, "m"), (1, 60, "s"))
-        if seconds // length % wrap
-    ]
-    return " ".join(parts[:2]) or "0s"
 
 
 def time_left(seconds: float | None) -> str:

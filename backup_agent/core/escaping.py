@@ -19,6 +19,9 @@ _INVISIBLE = re.compile(
 """Characters without a width that `str.isprintable` accepts (Unicode: Default_Ignorable_Code_Point)."""
 
 
+_PLAIN_WORD = re.compile("[A-Za-z0-9._][A-Za-z0-9._-]*")
+
+
 def shell_word(text: str) -> str:
     r"""Quote text as one word of a POSIX shell, always in single quotes. Raise ValueError if it contains NUL.
 
@@ -28,6 +31,15 @@ def shell_word(text: str) -> str:
     if "\0" in text:
         raise ValueError("a word of a shell cannot contain a NUL character")
     return "'" + text.replace("'", "'\\''") + "'"
+
+
+def short_shell_word(text: str) -> str:
+    """Like `shell_word`, but without quotes if text has only letters, digits, `.`, `_` and `-`, and no `-` in front.
+
+    >>> print(short_shell_word("demo-backup-0"), short_shell_word("-n"), short_shell_word("a b"))
+    demo-backup-0 '-n' 'a b'
+    """
+    return text if _PLAIN_WORD.fullmatch(text) else shell_word(text)
 
 
 def shell_comment(text: str) -> str:

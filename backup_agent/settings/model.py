@@ -370,7 +370,7 @@ class Http(Section):
 
     page: Listen = Field(
         PAGE,
-        description="host:port of /status.json, another port; port 0 is any free one",
+        description="host:port of the status page and /status.json, another port; port 0 is any free one",
         validate_default=True,
     )
 

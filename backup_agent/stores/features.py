@@ -14,7 +14,8 @@ from threading import Lock
 from pydantic import Field
 
 from backup_agent import durable
-from backup_agent.core.artifacts.records import StoredPart, StoredValue
+from backup_agent.core.artifacts.records import StoredValue
+from backup_agent.core.status import FeatureFinding
 
 BELIEVED = timedelta(days=1)
 """How long a finding is used: a store may be upgraded, or replaced behind the same address."""
@@ -37,14 +38,6 @@ class Feature(StrEnum):
     """The store lists unfinished uploads and their parts, so that an upload can be resumed."""
     OLD_VERSIONS = "old_versions"
     """The store keeps a deleted or replaced object as an old version, which takes space."""
-
-
-class FeatureFinding(StoredPart):
-    """Whether a store has a feature, when that was found out, and how."""
-
-    has: bool
-    found: datetime
-    how: str = Field(description="the answer that shows it, for people")
 
 
 class StoreCard(StoredValue):

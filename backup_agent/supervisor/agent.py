@@ -14,27 +14,30 @@ from dataclasses import dataclass
 
 import structlog
 
-from backup_agent import __version__, durable, ending, logs, processes
+from backup_agent import __version__, durable, ending, logs, processes, quoting
 from backup_agent.catalog import mounts, root_lock
 from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.page.style import waiting
+from backup_agent.core.page.task import FILE as PAGE_FILE
 from backup_agent.core.protection.health import HealthState
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.schedules import next_runs
+from backup_agent.core.status import Status
 from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.settings.unprotected import unprotected
 from backup_agent.supervisor import snapshot
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import CHECK, END_SECONDS
+from backup_agent.supervisor.children.runs import CHECK, END_SECONDS, PAGE
 from backup_agent.supervisor.heap import give_back
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.requests.watch import Bell
 from backup_agent.supervisor.schedules.timer import Timer
 from backup_agent.supervisor.status import http, log_lines
 from backup_agent.supervisor.status.metrics import Metrics
-from backup_agent.supervisor.status.model import Status
 from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.intake import SCAN_SECONDS
+from backup_agent.supervisor.work.status_page import Ask, Reply
 
 STEP_SECONDS = 60.0
 """/livez fails if a step of the loop takes longer than this."""
@@ -46,6 +49,15 @@ TIDY_SECONDS = 30.0
 """Longest time, while runs follow each other, until freed memory is returned to the system."""
 
 ASK_SECONDS = 5.0
+
+LARGEST_PAGE = 4 * 2**20
+"""Largest size of the status page in bytes. That of 200 databases has less than one MB."""
+
+BEING_MADE = """The page is being made, and appears here as soon as it is there. If the agent has little memory, the
+page waits for the end of a backup. <a href="/status.json">/status.json</a> has the same state at once."""
+
+NOT_MADE = """The page cannot be made: see the agent's log.
+<a href="/status.json">/status.json</a> and <code>backup-agent status</code> have the same state."""
 
 log = structlog.get_logger()
 
@@ -72,7 +84,14 @@ class StatusAsked:
     reply: "queue.SimpleQueue[Status]"
 
 
-Message = Told | Ended | Rung | Due | Signalled | StatusAsked
+@dataclass(frozen=True)
+class PageAsked:
+    """A client waits for the status page."""
+
+    ask: Ask
+
+
+Message = Told | Ended | Rung | Due | Signalled | StatusAsked | PageAsked
 
 
 class Agent:
@@ -159,7 +178,7 @@ class Agent:
         return {
             "http": http.HttpServer("http.listen", *addresses.listen_address, http.metrics_pages(self._metrics.page)),
             "probes": http.HttpServer("http.probes", *addresses.probes_address, probes),
-            "page": http.HttpServer("http.page", *addresses.page_address, http.status_pages(self.status)),
+            "page": http.HttpServer("http.page", *addresses.page_address, http.status_pages(self.status, self.page)),
         }
 
     def _say_start(self, ended: int) -> None:
@@ -263,6 +282,8 @@ class Agent:
                 self._begin_end()
             case StatusAsked():
                 message.reply.put(self._status())
+            case PageAsked():
+                self._parts.status_page.ask(message.ask, time.monotonic())
 
     def _begin_end(self) -> None:
         """Take no more requests, and let the runs finish within shutdown_grace. A second signal ends them at once."""
@@ -272,7 +293,7 @@ class Agent:
         self._parts.runs.let_go()
         for name, run in self._parts.runs:
             # Nothing is lost: the next start surveys again, resumes the upload, and repeats what no request asked for.
-            routine = run.kind in ("survey", "copy") or run.kind.startswith(CHECK)
+            routine = run.kind in ("survey", "copy", PAGE) or run.kind.startswith(CHECK)
             if routine or self._parts.maintenance.is_routine_at_a_destination(name):
                 self._parts.runs.end(name, Reason.INTERRUPTED)
         log.info("ending", running=len(self._parts.runs), grace_seconds=grace)
@@ -421,6 +442,7 @@ class Agent:
         self._parts.orders.end_pause(utc_now())
         self._parts.survey.start(monotonic)
         self._parts.notifications.advance(monotonic)
+        self._parts.status_page.advance(self._status, monotonic)
         if self._parts.survey.holds_backups(monotonic):
             return
         self._parts.doctor.advance(monotonic)
@@ -448,7 +470,8 @@ class Agent:
 
     def _room_is_made(self) -> bool:
         """End the children that memory does not allow beside a backup. Return whether the backup must wait for that."""
-        return self._parts.doctor.give_way() or self._parts.notifications.give_way()
+        beside = (self._parts.doctor, self._parts.notifications, self._parts.status_page)
+        return any(part.give_way() for part in beside)
 
     def _advance_on_volume(self, monotonic: float) -> None:
         """Start the next pass over the volume, unless a backup or another pass over the volume runs."""
@@ -471,3 +494,16 @@ class Agent:
             return reply.get(timeout=ASK_SECONDS)
         except queue.Empty:
             raise TimeoutError("the agent's loop is busy") from None
+
+    def page(self) -> http.Answer:
+        """Return the status page; called from another thread. Wait a few seconds for a child that makes it."""
+        reply: Reply = queue.SimpleQueue()
+        self._inbox.put(PageAsked(Ask(reply, time.monotonic() + ASK_SECONDS)))
+        try:
+            if reply.get(timeout=ASK_SECONDS) is None:
+                return 200, http.HTML, durable.read(self._root / PAGE_FILE, LARGEST_PAGE)
+        except queue.Empty:
+            return 503, http.HTML, waiting(BEING_MADE)
+        except OSError as error:
+            log.warning("page not read", error=quoting.shown(error))
+        return 503, http.HTML, waiting(NOT_MADE)

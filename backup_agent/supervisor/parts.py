@@ -37,6 +37,7 @@ from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.orders_file import orders_file
 from backup_agent.supervisor.work.own_fulls import OwnFulls
+from backup_agent.supervisor.work.status_page import StatusPage
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 from backup_agent.supervisor.work.waits import Waits
@@ -140,6 +141,7 @@ class Parts:
         self.notifications = Notifications(
             own / "notified.json", reloader, self.runs, self.backup_queue, self.orders, self.counters
         )
+        self.status_page = StatusPage(reloader, self.runs, self.backup_queue)
         self.child_events = ChildEvents(
             reloader,
             self.runs,
@@ -153,6 +155,7 @@ class Parts:
             self.intake,
             self.doctor,
             self.notifications,
+            self.status_page,
         )
         self.new_histories = NewHistories(reloader, self.discovery, self.volume_summaries, self.dispatch.discover)
         self.own_fulls = OwnFulls(

@@ -11,12 +11,26 @@ from backup_agent.catalog.place import destinations as place_destinations
 from backup_agent.catalog.space import VolumeSpace, space
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, lowered
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.escaping import first_few
 from backup_agent.core.ownership.owner import Owner
 from backup_agent.core.protection.drilled import drill_faults
 from backup_agent.core.protection.expected import Pair, Rules, is_rehearsal
 from backup_agent.core.protection.health import CopyRule
+from backup_agent.core.requests.answers import Answer
 from backup_agent.core.requests.queue import Job
+from backup_agent.core.requests.request import Action
 from backup_agent.core.requests.schedules import expected_interval, next_runs
+from backup_agent.core.status import (
+    CheckStatus,
+    DestinationStatus,
+    DoctorStatus,
+    ExcludedDatabase,
+    OpenRequestStatus,
+    Pause,
+    RunStatus,
+    ScheduleStatus,
+    Status,
+)
 from backup_agent.settings.model import Settings
 from backup_agent.settings.unprotected import unprotected
 from backup_agent.stores.features import StoreCard
@@ -24,23 +38,15 @@ from backup_agent.supervisor.children.runs import Runs
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.schedules.calendar import Calendar
 from backup_agent.supervisor.status.health import health
-from backup_agent.supervisor.status.model import (
-    CheckStatus,
-    DestinationStatus,
-    DoctorStatus,
-    ExcludedDatabase,
-    Pause,
-    RunStatus,
-    ScheduleStatus,
-    Status,
-)
 from backup_agent.supervisor.work.awaited_copies import AwaitedCopies
 from backup_agent.supervisor.work.discovery import Discovery
 from backup_agent.supervisor.work.doctor import Doctor
+from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 SHOWN_RUNS = 5
+SHOWN_REQUESTS = 20
 
 LONGEST_PAUSE = timedelta(days=1)
 """A longer pause is shown as a problem, since it may have been forgotten."""
@@ -84,6 +90,7 @@ def status(parts: Parts, loop: LoopFacts, now: datetime, monotonic: float) -> St
         requests_watch_fault=loop.watch_fault,
         queue_depth=len(parts.requests),
         queue_oldest=parts.requests.oldest(),
+        requests=open_requests(parts.requests),
         running=running(parts.runs, parts.backup_queue.running, monotonic),
         databases=summaries,
         protection=parts.expected_backups.judge(now),
@@ -150,6 +157,28 @@ def last_checks(doctor: Doctor) -> DoctorStatus | None:
             )
         )
     return DoctorStatus(ended=doctor.ended_at, checks=tuple(checks))
+
+
+def open_requests(requests: OpenRequests) -> tuple[OpenRequestStatus, ...]:
+    """Return the status of the first open requests."""
+    return tuple(map(_open_request, requests.first(SHOWN_REQUESTS)))
+
+
+def _open_request(answer: Answer) -> OpenRequestStatus:
+    request = answer.asked
+    asked = request.artifact or first_few(request.asked or ()) or request.place
+    return OpenRequestStatus(
+        id=answer.id,
+        action=answer.action,
+        state=answer.state.value,
+        asks=" ".join(filter(None, (asked, request.type.value if request.action is Action.BACKUP else None))),
+        received=answer.received,
+        position=answer.position,
+        behind=answer.behind,
+        stage=answer.stage,
+        requested_by=request.requested_by,
+        reason=request.reason,
+    )
 
 
 def running(runs: Runs, jobs: Mapping[str, Job], monotonic: float) -> tuple[RunStatus, ...]:

@@ -18,18 +18,19 @@ from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.protection.health import find_problems
 from backup_agent.core.protection.judging import DatabaseProtection
 from backup_agent.core.reasons import Reason
-from backup_agent.stores.features import Feature, FeatureFinding
-from backup_agent.supervisor.status.health import ProblemMemory, facts_of, health
-from backup_agent.supervisor.status.http import HttpServer, Page, status_pages
-from backup_agent.supervisor.status.model import (
+from backup_agent.core.status import (
     DestinationStatus,
     ExcludedDatabase,
+    FeatureFinding,
     Pause,
     PlaceStatus,
     RunStatus,
     ScheduleStatus,
     Status,
 )
+from backup_agent.stores.features import Feature
+from backup_agent.supervisor.status.health import ProblemMemory, facts_of, health
+from backup_agent.supervisor.status.http import HttpServer, Page, status_pages
 from tests.builders import TAKEN
 from tests.cli.conftest import Place, exit_code, on_a_terminal, read
 

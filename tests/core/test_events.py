@@ -142,6 +142,7 @@ LINES: dict[str, dict[str, Any]] = {
     },
     "checks": {"server_versions": ["2026.09.0"], "backup_addresses": ["server-0:6362"]},
     "notification": {"error": "the receiver answered 500", "hint": "see its log"},
+    "page": {"error": "no space left on device"},
     "task_ended": {},
 }
 """Event -> the fields of one line of it."""

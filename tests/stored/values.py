@@ -52,7 +52,8 @@ from backup_agent.core.requests.answers import (
 )
 from backup_agent.core.requests.schedules import Handled
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
-from backup_agent.stores.features import Feature, FeatureFinding, StoreCard
+from backup_agent.core.status import FeatureFinding
+from backup_agent.stores.features import Feature, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
 from backup_agent.supervisor.work.audit import SettingsDigests
 from backup_agent.supervisor.work.expected_backups import ExpectedFile

@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from backup_agent.core.status import Status
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor import snapshot
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.status.metrics import Metrics
-from backup_agent.supervisor.status.model import Status
 
 
 class AgentParts:

@@ -26,6 +26,7 @@ from backup_agent.supervisor.children.process import Ended, Told
 from backup_agent.supervisor.children.runs import CHECK
 
 BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS, CHECK_SECONDS, NOTIFY_SECONDS = 20.0, 5.0, 2.0, 4.0, 1.0
+PAGE_SECONDS = 3.0
 
 Step = tuple[float, events.ChildEvent]
 """Seconds since the step before, and what the child tells then."""
@@ -103,6 +104,8 @@ class ScriptedAgent:
     """Receivers for which the process hangs that sends."""
     notified: list[float] = field(default_factory=list)
     """When each process was started that sends a notification."""
+    page_fault: str | None = None
+    """Why the status page cannot be made."""
     together: int = 0
     """Largest number of processes at destinations beside a backup."""
 
@@ -194,6 +197,7 @@ class ScriptedAgent:
                 "backup": self._back_up,
                 "copy": self._copy,
                 "notify": self._notify,
+                "page": self._page,
             }.get(content.get("kind", module.rpartition(".")[2]), self._pass)(child)
         )
         self.children.append(child)
@@ -211,6 +215,9 @@ class ScriptedAgent:
         seconds = 1e9 if receiver in self.hanging else NOTIFY_SECONDS
         error = "the receiver answered HTTP 500" if receiver in self.refusing else None
         yield seconds, events.NotificationEnded(error=error)
+
+    def _page(self, _: Child) -> Iterator[Step]:
+        yield PAGE_SECONDS, events.PageMade(error=self.page_fault)
 
     def _survey(self, _: Child) -> Iterator[Step]:
         yield 1.0, events.Surveyed()

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from backup_agent.core.status import Status
 from backup_agent.supervisor.status import metrics
 from backup_agent.supervisor.status.metrics import Metrics
-from backup_agent.supervisor.status.model import Status
 
 ENDINGS = {"counter": "_total", "info": "_info"}
 MOMENT = datetime(2026, 11, 23, tzinfo=UTC)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import DatabaseResult, Outcome
+from backup_agent.core.status import Status
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.status.metrics import Metrics
-from backup_agent.supervisor.status.model import Status
 from tests.builders import ORDERS, an_answer
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -58,6 +58,7 @@ SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE_
         pytest.param("backup_agent.jobs.check_volume", False, CLOUD | BOLT, id="doctor-at-the-volume"),
         pytest.param("backup_agent.jobs.check_destination", True, BOLT, id="doctor-at-a-destination"),
         pytest.param("backup_agent.jobs.notify", False, CLOUD | BOLT, id="notification"),
+        pytest.param("backup_agent.jobs.page", False, CLOUD | BOLT, id="status-page"),
         pytest.param("somebody.elses.module", True, CLOUD | BOLT, id="a-child-that-is-not-in-the-table"),
     ],
 )
@@ -68,7 +69,7 @@ def test_a_child_gets_only_the_secrets_that_it_needs(module: str, remote: bool, 
 
 
 def test_every_child_is_in_the_table() -> None:
-    alone = {f"backup_agent.{name}" for name in ("cluster", "jobs.survey", "jobs.backup", "jobs.notify")}
+    alone = {f"backup_agent.{name}" for name in ("cluster", "jobs.survey", "jobs.backup", "jobs.notify", "jobs.page")}
     alone |= {module_of(DoctorStage(step)) for step in Step if step is not Step.SETTINGS}
     modules = {*MODULES.values(), *alone}
     at_a_destination = {Purpose.of(module, OFFSITE, remote=True).module for module in MODULES.values()}

@@ -15,16 +15,19 @@ from pathlib import Path
 import pytest
 import structlog
 
+from backup_agent.core.page.style import POLICY
 from backup_agent.core.reasons import PermanentError
+from backup_agent.core.status import Status
 from backup_agent.supervisor.status.http import (
     CLIENT_SECONDS,
+    HTML,
     MOST_CONNECTIONS,
+    Answer,
     HttpServer,
     metrics_pages,
     probe_pages,
     status_pages,
 )
-from backup_agent.supervisor.status.model import Status
 from tests.polling import until
 
 PATIENCE = 0.5
@@ -46,9 +49,10 @@ def _serve() -> Iterator[Serve]:
             status: Callable[[], Status] = busy,
             host: str = "127.0.0.1",
             patience: float = CLIENT_SECONDS,
+            people: Callable[[], Answer] | None = None,
         ) -> int:
-            """Serve the pages of both servers at once."""
-            pages = {**metrics_pages(page), **status_pages(status), **probe_pages(status, lambda: True)}
+            """Serve the pages of all servers at once; `people` is the page for people."""
+            pages = {**metrics_pages(page), **status_pages(status, people), **probe_pages(status, lambda: True)}
             server = HttpServer("http.listen", host, 0, pages, patience=patience)
             server.start()
             stack.callback(server.close)
@@ -149,6 +153,41 @@ def test_each_page_is_served_with_and_without_a_query(serve: Serve) -> None:
     assert ask(port, "/metrics?name=x") == (200, b"a 1\n")
     assert ask(port, "/") == (200, b"/metrics /status.json /livez /readyz\n")
     assert ask(port, "/favicon.ico")[0] == 404
+
+
+def test_the_page_for_people_is_at_the_root(serve: Serve) -> None:
+    port = serve(people=lambda: (200, HTML, b"<!doctype html>"))
+
+    assert ask(port, "/") == (200, b"<!doctype html>")
+
+
+@pytest.mark.parametrize("path", ["/", "/status.json", "/nowhere"])
+def test_a_browser_is_told_to_load_nothing_and_to_show_an_answer_in_no_frame(serve: Serve, path: str) -> None:
+    with connected(serve(people=lambda: (200, HTML, b""))) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
+        head = end_of(client).partition(b"\r\n\r\n")[0].decode()
+
+    assert f"\r\nContent-Security-Policy: {POLICY}\r\n" in head
+    assert "\r\nX-Content-Type-Options: nosniff\r\n" in head
+    assert "\r\nReferrer-Policy: no-referrer\r\n" in head
+    assert "\r\nCache-Control: no-store" in head
+
+
+def test_a_page_that_takes_long_delays_no_other_page(serve: Serve) -> None:
+    release = threading.Event()
+
+    def slow() -> Answer:
+        release.wait(10)
+        return 200, HTML, b"late"
+
+    port = serve(people=slow)
+    with connected(port) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+        assert ask(port, "/metrics") == (200, b"a 1\n")
+        assert ask(port, "/status.json")[0] == 503
+        release.set()
+        assert end_of(client).endswith(b"late")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from backup_agent.core.artifacts.names import RequestId
 from backup_agent.core.neo4j.selection import DiscoverySource, Selection, Target
-from backup_agent.supervisor.status.model import Status
+from backup_agent.core.status import Status
 from backup_agent.supervisor.work.backup_queue import MOST_ACTIVE
 from tests.builders import ORDERS
 from tests.supervisor.agent_parts import AgentParts

@@ -460,6 +460,13 @@ class NotificationEnded(ChildEvent):
     hint: str | None = None
 
 
+class PageMade(ChildEvent):
+    """The status page was written, or could not be made."""
+
+    event: Literal["page"] = "page"
+    error: str | None = None
+
+
 class TaskEnded(ChildEvent):
     """The task is done, all of its events are written, and the child waits for its next task."""
 
@@ -482,6 +489,7 @@ Result = (
     | CopyReport
     | ChecksEnded
     | NotificationEnded
+    | PageMade
 )
 Event = Annotated[
     StageBegun
@@ -540,7 +548,7 @@ def is_success(result: Result) -> bool:
             return result.failure is None
         case TopologyTold() | ChecksEnded():
             return True
-        case NotificationEnded():
+        case NotificationEnded() | PageMade():
             return result.error is None
         case SurveyFailed() | DiscoveryFailed():
             return False

@@ -33,6 +33,7 @@ CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
     "backup_agent.jobs.check_keys": (frozenset(), frozenset()),
     "backup_agent.jobs.check_destination": (frozenset(), frozenset({Access.CLOUD})),
     "backup_agent.jobs.notify": (frozenset(), frozenset()),  # its URL is in a file
+    "backup_agent.jobs.page": (frozenset(), frozenset()),  # reads the volume, with its notes on the destinations
     "backup_agent.jobs.verify": (frozenset(), frozenset({Access.CLOUD})),  # may heal the volume from a destination
 }
 

@@ -38,6 +38,9 @@ CHECK = "check_"
 NOTIFY = "notify"
 """The kind of the runs that send notifications."""
 
+PAGE = "page"
+"""The kind of the runs that make the status page."""
+
 
 class Purpose(NamedTuple):
     """What a child process is for. It gets only runs of this purpose."""
@@ -207,10 +210,11 @@ class Runs:
     def slots(self) -> int:
         """Number of slots in use: by backups, by the query of the cluster, and by passes over the volume.
 
-        The survey and notifications, which load no large libraries, the doctor, and the work at destinations use none.
+        The survey, notifications and the status page, which load no large libraries, the doctor, and the work at
+        destinations use none.
         """
         return sum(
-            run.kind not in ("survey", NOTIFY) and not run.kind.startswith(CHECK) and run.destination is None
+            run.kind not in ("survey", NOTIFY, PAGE) and not run.kind.startswith(CHECK) and run.destination is None
             for run in self._runs.values()
         )
 

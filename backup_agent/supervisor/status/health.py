@@ -17,7 +17,7 @@ from backup_agent.core.protection.health import (
     assess,
     find_problems,
 )
-from backup_agent.supervisor.status.model import Pause, PlaceStatus, Status
+from backup_agent.core.status import Pause, PlaceStatus, Status
 
 
 class ProblemMemory:

@@ -1,8 +1,8 @@
 """The HTTP servers: one for Prometheus, one for probes, one for people. They read the Status and change nothing.
 
-Each server handles all its connections in one thread, so a slow or silent client costs a descriptor and a few bytes. A
-second thread makes the pages that wait for the agent's loop. Clients of one server cannot delay the other server, and
-`/livez` never waits.
+Each server handles all its connections in one thread, so a slow or silent client costs a descriptor and a few bytes.
+Each page that waits for the agent's loop is made in a thread of its own. Clients of one server cannot delay the other
+server, and `/livez` never waits.
 """
 
 import errno
@@ -23,8 +23,9 @@ from http import HTTPStatus
 import structlog
 
 from backup_agent.core.neo4j import topology
+from backup_agent.core.page.style import POLICY
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.supervisor.status.model import Status
+from backup_agent.core.status import Status
 
 CLIENT_SECONDS = 5.0
 """How long a client may take in all to send its request and to read the answer."""
@@ -40,6 +41,16 @@ ACCEPTED_AT_ONCE = 32
 CHUNK = 16 * 1024
 
 TEXT = "text/plain; charset=utf-8"
+HTML = "text/html; charset=utf-8"
+
+PROTECTION = (
+    f"Content-Security-Policy: {POLICY}",
+    "X-Content-Type-Options: nosniff",
+    "Referrer-Policy: no-referrer",
+    "Cross-Origin-Resource-Policy: same-origin",
+    "Cache-Control: no-store",
+)
+"""Headers of every answer: what a browser must not do with it."""
 
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -67,9 +78,10 @@ def metrics_pages(metrics: Callable[[], tuple[str, bytes]]) -> dict[str, Page]:
     return {"/metrics": Page(lambda: (200, *metrics()))}
 
 
-def status_pages(status: Callable[[], Status]) -> dict[str, Page]:
-    """Return the pages of `http.page`."""
-    return {"/status.json": Page(lambda: (200, "application/json", status().to_json()))}
+def status_pages(status: Callable[[], Status], page: Callable[[], Answer] | None = None) -> dict[str, Page]:
+    """Return the pages of `http.page`: the status as JSON, and the page for people at `/`."""
+    pages = {"/": Page(page)} if page is not None else {}
+    return {**pages, "/status.json": Page(lambda: (200, "application/json", status().to_json()))}
 
 
 def probe_pages(status: Callable[[], Status], alive: Callable[[], bool]) -> dict[str, Page]:
@@ -106,7 +118,7 @@ class _Connection:
 
 
 class HttpServer:
-    """Serves pages at one address from two threads of its own."""
+    """Serves pages at one address from threads of its own: one for all connections, one for each page that waits."""
 
     def __init__(
         self, setting: str, host: str, port: int, pages: Mapping[str, Page], *, patience: float = CLIENT_SECONDS
@@ -124,7 +136,9 @@ class HttpServer:
         self._only_local = ipaddress.ip_address(bound[0]).is_loopback
         self._connections: dict[_Connection, None] = {}
         """In the order in which they were accepted."""
-        self._asked: queue.SimpleQueue[tuple[str, _Connection] | None] = queue.SimpleQueue()
+        self._asked: dict[str, queue.SimpleQueue[_Connection | None]] = {
+            path: queue.SimpleQueue() for path, page in pages.items() if page.waits
+        }
         self._made: queue.SimpleQueue[tuple[list[_Connection], Answer]] = queue.SimpleQueue()
         self._closing = False
         self._waker, self._woken = socket.socketpair()
@@ -133,17 +147,21 @@ class HttpServer:
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
         self._selector.register(self._woken, selectors.EVENT_READ, self._take_made)
         self._serving = threading.Thread(target=self._serve, name=setting, daemon=True)
-        self._making = threading.Thread(target=self._make, name=f"{setting} pages", daemon=True)
+        self._making = [
+            threading.Thread(target=self._make, args=(path,), name=f"{setting} {path}", daemon=True)
+            for path in self._asked
+        ]
 
     def start(self) -> None:
-        """Start both threads."""
-        self._serving.start()
-        self._making.start()
+        """Start all threads."""
+        for thread in (self._serving, *self._making):
+            thread.start()
 
     def close(self) -> None:
         """Stop listening and end all connections. Do not wait for a page that is being made."""
         self._closing = True
-        self._asked.put(None)
+        for asked in self._asked.values():
+            asked.put(None)
         if self._serving.ident is None:
             self._release()
             return
@@ -244,7 +262,7 @@ class HttpServer:
             self._send(connection, (405, TEXT, b"only GET and HEAD are served\n"))
         elif self._only_local and not all(map(_is_local, _HOST.findall(connection.received))):
             self._send(connection, (421, TEXT, b"only for localhost and IP addresses, not for other host names\n"))
-        elif path == "/":
+        elif path == "/" and page is None:
             self._send(connection, (200, TEXT, f"{names}\n".encode()))
         elif page is None:
             self._send(connection, (404, TEXT, f"no such page on the port of {self._setting}: {names}\n".encode()))
@@ -255,7 +273,7 @@ class HttpServer:
             connection.state = _State.WAITING
             connection.left = max(0.0, connection.deadline - time.monotonic())
             connection.deadline = float("inf")
-            self._asked.put((path, connection))
+            self._asked[path].put(connection)
 
     def _take_made(self) -> None:
         self._woken.recv(CHUNK)
@@ -271,7 +289,7 @@ class HttpServer:
         code, kind, body = answer
         head = (
             f"HTTP/1.0 {code} {HTTPStatus(code).phrase}\r\nServer: backup-agent\r\nConnection: close\r\n"
-            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n" + "\r\n".join((*PROTECTION, "", ""))
         )
         connection.state = _State.SENDING
         connection.answer = memoryview(head.encode() + (b"" if connection.only_head else body))
@@ -295,18 +313,18 @@ class HttpServer:
                 connection.socket.recv(CHUNK)
             self._drop([connection])
 
-    # The thread that makes pages
+    # The threads that make pages
 
-    def _make(self) -> None:
-        """Make each requested page once for all connections that wait for it."""
-        while (first := self._asked.get()) is not None:
-            asked = {first[0]: [first[1]]}
+    def _make(self, path: str) -> None:
+        """Make a page once for all connections that wait for it. One page that takes long delays no other page."""
+        asked = self._asked[path]
+        while (first := asked.get()) is not None:
+            connections = [first]
             with suppress(queue.Empty):
-                while (more := self._asked.get_nowait()) is not None:
-                    asked.setdefault(more[0], []).append(more[1])
-            for path, connections in asked.items():
-                self._made.put((connections, _made(path, self._pages[path])))
-                self._wake()
+                while (more := asked.get_nowait()) is not None:
+                    connections.append(more)
+            self._made.put((connections, _made(path, self._pages[path])))
+            self._wake()
 
 
 def _is_local(host: bytes) -> bool:

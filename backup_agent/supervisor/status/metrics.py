@@ -22,8 +22,8 @@ from backup_agent.core.artifacts.keys import split_database_key
 from backup_agent.core.doctor.checks import CheckOutcome
 from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.protection.health import HealthState, ProblemKind
+from backup_agent.core.status import Status
 from backup_agent.settings.unprotected import KINDS
-from backup_agent.supervisor.status.model import Status
 
 PREFIX = "neo4j_backup"
 STAGE_BUCKETS = (1, 5, 15, 60, 300, 900, 3600, 10800, 21600)

@@ -11,7 +11,7 @@ from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.requests import events
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import CHECK, NOTIFY, Run, Runs
+from backup_agent.supervisor.children.runs import CHECK, NOTIFY, PAGE, Run, Runs
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
 from backup_agent.supervisor.work.copy_passes import CopyPasses
@@ -20,6 +20,7 @@ from backup_agent.supervisor.work.doctor import Doctor
 from backup_agent.supervisor.work.intake import Intake
 from backup_agent.supervisor.work.maintenance import Maintenance
 from backup_agent.supervisor.work.notifications import Notifications
+from backup_agent.supervisor.work.status_page import StatusPage
 from backup_agent.supervisor.work.survey import Survey
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
@@ -45,6 +46,7 @@ class ChildEvents:
     intake: Intake
     doctor: Doctor
     notifications: Notifications
+    status_page: StatusPage
 
     def told(self, told: Told) -> None:
         """Handle an event of a child. After a malformed event, survey the volume again: a change may be lost."""
@@ -191,6 +193,8 @@ class ChildEvents:
                 self.copy_passes.ended(run, ended.code)
             case kind if kind == NOTIFY:
                 self.notifications.ended(run, time.monotonic())
+            case kind if kind == PAGE:
+                self.status_page.ended(run)
             case kind if kind.startswith(CHECK):
                 self.doctor.ended(run, ended.code, time.monotonic())
             case _:

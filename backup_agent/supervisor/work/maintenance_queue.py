@@ -18,7 +18,7 @@ from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import PassReport, PlaceJudged, UnrecognisedFound
 from backup_agent.core.requests.request import Action
-from backup_agent.supervisor.status.model import PlaceStatus
+from backup_agent.core.status import PlaceStatus
 from backup_agent.supervisor.work.open_requests import OpenRequests
 
 DRILL = Action.DRILL.value

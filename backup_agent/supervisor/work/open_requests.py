@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from itertools import chain, islice
 
 import structlog
 
@@ -68,6 +69,11 @@ class OpenRequests:
         if self._serialised:
             queued.append(Answer.model_validate_json(next(iter(self._serialised.values()))))
         return min((answer.received for answer in queued), default=None)
+
+    def first(self, most: int) -> list[Answer]:
+        """Return the first open requests, at most `most`."""
+        queued = map(Answer.model_validate_json, self._serialised.values())
+        return list(islice(chain(self._loaded.values(), queued), most))
 
     def find(self, identity: str) -> Answer | None:
         """Return an open request, or None."""

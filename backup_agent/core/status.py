@@ -4,8 +4,8 @@ from datetime import datetime
 
 from pydantic import Field
 
-from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
-from backup_agent.core.artifacts.records import Value
+from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
+from backup_agent.core.artifacts.records import StoredPart, Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.doctor.checks import CheckFinding
 from backup_agent.core.drill.evidence import DatabaseDrills
@@ -13,7 +13,6 @@ from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.protection.health import Health, OverdueDrill
 from backup_agent.core.protection.judging import DatabaseProtection
 from backup_agent.core.reasons import Reason
-from backup_agent.stores.features import FeatureFinding
 
 
 class RunStatus(Value):
@@ -32,6 +31,29 @@ class RunStatus(Value):
     estimated_seconds: float | None = Field(default=None, description="until the stage ends")
     seconds: float
     attempt: int | None = None
+
+
+class FeatureFinding(StoredPart):
+    """Whether a store has a feature, when that was found out, and how."""
+
+    has: bool
+    found: datetime
+    how: str = Field(description="the answer that shows it, for people")
+
+
+class OpenRequestStatus(Value):
+    """A request without a final answer."""
+
+    id: RequestId
+    action: str
+    state: str
+    asks: str = Field(description="the artifact, the databases or the place that it names, and the type of a backup")
+    received: datetime
+    position: int | None = Field(default=None, description="position in the queue, 1 is next")
+    behind: RequestId | None = Field(default=None, description="id of the request before it in the queue")
+    stage: str | None = None
+    requested_by: str | None = None
+    reason: str | None = None
 
 
 class DestinationStatus(Value):
@@ -149,6 +171,9 @@ class Status(Value):
     queue_depth: int = Field(description="requests that wait or run")
     queue_oldest: datetime | None = Field(
         default=None, description="when the oldest request of any kind that has not started was received"
+    )
+    requests: tuple[OpenRequestStatus, ...] = Field(
+        default=(), description="the first requests without a final answer, in the order in which they were accepted"
     )
     running: tuple[RunStatus, ...] = ()
     databases: tuple[DatabaseSummary, ...] | None = Field(

@@ -1,0 +1,13 @@
+"""The task of the child process that makes the status page."""
+
+from backup_agent.core.requests.tasks import Task
+from backup_agent.core.status import Status
+
+FILE = ".agent/page.html"
+"""The page, below the storage root."""
+
+
+class PageTask(Task):
+    """Make the status page."""
+
+    status: Status
