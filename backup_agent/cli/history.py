@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import chain
 
 import click
 
@@ -14,6 +15,8 @@ from backup_agent.cli.options import PLACE, checked_name, json_option, moment_op
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, database_name
 from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.audit.period import Period, begin_of, end_of
+from backup_agent.core.audit.report_text import shown
+from backup_agent.core.reasons import PermanentError, Reason
 
 _TOLD = ("version", "type", "size", "level", "outcome", "keys", "sources", "to", "heads", "until", "fingerprint")
 """Facts that the table shows."""
@@ -85,7 +88,18 @@ def command(
         )
 
     source = AuditSource.of_place(place_of(place, loaded(context).settings))
-    for line in filter(wanted, source.lines()):
+    lines = source.lines()
+    first = next(lines, None)
+    if first is None:
+        raise PermanentError(
+            Reason.NOT_FOUND, f"{place}: there is no audit log", "--place NAME reads the log at a destination"
+        )
+    matches = filter(wanted, chain((first,), lines))
+    found = next(matches, None)
+    if found is None:
+        printing.line(f"no line of the log at {place} matches", err=True)
+        return 0
+    for line in chain((found,), matches):
         if as_json:
             printing.as_json(line.model_dump(mode="json", exclude_defaults=True), indent=None)
         else:
@@ -102,7 +116,7 @@ def _columns(line: AuditLine) -> Iterator[str]:
     if len(line.artifacts) > 1:
         yield f"and {len(line.artifacts) - 1} more"
     facts = {name: line.facts[name] for name in ("database", *_TOLD) if name in line.facts}
-    yield from (f"{name}={value}" for name, value in facts.items())
+    yield from (f"{name}={shown(value)}" for name, value in facts.items())
     for name, value in (("plan", line.plan), ("request", line.request), ("claimed by", line.claimed)):
         if value is not None:
             yield f"{name} {value}"

@@ -55,6 +55,11 @@ class RecordedPoints:
         fault = f"{wrong[0]} is missing or has another size" if wrong else None
         self._records[record.key] = Entry.of(record), record.files[0].sha256, fault
 
+    @property
+    def newest(self) -> datetime | None:
+        """When the newest artifact was finished; None if there is none."""
+        return max((entry.finished for entry, _, _ in self._records.values()), default=None)
+
     def pairs(self) -> set[tuple[SetName, DatabaseName]]:
         """Return the sets and databases that have artifacts."""
         return {database_of(key) for key in self._records}
@@ -170,7 +175,7 @@ def _made(place: Place, period: Period, database: DatabaseName | None) -> tuple[
     for drill in points.drills():
         log.add_drill(drill)
     seen = found.examination
-    end = seen.last or (period.end or begin_of("1970-01-01"))
+    end = max(filter(None, (seen.last or period.end or begin_of("1970-01-01"), points.newest)))
     sources = Sources.model_validate(
         {
             "cluster": settings.cluster,

@@ -1,6 +1,7 @@
 """`backup-agent signing`: make a key, and show which keys are trusted."""
 
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -11,11 +12,15 @@ from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.signatures import signatures
 from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.cli import printing
+from backup_agent.cli.audit_trail import tell_if_here
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
 from backup_agent.cli.options import PLACE, json_option, place_option, settings_option
+from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.escaping import first_few
 from backup_agent.core.reasons import PermanentError, Reason
+from backup_agent.settings.faults import SettingsError
 from backup_agent.signing import key_file
 from backup_agent.signing.key_file import fingerprint, public_key_of
 
@@ -37,11 +42,14 @@ def command() -> None:
     type=click.Path(path_type=Path),
     help="The file to write. It must not exist yet; only its owner may read it.",
 )
+@settings_option
 @json_option
-def new_command(out: Path, *, as_json: bool) -> int:
+@click.pass_context
+def new_command(context: click.Context, out: Path, *, as_json: bool) -> int:
     """Make a private key, and print the fingerprint of its public key.
 
-    Keep a copy of the file away from the cluster. Neither the agent nor a backup contains the key.
+    Keep a copy of the file away from the cluster. Neither the agent nor a backup contains the key. Needs no settings
+    file; in the agent's pod the audit log gets a line.
     """
     try:
         made = key_file.create(out)
@@ -51,6 +59,9 @@ def new_command(out: Path, *, as_json: bool) -> int:
             f"{out}: no key was written: {error.strerror}",
             "give the name of a new file in a folder that you may write to",
         ) from error
+    with suppress(SettingsError):  # on a machine of its own
+        volume = place_of(VOLUME, loaded(context).settings)
+        tell_if_here(volume, AuditLine(kind=AuditKind.KEY_MADE, facts={"fingerprint": made, "file": str(out)}))
     if as_json:
         printing.as_json({"file": str(out), "fingerprint": made})
     else:

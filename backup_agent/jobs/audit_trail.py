@@ -13,6 +13,9 @@ from backup_agent.core.requests.events import AuditForked, Warned
 from backup_agent.jobs.event_writer import EventWriter
 from backup_agent.signing.keyring import Keyring
 
+CLOSED_WITHIN = 8
+"""A segment on the volume is closed after this part of `limits.keep_audit`, so its lines are kept this much longer."""
+
 
 class AuditTrail:
     """The audit log, as one task at a place writes it."""
@@ -67,6 +70,8 @@ class AuditTrail:
         now, keep = datetime.now(UTC), self._place.settings.limits.keep_audit
         try:
             if self._place.is_volume:
+                # Without a destination nothing else closes a segment that is small, and only closed ones expire.
+                self._log.close(older_than=keep / CLOSED_WITHIN)
                 self._log.expire(now, keep)
                 return
             copies = self._copies(held)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.agent.live import FINAL, Live
-from tests.polling import until
+from tests.polling import PATIENCE, until
 
 CRASHING = Path(__file__).parent / "crashing"
 ENOUGH = 400
@@ -43,11 +43,12 @@ def crash(live: Live, death: Death, step: int) -> bool:
     return once.exists()
 
 
-def until_dead_or_answered(live: Live, name: str) -> bool:
+def until_dead_or_answered(live: Live, name: str, patience: float = PATIENCE) -> bool:
     """Wait for the end of the agent or its answer. Return whether the agent lives."""
     assert live.process is not None
     process = live.process
-    until(lambda: process.poll() is not None or final(live, name) is not None, "end of the agent or its answer")
+    ended = "end of the agent or its answer"
+    until(lambda: process.poll() is not None or final(live, name) is not None, ended, patience)
     return process.poll() is None
 
 

@@ -65,7 +65,7 @@ def test_both_are_killed_at_each_step_of_a_drill_and_the_request_succeeds_in_the
             CRASH_ONCE=str(once),
             CRASH_BELOW=str(live.folder),
         )
-        until_dead_or_answered(live, "d")
+        until_dead_or_answered(live, "d", patience=180)
         evidence(live)
         if not once.exists():
             break

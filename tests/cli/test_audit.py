@@ -66,6 +66,15 @@ def test_the_history_is_filtered(place: Place, words: list[str], kinds: list[str
     assert [line.split()[1] for line in place.run("history", *words).out.splitlines()] == kinds
 
 
+def test_a_place_without_a_log_has_no_history_and_words_without_a_match_are_said_to_have_none(place: Place) -> None:
+    nothing = place.run("history")
+    AuditLog(place.root).append(AuditLine(kind=AuditKind.STARTED))
+    without = place.run("history", "--kind", "deleted")
+
+    assert (nothing.code, nothing.err.splitlines()[0]) == (1, "backup-agent: local: there is no audit log")
+    assert (without.code, without.out, without.err) == (0, "", "no line of the log at local matches\n")
+
+
 @pytest.mark.usefixtures("records")
 def test_the_history_as_json_has_each_line_as_it_is_stored(place: Place) -> None:
     stored = (place.root / ".agent" / "audit" / "open.jsonl").read_text()

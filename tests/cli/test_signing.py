@@ -4,11 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from backup_agent.catalog.audit_reading import AuditSource
 from backup_agent.catalog.place import Place as CatalogPlace
 from backup_agent.catalog.place import place_of
 from backup_agent.catalog.recognised import create_on_volume
 from backup_agent.catalog.unsigned import unsigned_at
+from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import Record
+from backup_agent.core.audit.lines import AuditKind
 from backup_agent.settings.model import Settings
 from backup_agent.signing import key_file
 from backup_agent.signing.keyring import Keyring
@@ -40,6 +43,15 @@ def test_a_new_key_is_written_once_and_its_fingerprint_is_printed(place: Place, 
     again = place.run_bare("signing", "new", "--out", str(path))
     assert (1, "") == (again.code, again.out)
     assert again.err.startswith(f"backup-agent: {path}: no key was written: File exists\n")
+
+
+def test_a_key_that_is_made_beside_the_volume_is_in_the_audit_log(place: Place, tmp_path: Path) -> None:
+    filled(place.root).add(a_record(0))
+    made = place.run("signing", "new", "--out", str(tmp_path / "new.pem"), "--json").json["fingerprint"]
+
+    [line] = [one for one in AuditSource.of_folder(VOLUME, place.root).lines() if one.kind == AuditKind.KEY_MADE]
+    assert line.facts == {"fingerprint": made, "file": str(tmp_path / "new.pem")}
+    assert (line.request or "").startswith("cli@")
 
 
 def test_the_keys_of_the_settings_are_shown(place: Place, key: tuple[Path, str]) -> None:

@@ -11,7 +11,7 @@ from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
 from backup_agent.core.audit.lines import AuditKind, AuditLine, drilled, verified
 from backup_agent.core.audit.period import Period
 from backup_agent.core.audit.report import AuditReport, DrillFacts, Expected, LogFacts, PointFacts, Sources, report
-from backup_agent.core.audit.report_text import markdown
+from backup_agent.core.audit.report_text import markdown, shown
 from tests.builders import OFFSITE, ORDERS, SAID, TAKEN, a_record
 from tests.core.audits import DIGEST, VOLUME, backed_up, deleted, line
 
@@ -206,6 +206,36 @@ def test_a_deletion_is_told_with_the_reason_of_its_announcement() -> None:
     assert made(lines, database=DatabaseName("web")).deletions == ()
 
 
+def test_a_deletion_whose_end_the_log_does_not_have_is_told_unless_the_artifact_is_there() -> None:
+    gone, kept, elsewhere, done = (a_record(hour) for hour in range(4))
+    announced = [*(next(deleted(one)) for one in (gone, kept)), next(deleted(elsewhere, VOLUME)), *deleted(done)]
+    lines = written([(1, one) for one in (*backed_up(0, 1, 2, 3), *announced)])
+
+    found = made(lines, point(1))
+
+    told = [(one.kind, one.place, one.keys) for one in found.deletions]
+    assert told == [
+        ("deleting", "offsite", (gone.key,)),
+        ("deleting", "local", (elsewhere.key,)),
+        ("deleted", "offsite", (done.key,)),
+    ]
+    assert "| announced, not known to be done |" in markdown(found)
+    assert made(lines, since=2, until=3).deletions == ()
+    assert made([*lines, *written([(2, next(deleted(gone)))])], until=1.5, database=DatabaseName("web")).deletions == ()
+
+
+def test_drills_before_the_log_began_are_not_missed() -> None:
+    lines = written([(5, STARTED), *((6, one) for one in backed_up(6)), (8, STARTED)])
+
+    def met(every: float, since: float, until: float) -> bool | None:
+        [found] = made(lines, point(6), since=since, until=until, drilled_every=every * HOUR).databases
+        return found.drills_met
+
+    assert met(3, since=0, until=8) is None
+    assert met(1, since=0, until=8) is False
+    assert met(3, since=5, until=8) is True
+
+
 def test_holds_in_force_are_told_even_if_they_began_before_the_period() -> None:
     keys = [a_record(hour).key for hour in range(3)]
     lines = written(
@@ -256,6 +286,11 @@ def everything() -> AuditReport:
 def test_the_whole_report_as_markdown() -> None:
     """`python -m tests.core.test_audit_report` writes the golden file anew."""
     assert markdown(everything()) == GOLDEN.read_text()
+
+
+def test_of_a_long_list_only_the_beginning_is_shown() -> None:
+    assert shown([str(number) for number in range(20)]).endswith(", 18, 19")
+    assert shown([str(number) for number in range(21)]) == "0, 1, 2, 3, 4, …"
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:

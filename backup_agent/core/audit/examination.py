@@ -260,7 +260,8 @@ class Examination:
             at = self.first if older_than else self.last
             ends = sorted(record.finished for record in records)
             end = ends[0] if older_than else ends[-1]
-            text = f"{len(records)} records are {what} ({_shown(at)}); the farthest is of {_shown(end)}"
+            many = f"{len(records)} records are" if len(records) > 1 else "1 record is"
+            text = f"{many} {what} ({_shown(at)}); the farthest is of {_shown(end)}"
             self._tell(fault, self._place, text)
 
 

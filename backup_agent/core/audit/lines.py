@@ -38,6 +38,8 @@ class AuditKind(StrEnum):
     STARTED = "started"
     SETTINGS = "settings"
     """The settings changed: `facts.keys`."""
+    KEY_MADE = "key_made"
+    """`signing new` made a key on a machine with the volume: `facts.fingerprint`."""
     SIGNING_KEY = "signing_key"
     """Another key signs from now on: `facts.fingerprint`."""
     RECORDED = "recorded"

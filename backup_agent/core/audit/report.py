@@ -5,7 +5,7 @@ bytes. What the log does not have is said in the report, not guessed.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -73,7 +73,9 @@ class PointReport(Value):
     size: int
     sha256: str
     kept: str
-    copies: tuple[str, ...] = Field(description="places that have it, according to the log")
+    copies: tuple[str, ...] = Field(
+        description="places that have it, according to the log; this one if it is whole here"
+    )
     verified: datetime | None = Field(default=None, description="last time at this place")
     drilled: DrillFacts | None = None
     fault: str | None = None
@@ -150,7 +152,7 @@ class AuditReport(Value):
 
 
 _HOLDS = (AuditKind.HELD, AuditKind.RELEASED, AuditKind.HOLD_ENDED)
-_SETTINGS = (AuditKind.SETTINGS, AuditKind.SIGNING_KEY, AuditKind.TAKEN_OVER)
+_SETTINGS = (AuditKind.SETTINGS, AuditKind.KEY_MADE, AuditKind.SIGNING_KEY, AuditKind.TAKEN_OVER)
 _DAMAGES = (AuditKind.DAMAGED, AuditKind.HEALED)
 _DELETIONS = (AuditKind.DELETED, AuditKind.COPY_GIVEN_UP)
 
@@ -172,6 +174,7 @@ class LogFacts:
         self.lines: dict[str, list[AuditLine]] = defaultdict(list)
         self.versions: dict[str, set[str]] = defaultdict(set)
         self._announced: dict[tuple[str, str], AuditLine] = {}
+        self._ended: set[tuple[str, str]] = set()
 
     def take(self, line: AuditLine) -> None:
         """Note what a line says. Lines after the end of the period are ignored."""
@@ -194,8 +197,10 @@ class LogFacts:
                 self.copies[key].add(place)
             case AuditKind.DELETING:
                 self._announced[place, key] = line
+                self._ended.discard((place, key))
             case AuditKind.DELETED:
                 self.copies[key].discard(place)
+                self._ended.add((place, key))
             case AuditKind.VERIFIED:
                 self.verified.update(((place, one), at) for one in line.keys)
             case AuditKind.DRILLED:
@@ -204,6 +209,17 @@ class LogFacts:
                 self.held[key] = line
             case AuditKind.RELEASED | AuditKind.HOLD_ENDED:
                 self.held.pop(key, None)
+
+    def announced(self, place: PlaceName, stored: Collection[str]) -> Iterator[AuditLine]:
+        """Yield the announcements of deletions in the period whose end the log does not have.
+
+        At `place` only those of artifacts that are not there any more (`stored`): their end was not stored in the log.
+        """
+        for (where, key), line in self._announced.items():
+            if (where, key) in self._ended or (where == place and key in stored) or line.at is None:
+                continue
+            if self._period.has(line.at) and (self._database is None or line.is_of(self._database)):
+                yield line
 
     def add_drill(self, drill: DrillFacts) -> None:
         """Add a drill. One that is known already, or that ended after the period, is ignored."""
@@ -243,13 +259,15 @@ def report(
     by_database: dict[Pair, list[PointFacts]] = defaultdict(list)
     for point in points:
         by_database[database_of(point.key)].append(point)
+    stored = {point.key for group in by_database.values() for point in group}
+    deletions = (*log.lines["deletions"], *log.announced(sources.place, stored))
     held = {line.n: line for line in (*log.held.values(), *log.lines["holds"])}
     return AuditReport(
         sources=sources,
         databases=tuple(
             _database(pair, wanted, sources, log, by_database[pair]) for pair, wanted in sorted(expected.items())
         ),
-        deletions=_repeated(log.lines["deletions"]),
+        deletions=_repeated(sorted(deletions, key=lambda line: (line.at or sources.since, line.n))),
         holds=_repeated(held[n] for n in sorted(held) if sources.database is None or held[n].is_of(sources.database)),
         damages=_repeated(log.lines["damages"]),
         requests=_repeated(log.lines["requests"]),
@@ -268,6 +286,7 @@ def _database(
     restores = [one.restore_seconds for one in drills if one.restore_seconds is not None and not one.claimed]
     shown = tuple(_point(point, sources.place, log) for point in sorted(points, key=lambda one: (one.taken, one.key)))
     until = min(sources.until, sources.log_to) if sources.log_to is not None else sources.since
+    begun = max((sources.since, *filter(None, (sources.log_from, next((at for at, _ in backups), None)))))
     spans = list(_spans([at for at, _ in backups], sources, until))
     missed = tuple(_missed(spans, wanted, sources.since))
     known = sources.log_from is not None and sources.log_from <= sources.since and until == sources.until
@@ -287,7 +306,7 @@ def _database(
         slowest_restore_seconds=max(restores, default=None),
         drilled_every_seconds=_seconds(wanted.drilled_every),
         drills=drills,
-        drills_met=_drills_met(log.drills[pair], wanted, sources, until),
+        drills_met=_drills_met(log.drills[pair], wanted.drilled_every, (begun, until), known=known),
         copies_wanted=wanted.copies,
         copies_met=None if wanted.copies is None else all(len(one.copies) >= wanted.copies for one in shown),
         points=shown,
@@ -311,21 +330,29 @@ def _missed(spans: list[tuple[datetime, datetime]], wanted: Expected, since: dat
                 yield Late.model_validate({"from": due, "to": end})
 
 
-def _drills_met(drills: list[DrillFacts], wanted: Expected, sources: Sources, until: datetime) -> bool | None:
-    """Return whether no time without a drill that passed was longer than the objective; None without an objective."""
-    if wanted.drilled_every is None:
+def _drills_met(
+    drills: list[DrillFacts], every: timedelta | None, span: tuple[datetime, datetime], *, known: bool
+) -> bool | None:
+    """Return whether no time without a drill that passed was longer than the objective `every`.
+
+    `span` is the part of the period that the log knows, from the first backup of the database on. Return None if there
+    is no objective, or if the log does not know the whole period and the objective was met in the part that it knows.
+    """
+    if every is None:
         return None
+    begun, until = span
     passed = sorted(one.at for one in drills if one.outcome == "passed" and not one.claimed)
-    before = [at for at in passed if at < sources.since][-1:] or [sources.since]
-    moments = [*before, *(at for at in passed if at >= sources.since), until]
-    return all(other - one <= wanted.drilled_every for one, other in pairwise(moments))
+    before = [at for at in passed if at < begun][-1:] or [begun]
+    moments = [*before, *(at for at in passed if at >= begun), until]
+    met = all(other - one <= every for one, other in pairwise(moments))
+    return True if met and known else None if met else False
 
 
 def _point(point: PointFacts, place: PlaceName, log: LogFacts) -> PointReport:
     drills = [one for one in log.drills[database_of(point.key)] if one.key == point.key and not one.claimed]
     return PointReport(
         **point._asdict(),
-        copies=tuple(sorted(log.copies[point.key])),
+        copies=tuple(sorted(log.copies[point.key] | ({place} if point.fault is None else set()))),
         verified=log.verified.get((place, point.key)),
         drilled=max(drills, key=lambda one: one.at, default=None),
     )

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.core.artifacts.keys import database_key
+from backup_agent.core.audit.lines import AuditKind
 from backup_agent.core.audit.report import AuditReport, DatabaseReport, DrillFacts, LineFacts, PointReport
 from backup_agent.core.durations import written_duration
-from backup_agent.core.escaping import printable
+from backup_agent.core.escaping import first_few, printable
 
+_MANY = 20
 _MARKS = re.compile(r"([\\`*_{}\[\]<>()#+!|~&])")
 
 
@@ -124,11 +126,11 @@ def _section(title: str, lines: tuple[LineFacts, ...], nothing: str) -> Iterator
 
 
 def _line(one: LineFacts) -> tuple[str, ...]:
-    facts = "; ".join(f"{name}: {value}" for name, value in one.facts.items())
+    facts = "; ".join(f"{name}: {shown(value)}" for name, value in one.facts.items())
     return (
         str(one.n),
         _at(one.at),
-        one.kind,
+        "announced, not known to be done" if one.kind == AuditKind.DELETING else one.kind,
         one.place or "-",
         ", ".join(one.keys) or "-",
         one.request or "-",
@@ -137,6 +139,18 @@ def _line(one: LineFacts) -> tuple[str, ...]:
         one.plan or "-",
         facts or "-",
     )
+
+
+def shown(value: object) -> str:
+    """Return a fact. Of a long list, such as all settings at the first start, the beginning is enough: the log has all.
+
+    >>> shown(["a", "b"]), shown("c"), shown(list(range(30)))
+    ('a, b', 'c', '0, 1, 2, 3, 4, …')
+    """
+    if not isinstance(value, list):
+        return str(value)
+    names = list(map(str, value))
+    return ", ".join(names) if len(names) <= _MANY else first_few(names)
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
