@@ -53,6 +53,14 @@ _BOTO3 = {
     "urllib.request": "botocore imports it",
     "zipfile": "importlib.metadata",
 }
+_DRIVER = {
+    "neo4j": "Bolt",
+    "asyncio": "the driver's other half, which it always imports",
+    "concurrent.futures": "servers are asked side by side",
+    "logging": "the driver logs by it",
+    "ssl": "TLS of Bolt",
+    "subprocess": "asyncio imports it",
+}
 _STRUCTLOG = {
     "structlog": "the log",
     "asyncio": "structlog imports it",
@@ -81,18 +89,7 @@ PROCESSES = {
         },
         "import backup_agent.supervisor.__main__",
     ),
-    "discovery": Start(
-        {
-            **_MODELS,
-            "neo4j": "Bolt",
-            "asyncio": "the driver's other half, which it always imports",
-            "concurrent.futures": "servers are asked side by side",
-            "logging": "the driver logs by it",
-            "ssl": "TLS of Bolt",
-            "subprocess": "asyncio imports it",
-        },
-        "import backup_agent.cluster.__main__",
-    ),
+    "discovery": Start({**_MODELS, **_DRIVER}, "import backup_agent.cluster.__main__"),
     "backup": Start(
         {
             **_MODELS,
@@ -146,18 +143,8 @@ PROCESSES = {
         },
         "import backup_agent.jobs.page",
     ),
-    "check_cluster": Start(
-        {
-            **_MODELS,
-            "neo4j": "Bolt",
-            "asyncio": "the driver's other half, which it always imports",
-            "concurrent.futures": "servers are asked side by side",
-            "logging": "the driver logs by it",
-            "ssl": "TLS of Bolt",
-            "subprocess": "asyncio imports it",
-        },
-        "import backup_agent.jobs.check_cluster",
-    ),
+    "check_cluster": Start({**_MODELS, **_DRIVER}, "import backup_agent.jobs.check_cluster"),
+    "cluster_state": Start({**_MODELS, **_DRIVER}, "import backup_agent.jobs.cluster_state"),
     "check_admin": Start(
         {**_MODELS, "subprocess": "the module that finds neo4j-admin can run it", "zipfile": "the jars of neo4j-admin"},
         "import backup_agent.jobs.check_admin",

@@ -74,6 +74,7 @@ EXITS = {
     "backup_agent/cli/signals.py": "the one command line, interrupted while it is imported",
     "backup_agent/cluster/__main__.py": "the foot of a child's program: its exit code",
     "backup_agent/jobs/check_cluster.py": "the same: threads of the driver may block for ever",
+    "backup_agent/jobs/cluster_state.py": "the same",
 }
 """Modules that may end the process."""
 

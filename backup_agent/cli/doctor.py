@@ -2,48 +2,88 @@
 
 import queue
 from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 
 import click
 
-from backup_agent.cli import printing
+from backup_agent.cli import cluster_state, printing
+from backup_agent.cli.child_events import follow
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.help import DONE, WARNED, DocumentedCommand
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
 from backup_agent.cli.options import json_option, settings_option
 from backup_agent.core.doctor.checks import CheckFinding, CheckOutcome, worst
 from backup_agent.core.doctor.examination import CheckRun, DoctorStage
+from backup_agent.core.durations import duration
 from backup_agent.core.requests.events import ChecksEnded, CheckTold
 from backup_agent.core.requests.tasks import CheckTask
 from backup_agent.settings.model import Settings
 from backup_agent.settings.unprotected import unprotected
-from backup_agent.supervisor.children.process import Child, Ended, Told
+from backup_agent.supervisor.children.process import Ended, Told
 from backup_agent.supervisor.work.doctor import REMOTE, STEP_SECONDS, module_of, why_early
 
 CODES = {CheckOutcome.OK: 0, CheckOutcome.WARN: 3, CheckOutcome.FAIL: 5}
 """The exit codes: those of `status --check`."""
 
 
+def _duration(_context: click.Context, _parameter: click.Parameter, value: str | None) -> timedelta | None:
+    try:
+        return None if value is None else duration(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
 @click.command(
     cls=DocumentedCommand,
-    examples=("backup-agent doctor", "backup-agent doctor --write --json"),
+    examples=(
+        "backup-agent doctor",
+        "backup-agent doctor --write --json",
+        "backup-agent doctor --cluster --servers 3 --wait 30m",
+    ),
     exits={
-        DONE: "nothing is wrong",
-        WARNED: "at least one warning",
-        5: "a check fails",
+        DONE: "nothing is wrong; with --cluster, the next server may be restarted",
+        FAILED: "with --cluster, Bolt does not answer",
+        WARNED: "at least one warning; with --cluster, restart no server yet",
+        5: "a check fails; with --cluster, the account may not see enough to tell",
     },
 )
 @click.option("--write", is_flag=True, help="Also try what only a write can show, with one small object at each place.")
+@click.option("--cluster", is_flag=True, help="Check only whether the next server of the cluster may be restarted.")
+@click.option(
+    "--servers", type=click.IntRange(1, 1000), metavar="NUMBER", help="Of --cluster: expect this number of servers."
+)
+@click.option(
+    "--wait",
+    callback=_duration,
+    metavar="DURATION",
+    help="Of --cluster: ask again until the cluster is settled, or this time is over, such as 30m.",
+)
 @settings_option
 @json_option
 @click.pass_context
-def command(context: click.Context, write: bool, as_json: bool) -> int:
+def command(
+    context: click.Context,
+    /,
+    *,
+    write: bool,
+    cluster: bool,
+    servers: int | None,
+    wait: timedelta | None,
+    as_json: bool,
+) -> int:
     """Check whether the agent can work.
 
     Looks at cluster, neo4j-admin, volume, keys and destinations, without the agent. Reads only; a destination whose
-    store is not known yet gets one small object.
+    store is not known yet gets one small object. With --cluster, asks instead whether the next server may be restarted.
     """
+    if write and cluster:
+        raise click.UsageError("--write or --cluster, not both")
+    if not cluster and (servers is not None or wait is not None):
+        raise click.UsageError("--servers and --wait need --cluster")
     settings = loaded(context).settings
+    if cluster:
+        return cluster_state.show(settings, servers, wait or timedelta(0), as_json=as_json)
     examination = CheckRun(settings.storage.destinations, unprotected(settings.neo4j))
     shown: set[CheckFinding] = set()
 
@@ -74,7 +114,6 @@ def _findings(examination: CheckRun, settings: Settings) -> tuple[CheckFinding, 
 
 def _carry_out(stage: DoctorStage, examination: CheckRun, settings: Settings, *, write: bool) -> str | None:
     """Let a child carry out a stage. Return why it ended early, or None."""
-    inbox: queue.SimpleQueue[Told | Ended] = queue.SimpleQueue()
     task = CheckTask(
         settings=settings.model_dump(mode="json"),
         place=stage.place,
@@ -82,36 +121,27 @@ def _carry_out(stage: DoctorStage, examination: CheckRun, settings: Settings, *,
         backup_addresses=examination.backup_addresses,
         write=write,
     )
-    child = Child(
-        "doctor",
-        module_of(stage),
-        task.model_dump_json().encode(),
-        inbox.put,
-        root=str(settings.storage.root),
-        keep=None,
-        remote=stage.step in REMOTE,
-    )
+    root, remote = str(settings.storage.root), stage.step in REMOTE
     try:
-        return _follow(inbox.get, examination)
+        with closing(follow(module_of(stage), task, root, STEP_SECONDS, remote=remote)) as told:
+            return _take(told, examination)
     except queue.Empty:
         return why_early(None)
-    finally:
-        if not child.ended:
-            child.kill()
 
 
-def _follow(get: Callable[..., Told | Ended], examination: CheckRun) -> str | None:
-    """Take the events of a child until its end. Return why it ended early, or None. Raise queue.Empty if it hangs."""
+def _take(events: Iterator[Told | Ended], examination: CheckRun) -> str | None:
+    """Take the events of a child. Return why it ended early, or None."""
     done = False
-    while True:
-        match get(timeout=STEP_SECONDS):
+    for told in events:
+        match told:
             case Told(event=CheckTold(finding=finding)):
                 examination.found(finding)
             case Told(event=ChecksEnded() as ended):
                 examination.learned(ended.server_versions, ended.backup_addresses)
                 done = True
-            case Ended(code=code):
-                return None if done else why_early(code)
+            case Ended(code=code) if not done:
+                return why_early(code)
+    return None
 
 
 def _print(finding: CheckFinding) -> None:

@@ -62,9 +62,9 @@ def limit_memory() -> None:
 def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[TopologyRows | TopologyTold | DiscoveryFailed]:
     """Yield the answer of Bolt and which backup addresses are reachable: those of the answer or the last topology."""
     settings = Neo4j.model_validate(task.settings["neo4j"])
-    addressing = Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
+    addressing = _addressing(settings)
     try:
-        found = bolt.discover(_endpoint(settings, addressing, environ), timeout=task.timeout)
+        found = bolt.discover(endpoint(settings, environ), timeout=task.timeout)
     except BackupError as error:
         reachable = _reachable(load_topology(Path(task.root)) if task.root else None, addressing)
         yield from told({REACHABLE: reachable.items()})
@@ -97,15 +97,22 @@ def _reachable(topology: Topology | None, addressing: Addressing) -> dict[str, s
     return probe(addresses(topology, addressing))
 
 
-def _endpoint(settings: Neo4j, addressing: Addressing, environ: Mapping[str, str]) -> bolt.Endpoint:
-    """Return the address and the credentials. These are read for each discovery, since they may have been rotated."""
+def _addressing(settings: Neo4j) -> Addressing:
+    return Addressing.model_validate(settings.model_dump(include=set(Addressing.model_fields)))
+
+
+def endpoint(settings: Neo4j, environ: Mapping[str, str]) -> bolt.Endpoint:
+    """Return the address and the credentials. These are read for each discovery, since they may have been rotated.
+
+    Raise PermanentError if the credentials cannot be read.
+    """
     login = credentials(settings, environ)
     return bolt.Endpoint(
         uri=settings.uri,
         username=login.username,
         password=login.password,
         ca_file=str(settings.ca_file) if settings.ca_file else None,
-        addressing=addressing,
+        addressing=_addressing(settings),
     )
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -39,6 +39,7 @@ from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.capabilities import newest, version_of
 from backup_agent.core.escaping import first_few
 from backup_agent.core.neo4j.definitions import definitions, statement
+from backup_agent.core.neo4j.settled import StateAnswer, copy_row, server_row
 from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
@@ -53,6 +54,7 @@ from backup_agent.core.neo4j.topology import (
     join,
     kernel_versions,
     listed,
+    too_many,
 )
 from backup_agent.core.neo4j.trusted_hosts import TrustedHosts, trusted_hosts
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
@@ -86,6 +88,8 @@ ALIASES = "SHOW ALIASES FOR DATABASE YIELD name, database"
 COMPONENTS = "CALL dbms.components() YIELD name, versions"
 SETTINGS = f"SHOW SETTINGS '{ADVERTISED_BACKUP}', '{ADVERTISED_DEFAULT}' YIELD name, value"
 CLOCK = "RETURN datetime() AS now"
+STATUSES = "SHOW DATABASES YIELD name, type, address, serverID, writer, requestedStatus, currentStatus, statusMessage"
+SERVERS = "SHOW SERVERS YIELD serverId, name, address, state, health, hosting, requestedHosting, version"
 
 KERNEL = "Neo4j Kernel"
 """The row of dbms.components() with the version: since 2025.05 another row has the versions of Cypher."""
@@ -140,11 +144,27 @@ def discover(endpoint: Endpoint, *, timeout: float = 30.0) -> Discovered:
     Raise PermanentError or TransientError, reason `source_unreachable`.
     """
     deadline = time.monotonic() + timeout
-    # No `with`, which would wait for abandoned threads.
+    with _threads() as pool:
+        uri, answer = _routed_or_direct(endpoint, pool, deadline, _show_databases)
+        listing = _Databases(uri, *answer)
+        return _with_extras(endpoint, listing, pool, min(deadline, time.monotonic() + EXTRAS_SECONDS))
+
+
+def state(endpoint: Endpoint, *, timeout: float = 30.0) -> StateAnswer:
+    """Return the servers of the cluster and the status of each copy of a database, within `timeout` seconds.
+
+    A routed conversation is followed by a direct one, and failures are raised, as by `discover`.
+    """
+    with _threads() as pool:
+        return _routed_or_direct(endpoint, pool, time.monotonic() + timeout, _show_state)[1]
+
+
+@contextmanager
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Yield a pool of threads, which are abandoned at the end: the pool's own context manager would wait for them."""
     pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="bolt")
     try:
-        listing = _databases(endpoint, pool, deadline)
-        return _with_extras(endpoint, listing, pool, min(deadline, time.monotonic() + EXTRAS_SECONDS))
+        yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -160,21 +180,22 @@ class _Databases:
     """The hosts of the driver's routing table, to which the password may have been sent already."""
 
 
-def _databases(endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float) -> _Databases:
-    """Run SHOW DATABASES at the endpoint's URI, then directly if that fails; return the answer."""
+def _routed_or_direct(
+    endpoint: Endpoint, pool: ThreadPoolExecutor, deadline: float, ask: Callable[[neo4j.Driver], Result]
+) -> tuple[str, Result]:
+    """Hold a conversation at the endpoint's URI, then directly if that fails. Return the URI and the answer."""
     direct = _direct(endpoint.uri)
     share = 1.0 if direct is None else ROUTED_SHARE
     try:
-        asked = pool.submit(_converse, endpoint, endpoint.uri, _show_databases, retry=RETRY_SECONDS)
-        answer = _by(asked, time.monotonic() + share * (deadline - time.monotonic()), endpoint.uri)
-        return _Databases(endpoint.uri, *answer)
+        asked = pool.submit(_converse, endpoint, endpoint.uri, ask, retry=RETRY_SECONDS)
+        return endpoint.uri, _by(asked, time.monotonic() + share * (deadline - time.monotonic()), endpoint.uri)
     except LoginRefusedError:
         raise
     except BackupError:
         if direct is None:
             raise
-        asked = pool.submit(_converse, endpoint, direct, _show_databases, retry=RETRY_SECONDS)
-        return _Databases(direct, *_by(asked, deadline, direct))
+        asked = pool.submit(_converse, endpoint, direct, ask, retry=RETRY_SECONDS)
+        return direct, _by(asked, deadline, direct)
 
 
 def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor, deadline: float) -> Discovered:
@@ -296,6 +317,28 @@ def _listing(driver: neo4j.Driver) -> Listing:
 
 def _copy_fields(row: neo4j.Record) -> dict[str, object]:
     return {field: row[column] for field, column in COLUMNS.items()}
+
+
+def _show_state(driver: neo4j.Driver) -> StateAnswer:
+    """Return the servers and the status of each copy. A refusal of SHOW SERVERS is a part of the answer."""
+    copies = tuple(copy_row(row) for row in _rows(driver, STATUSES))
+    if len(copies) > MOST_COPIES:
+        raise too_many(f"more than {MOST_COPIES} copies of databases")
+    try:
+        return StateAnswer(copies, tuple(server_row(row) for row in _rows(driver, SERVERS)))
+    except Neo4jError as error:
+        if error.is_retryable():
+            raise
+        return StateAnswer(copies, not_asked=_why_no_servers(error))
+
+
+def _why_no_servers(error: Neo4jError) -> str:
+    if _code("Neo.ClientError.Security.")(error):
+        return "SHOW SERVERS is not granted: GRANT SHOW SERVERS ON DBMS TO backup_agent (cluster/role.cypher)"
+    # The text decides: Community 5.26 gives the code of a statement on another database than `system`.
+    if _says("Unsupported administration command")(error):
+        return "SHOW SERVERS is not supported: the server is a Community Edition, which forms no cluster"
+    return f"SHOW SERVERS is refused: {_said(error)}"
 
 
 def _show_definitions(driver: neo4j.Driver) -> list[neo4j.Record]:

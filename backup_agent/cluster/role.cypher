@@ -19,6 +19,10 @@ GRANT SHOW ALIAS ON DBMS TO backup_agent;
 // For the backup address that each server advertises. Without this: the Bolt host with neo4j.backup_port.
 GRANT SHOW SETTING server.backup.*, server.default_advertised_address ON DBMS TO backup_agent;
 
+// For `backup-agent doctor --cluster`, which the agent itself does not need. Without this, the command cannot tell whether
+// the next server may be restarted.
+GRANT SHOW SERVERS ON DBMS TO backup_agent;
+
 // dbms.components() returns the version. The role PUBLIC has this privilege unless it was revoked.
 GRANT EXECUTE PROCEDURE dbms.components ON DBMS TO backup_agent;
 

@@ -34,6 +34,8 @@ class Server:
     up: bool = True
     version: str | None = None
     """Version of the server if it differs from the cluster's, as in a rolling upgrade."""
+    state: str = "Enabled"
+    """State in SHOW SERVERS: `Free`, `Enabled`, `Cordoned`, `Deallocating`, `Deallocated` or `Dropped`."""
 
 
 @dataclass(frozen=True)

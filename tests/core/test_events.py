@@ -106,6 +106,25 @@ LINES: dict[str, dict[str, Any]] = {
         "notes": ["2 names refused"],
         "refused": 2,
     },
+    "cluster_state": {
+        "state": {
+            "servers": [
+                {
+                    "name": "a",
+                    "address": "server-0:7687",
+                    "version": "2026.09.0",
+                    "state": "Enabled",
+                    "health": "Available",
+                    "hosting": 3,
+                    "requested": 3,
+                }
+            ],
+            "databases": 3,
+            "reasons": ["server-0:7687 is Cordoned, not Enabled"],
+            "more_reasons": 0,
+            "unseen": [],
+        }
+    },
     "not_discovered": {"failure": FAILURE, "permanent": True, "counts": {"reachable": 1}},
     "pruned": {"place": "local", "key": KEY, "bytes": 7, "reason": "older than 7 days", "freed": True},
     "hold_ended": {"place": "local", "key": KEY, "because": "held until 2026-12-31T23:59:59Z"},

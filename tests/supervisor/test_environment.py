@@ -55,6 +55,7 @@ SETTINGS = {"BACKUP_AGENT_CONFIG", "BACKUP_AGENT_STORAGE__DESTINATIONS__OFFSITE_
         pytest.param("backup_agent.jobs.verify", False, CLOUD | BOLT, id="verify-of-the-volume"),
         pytest.param("backup_agent.jobs.verify", True, BOLT, id="verify-of-the-volume-that-heals-it"),
         pytest.param("backup_agent.jobs.check_cluster", False, CLOUD, id="doctor-at-the-cluster"),
+        pytest.param("backup_agent.jobs.cluster_state", False, CLOUD, id="state-of-the-cluster"),
         pytest.param("backup_agent.jobs.check_volume", False, CLOUD | BOLT, id="doctor-at-the-volume"),
         pytest.param("backup_agent.jobs.check_destination", True, BOLT, id="doctor-at-a-destination"),
         pytest.param("backup_agent.jobs.notify", False, CLOUD | BOLT, id="notification"),
@@ -69,7 +70,10 @@ def test_a_child_gets_only_the_secrets_that_it_needs(module: str, remote: bool, 
 
 
 def test_every_child_is_in_the_table() -> None:
-    alone = {f"backup_agent.{name}" for name in ("cluster", "jobs.survey", "jobs.backup", "jobs.notify", "jobs.page")}
+    alone = {
+        f"backup_agent.{name}"
+        for name in ("cluster", "jobs.survey", "jobs.backup", "jobs.notify", "jobs.page", "jobs.cluster_state")
+    }
     alone |= {module_of(DoctorStage(step)) for step in Step if step is not Step.SETTINGS}
     modules = {*MODULES.values(), *alone}
     at_a_destination = {Purpose.of(module, OFFSITE, remote=True).module for module in MODULES.values()}

@@ -205,13 +205,13 @@ def listed(rows: Iterable[Mapping[str, object]]) -> Listing:
     refusals = Refusals()
     for number, row in enumerate(rows, start=1):
         if number > MOST_COPIES:
-            raise _too_many(f"more than {MOST_COPIES} copies of databases")
+            raise too_many(f"more than {MOST_COPIES} copies of databases")
         copy = _copy(row, refusals)
         if copy is not None:
             copies.append(copy)
             servers.add((copy.address, copy.server_id))
             if len(servers) > MOST_SERVERS:
-                raise _too_many(f"more than {MOST_SERVERS} servers")
+                raise too_many(f"more than {MOST_SERVERS} servers")
     return Listing(tuple(copies), refusals)
 
 
@@ -253,7 +253,8 @@ def _copy(row: Mapping[str, Any], refusals: Refusals) -> Copy | None:
     return Copy(**{**row, **dict.fromkeys(wrong)})
 
 
-def _too_many(what: str) -> PermanentError:
+def too_many(what: str) -> PermanentError:
+    """Return the error for an answer of SHOW DATABASES that is larger than the agent supports."""
     return PermanentError(
         Reason.SOURCE_UNREACHABLE,
         f"SHOW DATABASES lists {what}, more than the agent supports",

@@ -15,6 +15,7 @@ from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.doctor.checks import CheckFinding
 from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
 from backup_agent.core.drill.levels import Level
+from backup_agent.core.neo4j.settled import ClusterState
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult
@@ -83,6 +84,16 @@ class ArtifactStored(ChildEvent):
     place: PlaceName
     type: str
     bytes: int
+
+
+# The cluster
+
+
+class ClusterStateTold(ChildEvent):
+    """Whether the cluster is settled, so that its next server may be restarted."""
+
+    event: Literal["cluster_state"] = "cluster_state"
+    state: ClusterState
 
 
 # Artifacts on the volume
@@ -484,6 +495,7 @@ Result = (
     SurveyFailed
     | TopologyTold
     | DiscoveryFailed
+    | ClusterStateTold
     | BackupReport
     | PassReport
     | CopyReport
@@ -546,7 +558,7 @@ def is_success(result: Result) -> bool:
             return result.result.outcome not in (Outcome.FAILED, Outcome.CANCELLED)
         case CopyReport():
             return result.failure is None
-        case TopologyTold() | ChecksEnded():
+        case TopologyTold() | ClusterStateTold() | ChecksEnded():
             return True
         case NotificationEnded() | PageMade():
             return result.error is None

@@ -60,6 +60,15 @@ class DiscoverTask(Task):
     """Seconds to wait for Bolt."""
 
 
+class ClusterStateTask(Task):
+    """Ask the cluster whether its next server may be restarted."""
+
+    servers: int | None = None
+    """Number of servers that are expected; None if it is not known."""
+    timeout: float = 30.0
+    """Seconds to wait for Bolt."""
+
+
 class CopyTask(Task):
     """Make the missing copies at one destination."""
 

@@ -277,7 +277,7 @@ def _server_row(asked: Asked, server: Server) -> dict[str, Any]:
         "address": asked.addresses[server.name],
         "httpAddress": None,
         "httpsAddress": None,
-        "state": "Enabled",
+        "state": server.state,
         "health": "Available" if server.up else "Unavailable",
         "hosting": hosting,
         "requestedHosting": requested,

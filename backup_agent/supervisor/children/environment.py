@@ -28,6 +28,7 @@ CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
     "backup_agent.jobs.drill": (frozenset(), frozenset({Access.CLOUD})),  # its scratch server needs no login
     "backup_agent.jobs.hold": (frozenset(), frozenset()),
     "backup_agent.jobs.check_cluster": (frozenset({Access.BOLT}), frozenset()),
+    "backup_agent.jobs.cluster_state": (frozenset({Access.BOLT}), frozenset()),  # of the command `doctor --cluster`
     "backup_agent.jobs.check_admin": (frozenset(), frozenset()),
     "backup_agent.jobs.check_volume": (frozenset(), frozenset()),
     "backup_agent.jobs.check_keys": (frozenset(), frozenset()),
