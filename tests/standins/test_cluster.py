@@ -47,7 +47,7 @@ def test_the_file_has_the_fields_that_both_stand_ins_read(tmp_path: Path) -> Non
     data = json.loads((tmp_path / FILE).read_text())
 
     assert set(data) == {"version", "servers", "databases", "aliases", "faults", "bolt"}
-    assert set(data["servers"][0]) == {"id", "name", "bolt", "backup", "up", "version"}
+    assert set(data["servers"][0]) == {"id", "name", "bolt", "backup", "up", "version", "state"}
     assert set(data["databases"][0]) == {
         "name",
         "type",
