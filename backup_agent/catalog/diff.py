@@ -4,15 +4,19 @@ An artifact that the index lacks is not drift: its record is read when the index
 """
 
 import hashlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from backup_agent.catalog.contents import STRANGE_HOLD, Contents, by_database
 from backup_agent.catalog.index import faults
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.recognised import read_record
 from backup_agent.core.artifacts.drift import MOST_FOREIGN, Finding, Kind, ListedKey
-from backup_agent.core.artifacts.keys import artifact_key, hold_key, prefix_of, record_key
+from backup_agent.core.artifacts.keys import artifact_key, artifact_of, hold_key, prefix_of, record_key
 from backup_agent.core.reasons import PermanentError, Reason
+
+SETTLE_SECONDS = 2.0
+"""Time between two looks: more than publishing or deleting one artifact takes."""
 
 
 def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
@@ -36,6 +40,22 @@ def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
                     yield from _changed(place, key)
     if more_foreign:
         yield Finding(Kind.FOREIGN, place.name, f"{more_foreign} more files that are not the agent's, left alone")
+
+
+def lasting(place: Place, *, checksums: bool = False, wait: Callable[[float], object] = time.sleep) -> list[Finding]:
+    """Return the drift that a second look confirms.
+
+    A backup that is published, and a pass that deletes, change a record and its files one after the other: between
+    the two they do not match. Raise the store's error if the place cannot be read.
+    """
+    first = list(diff(place, checksums=checksums))
+    if not first:
+        return []
+    wait(SETTLE_SECONDS)
+    again = {(one.kind, one.key) for one in diff(place)}
+    changed = {artifact_of(one.key) for one in first if one.kind is Kind.CHECKSUM_CHANGED}
+    again |= {(one.kind, one.key) for artifact in changed for one in _changed(place, artifact)}
+    return [one for one in first if (one.kind, one.key) in again]
 
 
 def _without_checksums(contents: Contents) -> Iterator[Finding]:

@@ -146,9 +146,8 @@ def _take(events: Iterator[Told | Ended], examination: CheckRun) -> str | None:
 
 def _print(finding: CheckFinding) -> None:
     where = f" {finding.place}" if finding.place else ""
-    texts = [f"{finding.outcome.value:<8}{finding.check.value}{where}: {finding.found}"]
+    printing.prose((f"{finding.outcome.value:<8}{finding.check.value}{where}: {finding.found}",), indent=8)
     if finding.accepted is not None:
-        texts.append(f"{'':8}accepted until {finding.accepted_until}: {finding.accepted}")
+        printing.prose((f"{'':8}accepted until {finding.accepted_until}: {finding.accepted}",), indent=0)
     elif finding.advice:
-        texts.append(f"{'':8}{finding.advice}")
-    printing.prose(texts)
+        printing.prose((f"{'':8}{finding.advice}",), indent=0)

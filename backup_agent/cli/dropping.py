@@ -31,6 +31,9 @@ EXIT = {
     State.REJECTED: 4,
 }
 POLL_SECONDS = 0.2
+DROPPED_SECONDS = 1.0
+"""After this time without a terminal, the command says that the request waits to be taken."""
+
 TAKEN_SECONDS = 10.0
 """If a request is not taken within this time, probably no agent is running: an agent takes it within a second."""
 
@@ -210,15 +213,18 @@ def _follow(dropped: Dropped, timeout: float | None, shown: "_Shown", *, local: 
 
 
 class _Shown:
-    """Progress on stderr: on a terminal one line that is overwritten, otherwise one line for each change."""
+    """Progress on stderr: on a terminal one line that is overwritten, otherwise one line if queued, one if running."""
 
     def __init__(self, *, live: bool, quiet: bool) -> None:
         self._live = live
         self._quiet = quiet
         self._last = ""
+        self._state: State | bool | None = None
 
     def show(self, answer: Answer | None, waited: float) -> None:
         """Show the state of the request if it has changed. `waited` is in seconds."""
+        if not self._live and not self._has_news(answer, waited):
+            return
         if answer is not None:
             line = f"{answer.id}: {answers.stage(answer)}"
         elif waited < TAKEN_SECONDS:
@@ -234,6 +240,14 @@ class _Shown:
             printing.changing_line(line, shutil.get_terminal_size().columns)
         else:
             printing.line(line, err=True)
+
+    def _has_news(self, answer: Answer | None, waited: float) -> bool:
+        """Return whether the state has changed. A request that is taken at once was never only dropped."""
+        state = answer.state if answer is not None else waited >= TAKEN_SECONDS
+        if (answer is None and waited < min(DROPPED_SECONDS, TAKEN_SECONDS)) or state == self._state:
+            return False
+        self._state = state
+        return True
 
     def say(self, *texts: str) -> None:
         """Print lines to stderr, even if `quiet` is true. Progress does not overwrite them."""

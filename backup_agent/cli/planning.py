@@ -90,7 +90,8 @@ class PlacePreview:
         """Print a row for each artifact: first what is deleted, in the order of deletion, then what is kept."""
         rows = [self._row("delete", key, reason) for key, _, reason in self.deleted]
         if not deletes:
-            rows += [self._row("keep", key, "; ".join(reasons)) for key, reasons in self.kept.items()]
+            for key, reasons in (item for plan in self.plans for item in plan.keep.items()):
+                rows.append(self._row("keep", key, "; ".join(self._reasons(key, map(_short, reasons)))))
         if rows:
             printing.table(HEAD, rows, never_cut=NEVER_CUT, wraps=True)
 
@@ -102,6 +103,11 @@ class PlacePreview:
     def warn(self) -> None:
         """Print refusals and warnings on stderr."""
         printing.prose((f"WARNING: {text}" for text in (*self.refused, *self.result.warnings)), err=True)
+
+
+def _short(reason: KeepReason) -> KeepReason:
+    """Return a reason with the id of an artifact in place of its key."""
+    return reason._replace(detail=artifact_id(reason.detail)) if reason.rule is Rule.NEEDED else reason
 
 
 def planned(

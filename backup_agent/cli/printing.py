@@ -59,11 +59,11 @@ def line(text: str = "", *, err: bool = False) -> None:
     click.echo(_coloured(printable(text), err=err), err=err)
 
 
-def prose(texts: Iterable[str], *, err: bool = False) -> None:
-    """Print several lines, each as `line` does. On a terminal, longer ones are wrapped and indented."""
+def prose(texts: Iterable[str], *, indent: int = 2, err: bool = False) -> None:
+    """Print several lines, each as `line` does. On a terminal, longer ones are wrapped, as `wrapped` does."""
     width = shutil.get_terminal_size().columns if is_terminal(err=err) else None
     for text in texts:
-        lines(wrapped(text, width), err=err)
+        lines(wrapped(text, width, indent=indent), err=err)
 
 
 def wrapped(text: str, width: int | None, *, indent: int = 2) -> list[str]:

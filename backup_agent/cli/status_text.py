@@ -231,7 +231,7 @@ def _row(key: str, state: str, stored: dict[str, Any], judged: dict[str, Any], n
 
 def _states(rows: Iterable[list[str]]) -> str:
     """Return how many rows have each state, such as `12 protected, 3 excluded`."""
-    counts = Counter(row[1] for row in rows)
+    counts = Counter("without a state" if row[1] == "-" else row[1] for row in rows)
     return ", ".join(f"{count} {state}" for state, count in counts.items())
 
 

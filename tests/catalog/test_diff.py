@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backup_agent.catalog.contents import survey
-from backup_agent.catalog.diff import diff
+from backup_agent.catalog.diff import diff, lasting
 from backup_agent.catalog.index import HEAD
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.rebuild import rebuild
@@ -212,3 +212,31 @@ def test_rebuilding_removes_no_note(place: FilledPlace, tmp_path: Path) -> None:
     rebuild(offsite)
 
     assert notes.has(record.key)
+
+
+def test_what_a_pass_has_deleted_by_the_second_look_is_not_drift(place: FilledPlace, at: Place) -> None:
+    """A pass deletes the record first. A file that is left for good stays drift."""
+    going, left = place.add(a_record(0)), place.add(a_record(24))
+    for one in (going, left):
+        place.store.delete(record_key(one.key))
+    found = lasting(at, wait=lambda _: place.store.delete(going.key))
+
+    assert [(one.kind, one.key) for one in found] == [(Kind.ARTIFACT_WITHOUT_RECORD, left.key)]
+
+
+def test_a_changed_checksum_is_compared_again(place: FilledPlace, at: Place) -> None:
+    mended, bad = place.add(a_record(0)), place.add(a_record(24, parts=1))
+    for one in (mended, bad):
+        place.put(one.key, flipped(one))
+    found = lasting(at, checksums=True, wait=lambda _: place.put(mended.key, content(mended.files[0].name)))
+
+    assert [(one.kind, one.key) for one in found] == [(Kind.CHECKSUM_CHANGED, bad.key)]
+
+
+def test_without_drift_nothing_is_looked_at_twice(place: FilledPlace, at: Place) -> None:
+    place.add(a_record())
+
+    def never(_: float) -> None:
+        raise AssertionError
+
+    assert lasting(at, wait=never) == []

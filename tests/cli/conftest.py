@@ -157,6 +157,7 @@ def _no_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture(name="place")
 def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.delenv("BACKUP_AGENT_CONFIG", raising=False)
+    monkeypatch.setattr("backup_agent.catalog.diff.SETTLE_SECONDS", 0.0)
     return Place(tmp_path, capsys)
 
 

@@ -39,6 +39,15 @@ def test_a_plan_has_a_reason_for_each_artifact_and_deletes_nothing(kept: Place) 
     assert len(list((kept.root / "default" / "orders").glob("*.backup"))) == 4
 
 
+def test_a_plan_names_by_its_id_what_needs_an_artifact(place: Place) -> None:
+    place.settings["retention"] = {"last": 1}
+    place.record(0, stored=True)
+    diff = place.record(1, stored=True)
+
+    assert f"  needed by {artifact_id(diff.key)}\n" in place.run("plan").out
+    assert place.run("plan", "--json").json["keep"][0]["reasons"] == [f"needed by {diff.key}"]
+
+
 def test_a_plan_shows_its_deletions_alone(kept: Place) -> None:
     rows = kept.run("plan", "--deletes").out.splitlines()[1:]
     told = kept.run("plan", "--deletes", "--json").json

@@ -17,14 +17,14 @@ from typing import Any
 import click
 import pytest
 
-from backup_agent.cli import request
+from backup_agent.cli import dropping, request
 from backup_agent.cli.dropping import OPTIONS
 from backup_agent.core.artifacts.names import COMMAND_ID
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import Answer, CopyState, DatabaseResult, Outcome, State
 from backup_agent.core.requests.request import TAKES, Action, Request
 from backup_agent.supervisor.requests.presence import Presence
-from tests.builders import OFFSITE, TAKEN, TRACE, a_spool
+from tests.builders import OFFSITE, TAKEN, TRACE, a_spool, an_answer
 from tests.cli.conftest import Place, exit_code, on_a_terminal, read
 from tests.polling import PATIENCE, until
 
@@ -189,8 +189,22 @@ def test_a_timeout_without_an_agent_says_so(place: Place) -> None:
 
     assert result.code == 1
     assert f"no agent takes requests from {place.requests} yet: the request waits there" in result.err
-    assert "dropped\nno answer after 0 s (the agent has not taken it), but the request goes on; " in result.err
+    assert "no answer after 0 s (the agent has not taken it), but the request goes on; " in result.err
     assert place.run("request", "--wait", "--timeout", "0", "--json").out == "null\n"
+
+
+def test_without_a_terminal_progress_is_one_line_while_queued_and_one_while_running(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = dropping._Shown(live=False, quiet=False)
+    queued = an_answer(position=2)
+    running = runs(queued)
+    told = [None, queued, queued.model_copy(update={"position": 1})]
+    told += [running.model_copy(update={"stage": stage}) for stage in ("start", "copy", "verify")]
+    for number, answer in enumerate(told):
+        shown.show(answer, number / 10)
+
+    assert capsys.readouterr().err.splitlines() == ["one: queued position 2", "one: running start"]
 
 
 def test_waiting_long_without_an_agent_asks_whether_it_runs(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,7 +383,9 @@ def test_on_a_terminal_progress_is_one_changing_line(place: Place) -> None:
 
     assert "\r\x1b[Kx: running orders copy  1.0 KiB of 2.0 KiB" in progress
     assert "\n" not in progress
-    assert rest.endswith("\r\x1b[Kx: succeeded\r\n  orders: FULL (asked), 12 B, default/orders/x.backup\r\n")
+    assert rest.endswith(
+        "\r\x1b[Kx: \x1b[32msucceeded\x1b[0m\r\n  orders: FULL (asked), 12 B, default/orders/x.backup\r\n"
+    )
     assert code == 0
 
 

@@ -102,7 +102,7 @@ def test_the_page_has_the_table_of_checks() -> None:
         pytest.param(
             judge_backup_ports({name: f"{name} does not resolve: see X" for name in ("a:1", "b:1", "c:1")}),
             "FAIL",
-            "3 of 3 servers cannot be reached: a:1, b:1, c:1 does not resolve: see X",
+            "3 of 3 servers cannot be reached: a:1, b:1, c:1: does not resolve: see X",
             id="the same reason of several servers is told once",
         ),
         pytest.param(judge_clock(Check.SERVER_CLOCK, None, "a"), "unknown", "could not be read", id="no clock"),

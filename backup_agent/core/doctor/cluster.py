@@ -61,7 +61,7 @@ def judge_backup_ports(reachable: Mapping[str, str | None]) -> CheckFinding:
     if not faults:
         return ok(Check.BACKUP_PORTS, f"{first_few(reachable)} accept connections")
     failed = sum(map(len, faults.values()))
-    told = [f"{first_few(addresses)} {reason}" for reason, addresses in faults.items()]
+    told = [f"{first_few(addresses)}{':' * (len(addresses) > 1)} {reason}" for reason, addresses in faults.items()]
     text = f"{failed} of {len(reachable)} servers cannot be reached: {'. '.join(told)}"
     advice = "open the port: server.backup.listen_address, network policies, neo4j.backup_addresses"
     return (fail if failed == len(reachable) else warn)(Check.BACKUP_PORTS, text, advice)
