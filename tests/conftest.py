@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.components.cache import MissingComponentError
+from tests.components.chromium import Chromium
 from tests.components.neo4j_community import CommunityHome, CommunityServer
 from tests.components.pins import NEO4J_VERSIONS
 from tests.components.prometheus import Prometheus
@@ -113,7 +114,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if starting[item.path]:
             item.add_marker(pytest.mark.process)
         fixtures = set(getattr(item, "fixturenames", ()))
-        if fixtures & {"seaweedfs", "seaweedfs_tls", "community_home", "community_server", "prometheus"}:
+        if fixtures & {"seaweedfs", "seaweedfs_tls", "community_home", "community_server", "prometheus", "chromium"}:
             item.add_marker(pytest.mark.components)
         if fixtures & {"community_home", "community_server"}:
             callspec = getattr(item, "callspec", None)
@@ -186,6 +187,13 @@ def seaweedfs_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedF
     server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs-tls"), tls=True).start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    """A real browser."""
+    with Chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from tests.components.cache import MissingComponentError, cache_folder
+from tests.components.chromium import chromium
 from tests.components.java import compiler_jars
 from tests.components.neo4j_community import jars
 from tests.components.pins import NEO4J_VERSIONS
@@ -21,6 +22,7 @@ def main() -> int:
     _say(f"components are kept in {cache_folder()}")
     steps: dict[str, Callable[[], object]] = {
         "Prometheus": lambda: promtool("--version"),
+        "Chromium": chromium,
         "Java compiler": compiler_jars,
         **{f"Neo4j Community {version}": partial(jars, version) for version in NEO4J_VERSIONS},
     }
