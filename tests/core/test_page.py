@@ -24,6 +24,7 @@ from backup_agent.core.page.overview import (
     MOST_DELETIONS,
     MOST_PROBLEMS,
     MOST_ROWS,
+    MOST_UNFOLDED,
     Cell,
     Overview,
     Tone,
@@ -507,6 +508,10 @@ def test_many_databases_have_few_rows_each_and_the_least_important_ones_none() -
     assert (rows_each(a_status()), rows_each(few), rows_each(many)) == (5000, 5000, 5)
     assert len(hidden_pairs(many)) == 2000 - MOST_DATABASES
     assert ("default", "db1999") not in hidden_pairs(many)
+    lines = [
+        replace(shown(local(*FULLS)), database=DatabaseName(f"db{number:04}")) for number in range(MOST_UNFOLDED + 2)
+    ]
+    assert [len(one) for one in (view(many, *lines).points, view(many, *lines).folded)] == [MOST_UNFOLDED, 2]
     assert len(view(many).databases.rows) == MOST_ROWS
     assert view(many).databases.note == "And 1000 more: `backup-agent status --database '*'` shows all."
 

@@ -48,6 +48,7 @@ def test_the_page_is_shown_whole_and_asks_for_nothing_else(
     open_page: Open, shown: Callable[[], Overview], width: int, scheme: str
 ) -> None:
     page = shown()
+    databases = (*page.points, *page.folded)
 
     tab = open_page(page, width, scheme)
 
@@ -55,10 +56,8 @@ def test_the_page_is_shown_whole_and_asks_for_nothing_else(
     text = tab.evaluate("document.body.innerText")
     assert page.headline in text
     assert all(problem.text in text for problem in page.problems)
-    assert all(one.points.summary in text for one in page.points)
-    assert text.count("backup-agent restore ") == sum(
-        bool(row.command) for one in page.points for row in one.points.rows
-    )
+    assert all(one.points.summary in text for one in databases)
+    assert text.count("backup-agent restore ") == sum(bool(row.command) for one in databases for row in one.points.rows)
     assert (len(tab.requests), tab.complaints) == (1, [])
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     assert tab.evaluate(OVERFLOWING) == []
@@ -84,6 +83,16 @@ def test_the_keyboard_skips_to_the_content_and_unfolds_the_restore_points(open_p
     assert tab.evaluate("document.querySelector('details').open")
     assert "backup-agent restore" in tab.evaluate("document.querySelector('details').innerText")
     assert tab.evaluate("getComputedStyle(document.querySelector('.points td:last-child')).userSelect") == "all"
+
+
+def test_a_link_to_a_folded_time_line_unfolds_it(open_page: Open) -> None:
+    page = large()
+    tab = open_page(page, 1280)
+    assert not tab.evaluate("document.querySelector('.more').open")
+
+    tab.evaluate(f"document.querySelector('a[href=\"#{page.folded[-1].anchor}\"]').click()")
+
+    until(lambda: tab.evaluate("document.querySelector('.more').open"), "unfolded time line")
 
 
 def test_a_printed_page_has_no_navigation(open_page: Open) -> None:

@@ -42,6 +42,9 @@ MOST_DATABASES = 300
 MOST_ROWS = 1000
 """Largest number of databases in the table."""
 
+MOST_UNFOLDED = 20
+"""Number of databases whose time lines are unfolded. One more click unfolds the others."""
+
 MOST_DELETIONS = 20
 SHOWN_RUNS = 3
 """Number of next runs of a schedule that are shown."""
@@ -120,6 +123,9 @@ class Overview:
     databases: Table
     ticks: tuple[Tick, ...]
     points: tuple[ShownDatabase, ...]
+    """The databases in the order of the table."""
+    folded: tuple[ShownDatabase, ...]
+    """Further databases, whose time lines are folded at first."""
     without_points: int
     """Number of further databases, whose restore points are not shown."""
     tables: tuple[Table, ...]
@@ -210,6 +216,7 @@ def overview(status: Status, points: Sequence[DatabasePoints], without_points: i
     known = {(one.set, lowered(one.database)): one for one in points}
     anchors = {database_key(*pair): _anchor(*pair) for pair in known}
     scale = Scale(now, min((one.oldest for one in points if one.oldest is not None), default=None))
+    lines = tuple(_shown(one, scale) for one in _with_points(states, known))
     return Overview(
         cluster=status.cluster,
         made=minute(now),
@@ -222,7 +229,8 @@ def overview(status: Status, points: Sequence[DatabasePoints], without_points: i
         facts=tuple(_facts(status, states)),
         databases=_databases(states, known, now),
         ticks=scale.ticks,
-        points=tuple(_shown(one, scale) for one in _with_points(states, known)),
+        points=lines[:MOST_UNFOLDED],
+        folded=lines[MOST_UNFOLDED:],
         without_points=without_points,
         tables=(
             _places(status),
@@ -346,7 +354,7 @@ def _databases(states: Sequence[_DatabaseState], known: Mapping[Pair, DatabasePo
     return Table(
         "databases",
         "Databases",
-        ("Database", "State", "Newest point", "RPO", "Artifacts", "Size", "Copies missing"),
+        ("Database", "State", "Age of newest", "RPO", "Artifacts", "Size", "Copies missing"),
         tuple(_database(one, known, now) for one in states[:MOST_ROWS]),
         "No database is known yet.",
         f"And {more} more: `backup-agent status --database '*'` shows all." if more > 0 else "",
@@ -363,7 +371,7 @@ def _database(one: _DatabaseState, known: Mapping[Pair, DatabasePoints], now: da
     return (
         Cell(_name(*one.pair), anchor=_anchor(*one.pair) if one.pair in known else ""),
         Cell(one.state, one.tone),
-        Cell(f"{coarse_age(now - last)} ago" if last else none, Tone.PLAIN if last else Tone.MUTED),
+        Cell(coarse_age(now - last) if last else none, Tone.PLAIN if last else Tone.MUTED),
         Cell("-" if rpo is None else coarse_age(timedelta(seconds=rpo))),
         Cell(str(stored.artifacts) if stored else "-"),
         Cell(size(stored.size) if stored else "-"),

@@ -59,13 +59,14 @@ nav ul { display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; margin: .6rem 0 0; 
 .facts dt { color: var(--soft); font-size: .8125rem; }
 .facts dd { margin: 0; }
 .facts dd a { color: inherit; text-decoration-color: var(--soft); }
-.wide { overflow-x: auto; }
+.wide { overflow: auto; max-height: 36rem; }
+.wide thead th { position: sticky; top: 0; background: var(--card); }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .9rem; text-align: left; vertical-align: top; font-weight: 400; }
 thead th { color: var(--soft); font-size: .8125rem; white-space: nowrap; }
 tbody tr { border-top: 1px solid var(--line); }
 tbody th, .long { overflow-wrap: anywhere; }
-tbody th { min-width: 9rem; } .long { min-width: 11rem; }
+tbody th { min-width: 12rem; } .long { min-width: 11rem; }
 .none { padding: .75rem 1.25rem; color: var(--soft); }
 .scale { position: sticky; top: 0; z-index: 1; padding: .2rem 1.25rem 0; background: var(--card);
   border-bottom: 1px solid var(--line);
@@ -86,6 +87,8 @@ path, line { fill: none; vector-effect: non-scaling-stroke; }
 .title { display: flex; flex-wrap: wrap; gap: .2rem .7rem; align-items: baseline; margin-bottom: .35rem; }
 details { margin-top: .3rem; }
 summary { cursor: pointer; color: var(--link); font-size: .875rem; width: max-content; max-width: 100%; }
+.more { margin: 0; } .more > summary { padding: .7rem 1.25rem; }
+.more > .database { border-top: 1px solid var(--line); }
 .points { margin-top: .4rem; font-size: .875rem; }
 .points td { padding: .15rem .9rem .15rem 0; white-space: nowrap; }
 .points td:nth-child(4) { white-space: normal; min-width: 9rem; color: var(--soft); }
@@ -98,7 +101,8 @@ footer { padding-top: 1.5rem; padding-bottom: 2.5rem; }
   header, main, footer { padding-left: .75rem; padding-right: .75rem; }
   .problems li { grid-template-columns: 1fr auto; padding: .55rem .75rem; }
   .problems li > :nth-child(2) { grid-column: 1 / -1; grid-row: 2; }
-  .seldom { display: none; }
+  .seldom, .scale text:nth-last-child(even) { display: none; }
+  .pill { padding: 0 .4rem; font-size: .75rem; }
   th, td { padding: .4rem .5rem; }
   thead th { white-space: normal; }
   tbody th, .long { min-width: 0; }
@@ -112,10 +116,10 @@ footer { padding-top: 1.5rem; padding-bottom: 2.5rem; }
 @media print {
   :root { --page: #fff; --card: #fff; --line: #bbb; --text: #000; --soft: #444; --link: #000; }
   nav, .skip, summary { display: none; }
-  .scale { position: static; }
+  .scale, .wide thead th { position: static; }
   .card { border-radius: 0; }
   .database, .problems li, tr { break-inside: avoid; }
-  .wide { overflow: visible; }
+  .wide { overflow: visible; max-height: none; }
   svg, .pill, .health { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 """
