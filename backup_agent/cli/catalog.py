@@ -25,7 +25,7 @@ from backup_agent.catalog.tenure import Held
 from backup_agent.cli import printing
 from backup_agent.cli.audit_trail import trail_at
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.help import DONE, FAILED, REFUSED, WARNED, DocumentedCommand
+from backup_agent.cli.help import DONE, FAILED, REFUSED, WARNED, DocumentedCommand, DocumentedGroup
 from backup_agent.cli.options import checked_name, json_option, place_option, settings_option
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import SetName, name_of_set
@@ -39,7 +39,7 @@ HOLD_SECONDS = 90.0
 """How long to wait for the agent's own process at a destination. If it has no work, it ends after a minute."""
 
 
-@click.group()
+@click.group(cls=DocumentedGroup)
 def command() -> None:
     """Compare records with files, and adopt artifacts of other tools."""
 

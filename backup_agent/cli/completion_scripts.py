@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import click
 
+from backup_agent.cli.help import LONGEST
 from backup_agent.cli.options import PLACE
 from backup_agent.core.escaping import shell_word
 
@@ -54,7 +55,7 @@ def described(command: click.Command, places: tuple[str, ...], words: tuple[str,
     options = [_option(one, places) for one in command.params if isinstance(one, click.Option)]
     return CompletedCommand(
         words,
-        command.get_short_help_str(200),
+        command.get_short_help_str(LONGEST),
         (*options, CompletedOption("--help", "Show this message and exit.", None, repeats=False)),
         next((_words(one, places) for one in command.params if isinstance(one, click.Argument)), ()),
         tuple(described(part, places, (*words, name)) for name, part in parts if part is not None),

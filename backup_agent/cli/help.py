@@ -33,6 +33,9 @@ EXITS = {
 }
 """The exit codes of all commands."""
 
+LONGEST = 200
+"""More characters than the first sentence of a command's help has."""
+
 
 class DocumentedCommand(click.Command):
     """A command whose help ends in examples and exit codes."""
@@ -53,6 +56,16 @@ class DocumentedCommand(click.Command):
         del ctx
         write_examples(formatter, self.examples)
         write_exits(formatter, self.exits)
+
+
+class DocumentedGroup(click.Group):
+    """A command of several parts, whose help has the whole first sentence of each."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the parts."""
+        parts = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, one.get_short_help_str(LONGEST)) for name, one in parts if one is not None])
 
 
 def write_examples(formatter: click.HelpFormatter, examples: tuple[str, ...]) -> None:

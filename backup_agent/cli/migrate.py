@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 import click
 
 from backup_agent.cli import printing
-from backup_agent.cli.help import DONE, MISUSED, DocumentedCommand
+from backup_agent.cli.help import DONE, MISUSED, DocumentedCommand, DocumentedGroup
 from backup_agent.cli.options import json_option
 from backup_agent.core.json_reader import read_json
 from backup_agent.k8s.operator_migration import QUERY, MigrationError, MigrationStep, plan
@@ -14,7 +14,7 @@ LARGEST = 64 * 1024 * 1024
 """Most bytes of the objects."""
 
 
-@click.group()
+@click.group(cls=DocumentedGroup)
 def command() -> None:
     """Print the commands that release a cluster from an operator."""
 

@@ -14,7 +14,7 @@ from backup_agent.catalog.unsigned import unsigned_at
 from backup_agent.cli import printing
 from backup_agent.cli.audit_trail import tell_if_here
 from backup_agent.cli.configured import loaded
-from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
+from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand, DocumentedGroup
 from backup_agent.cli.options import PLACE, json_option, place_option, settings_option
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.audit.lines import AuditKind, AuditLine
@@ -25,7 +25,7 @@ from backup_agent.signing import key_file
 from backup_agent.signing.key_file import fingerprint, public_key_of
 
 
-@click.group()
+@click.group(cls=DocumentedGroup)
 def command() -> None:
     """Make keys that sign records, and show which keys are trusted."""
 

@@ -22,18 +22,21 @@ class Fault:
 class SettingsError(Exception):
     """The settings cannot be used. The text has a line for each fault, up to MOST_SHOWN, or the fault of the file."""
 
-    def __init__(self, source: str, faults: tuple[Fault, ...]) -> None:
-        if len(faults) == 1 and not faults[0].path and not faults[0].origin:  # of the file, not of a setting
+    def __init__(self, source: str, faults: tuple[Fault, ...], *, no_file: bool = False) -> None:
+        """`no_file` says that the default file does not exist, so that only the environment was read."""
+        if no_file:
+            super().__init__(_listed(f"{source}: no such file, and the environment alone is not enough:", faults))
+        elif len(faults) == 1 and not faults[0].path and not faults[0].origin:  # of the file, not of a setting
             super().__init__(f"{source}: {faults[0].text}")
         else:
-            super().__init__(_listed(source, faults))
+            count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+            super().__init__(_listed(f"{count} in the settings ({source}):", faults))
         self.source = source
         self.faults = faults
 
 
-def _listed(source: str, faults: tuple[Fault, ...]) -> str:
-    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+def _listed(head: str, faults: tuple[Fault, ...]) -> str:
     lines = [f"  {fault}" for fault in faults[:MOST_SHOWN]]
     if more := len(faults) - len(lines):
         lines.append(f"  and {more} more")
-    return "\n".join([f"{count} in the settings ({source}):", *lines])
+    return "\n".join([head, *lines])

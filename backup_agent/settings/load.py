@@ -48,7 +48,12 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     default file may be missing.
     """
     file, content = read(path, environ)
-    return parse(content, environ, str(file))
+    try:
+        return parse(content, environ, str(file))
+    except SettingsError as error:
+        if content or file.exists():
+            raise
+        raise SettingsError(str(file), error.faults, no_file=True) from None
 
 
 def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:

@@ -12,5 +12,4 @@ def hint(source: str) -> str:
     """Return a hint if the settings file `source` does not exist, else an empty string."""
     if Path(source).exists():
         return ""
-    no_file = "there is no such file; " * (source == str(DEFAULT_PATH))  # named files are faults by themselves
-    return f"{no_file}write it, or name another with --config or ${PATH_VARIABLE}"
+    return f"write it, or name another with --config or ${PATH_VARIABLE}"

@@ -26,6 +26,13 @@ def test_every_command_has_a_help(place: Place, command: str) -> None:
     assert result.out.startswith(f"Usage: backup-agent {command} ")
 
 
+def test_the_help_of_a_command_of_parts_has_their_first_sentences_whole(place: Place) -> None:
+    _, parts = place.run_bare("catalog", "--help").out.split("\nCommands:\n")
+
+    assert "accept Accept unrecognised records: the agent recognises them from now on. adopt" in " ".join(parts.split())
+    assert "..." not in parts
+
+
 def test_the_help_lists_the_commands_in_order(place: Place) -> None:
     result = place.run_bare("--help")
 
@@ -179,8 +186,12 @@ def test_without_a_settings_file_a_hint_says_where_to_write_it(
     result = place.run_bare("list")
 
     assert result.code == 2
-    assert "cluster: required, such as demo" in result.err
-    assert "HINT: there is no such file; write it, or name another with --config or $BACKUP_AGENT_CONFIG" in result.err
+    assert result.err == (
+        f"backup-agent: {tmp_path}/nothing.yaml: no such file, and the environment alone is not enough:\n"
+        "  cluster: required, such as demo\n"
+        "  neo4j.uri: required, such as neo4j://demo-client:7687\n"
+        "HINT: write it, or name another with --config or $BACKUP_AGENT_CONFIG\n"
+    )
 
 
 def test_config_may_come_before_or_after_the_command(place: Place) -> None:

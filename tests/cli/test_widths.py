@@ -6,12 +6,17 @@ from datetime import UTC, datetime
 import pytest
 
 from backup_agent.catalog.place import place_of
-from backup_agent.cli import printing
+from backup_agent.cli import doctor, printing
 from backup_agent.cli.audit_trail import trail_at
 from backup_agent.core.artifacts.keys import damage_key, hold_key
 from backup_agent.core.artifacts.marks import Hold
+from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.audit.lines import AuditKind, AuditLine
+from backup_agent.core.doctor.checks import Check, fail
+from backup_agent.core.protection.judging import DatabaseProtection
+from backup_agent.core.status import DestinationStatus, ScheduleStatus, Status
 from backup_agent.settings.load import load
+from backup_agent.supervisor.status.http import HttpServer, status_pages
 from tests.builders import TAKEN
 from tests.cli.conftest import Place
 
@@ -64,4 +69,42 @@ def test_every_line_fits_a_terminal_of_80_columns(crowded: Place, command: str) 
     lines = (result.out + result.err).splitlines()
 
     assert len(lines) > 1
-    assert [line for line in lines if len(line) > WIDTH and max(map(len, line.split())) < LONG] == []
+    assert [line for line in lines if not fits(line)] == []
+
+
+def fits(text: str) -> bool:
+    return all(len(line) <= WIDTH or max(map(len, line.split())) >= LONG for line in text.splitlines())
+
+
+def test_the_status_fits(crowded: Place) -> None:
+    now = datetime.now(UTC)
+    fault = "the servers do not answer, and this is said in a sentence that is longer than a line of the terminal"
+    status = Status(
+        cluster=NAME, version="0.1.0", started=now, now=now, ready=False, not_ready_because=(fault,), surveyed=True,
+        queue_depth=0, retention={"local": {"last": 7, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 7}},
+        settings_valid=True, settings_loaded=now, bolt_up=False, bolt_error=fault,
+        protection=(DatabaseProtection(set=SetName("nightly-of-production"), database=DatabaseName(NAME), state="late"),),
+        destinations={"offsite-in-another-region": DestinationStatus(up=False, error=fault)},
+        schedules={NAME: ScheduleStatus(cron="0 2 * * *", timezone="Europe/Berlin", type="FULL", suspended=False, next_runs=(now,))},
+    )  # fmt: skip
+    server = HttpServer("http.page", "127.0.0.1", 0, status_pages(lambda: status))
+    crowded.settings["http"] = {"page": f"127.0.0.1:{server.port}"}
+    crowded.settings["cluster"] = NAME
+    server.start()
+    try:
+        result = crowded.run("status")
+    finally:
+        server.close()
+
+    assert NAME[:20] in result.out
+    assert fits(result.out)
+
+
+def test_a_finding_of_the_doctor_fits(crowded: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    del crowded
+    words = "a sentence of the doctor that is longer than one line of the terminal, and says what is to be done"
+    doctor._print(fail(Check.BACKUP_PORTS, words, words))
+    out = capsys.readouterr().out
+
+    assert len(out.splitlines()) == 4
+    assert fits(out)
