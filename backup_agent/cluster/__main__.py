@@ -90,6 +90,7 @@ def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[Topolog
         clock_offset_seconds=found.clock_offset_seconds,
         notes=found.notes,
         refused=found.refused,
+        listeners=dict(found.listeners),
     )
 
 

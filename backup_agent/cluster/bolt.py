@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import contextmanager, suppress
@@ -43,6 +43,8 @@ from backup_agent.core.neo4j.settled import StateAnswer, copy_row, server_row
 from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
+    BACKUP_ENABLED,
+    BACKUP_LISTEN,
     MOST_ALIASES,
     MOST_COPIES,
     REFUSED_DATABASES,
@@ -54,6 +56,7 @@ from backup_agent.core.neo4j.topology import (
     join,
     kernel_versions,
     listed,
+    listener_fault,
     too_many,
 )
 from backup_agent.core.neo4j.trusted_hosts import TrustedHosts, trusted_hosts
@@ -86,7 +89,10 @@ MOST_ROWS = max(MOST_COPIES, MOST_ALIASES) + 1
 
 ALIASES = "SHOW ALIASES FOR DATABASE YIELD name, database"
 COMPONENTS = "CALL dbms.components() YIELD name, versions"
-SETTINGS = f"SHOW SETTINGS '{ADVERTISED_BACKUP}', '{ADVERTISED_DEFAULT}' YIELD name, value"
+SETTINGS = (
+    f"SHOW SETTINGS '{ADVERTISED_BACKUP}', '{ADVERTISED_DEFAULT}', '{BACKUP_ENABLED}', '{BACKUP_LISTEN}' "
+    "YIELD name, value"
+)
 CLOCK = "RETURN datetime() AS now"
 STATUSES = "SHOW DATABASES YIELD name, type, address, serverID, writer, requestedStatus, currentStatus, statusMessage"
 SERVERS = "SHOW SERVERS YIELD serverId, name, address, state, health, hosting, requestedHosting, version"
@@ -131,6 +137,8 @@ class Discovered:
     """Statements without an answer and refused databases, each with the reason, for log and status."""
     refused: int = 0
     """The number of listed databases whose names are refused."""
+    listeners: Mapping[str, str | None] = field(default_factory=dict)
+    """Bolt address of a server whose settings are visible -> why other machines do not reach its backup listener."""
 
 
 class LoginRefusedError(PermanentError):
@@ -217,6 +225,7 @@ def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor
 
     notes: list[str] = [_foreign_note(foreign)] if foreign else []
     told: dict[str, str] = {}
+    listeners: dict[str, str | None] = {}
     known: tuple[object, ...] | None = _or_note(versions, "dbms.components()", notes)
     kernels = list(known or ())
     for address, visit in visits.items():
@@ -225,6 +234,8 @@ def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor
         listener = advertised(settings, address, endpoint.addressing.backup_port)
         if listener is not None:
             told[address] = listener
+        if BACKUP_LISTEN in settings:
+            listeners[address] = listener_fault(settings, address)
     names = _or_note(others, "SHOW ALIASES", notes) or {}
     kept = kernel_versions(kernels, refusals)
     rows = _or_note(defined, "definitions of databases", notes) or []
@@ -240,6 +251,7 @@ def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor
         clock_offset_seconds=_or_note(offset, "datetime()", notes) if offset else None,
         notes=(*refusals.notes(), *notes),
         refused=refusals.count(REFUSED_DATABASES),
+        listeners=listeners,
     )
 
 

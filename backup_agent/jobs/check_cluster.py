@@ -14,7 +14,14 @@ from backup_agent.cluster.probe import resolve
 from backup_agent.cluster.rows import COPIES, REACHABLE, IncompleteError, Rows
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome, ok, unknown
-from backup_agent.core.doctor.cluster import judge_backup_ports, judge_clock, judge_host, judge_role, of_failure
+from backup_agent.core.doctor.cluster import (
+    judge_backup_listeners,
+    judge_backup_ports,
+    judge_clock,
+    judge_host,
+    judge_role,
+    of_failure,
+)
 from backup_agent.core.reasons import Failure, PermanentError, Reason
 from backup_agent.core.requests.events import ChecksEnded, CheckTold, DiscoveryFailed, TopologyRows, TopologyTold
 from backup_agent.core.requests.tasks import CheckTask, DiscoverTask
@@ -86,13 +93,15 @@ def judge(seen: SeenCluster, *, login: bool) -> Iterator[CheckFinding]:
         case TopologyTold():
             yield ok(Check.BOLT, "Bolt answers, and accepts the login")
             yield judge_role(seen.databases, seen.end.notes)
+            yield judge_backup_listeners(seen.end.listeners, seen.reachable)
+            yield judge_backup_ports(seen.reachable, seen.end.listeners)
             yield judge_clock(Check.SERVER_CLOCK, seen.end.clock_offset_seconds, SERVERS)
         case DiscoveryFailed():
             no_login = unknown(Check.BOLT, "it is not asked without name and password")
             yield of_failure(Check.BOLT, seen.end.failure) if login else no_login
-            for check in (Check.ROLE, Check.SERVER_CLOCK):
+            for check in (Check.ROLE, Check.BACKUP_LISTENERS, Check.SERVER_CLOCK):
                 yield unknown(check, "Bolt has not answered")
-    yield judge_backup_ports(seen.reachable)
+            yield judge_backup_ports(seen.reachable)
 
 
 if __name__ == "__main__":

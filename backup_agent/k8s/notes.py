@@ -46,7 +46,7 @@ EXISTING = """these objects change nothing on the servers. What must be true the
   5. the account in the Secret {auth} has the privileges of backup_agent/cluster/role.cypher
   6. the servers run the version line of the agent's image, {version}
   7. for restores, the servers can read the buckets (another identity, read only), or have a folder for seeds
-  Check: kubectl exec -n {namespace} {agent}-0 -- backup-agent status"""
+  Check: kubectl exec -n {namespace} {agent}-0 -- backup-agent doctor"""
 """What the agent needs of servers that are not rendered (docs/alone.md)."""
 
 UNNAMED = (

@@ -38,9 +38,35 @@ def test_a_cluster_that_grants_all_passes_but_for_its_closed_backup_ports(
     found = checked(settings(f"neo4j://{server.addresses['server-0']}", tmp_path, servers=["127.0.0.1:1"]))
 
     assert outcomes(found) == {
-        "password": "ok", "host": "ok", "bolt": "ok", "role": "ok", "server_clock": "ok", "backup_ports": "FAIL",
+        "password": "ok", "host": "ok", "bolt": "ok", "role": "ok", "backup_listeners": "ok", "backup_ports": "FAIL",
+        "server_clock": "ok",
     }  # fmt: skip
     assert "127.0.0.1:1 refused the connection" in found[Check.BACKUP_PORTS].found
+    assert "the servers accept other machines by their settings" in found[Check.BACKUP_PORTS].advice
+
+
+def test_a_listener_that_its_servers_settings_close_is_named(
+    bolt_server: Callable[..., BoltServer], tmp_path: Path
+) -> None:
+    cluster = three_servers()
+    for one in cluster.servers:
+        cluster = cluster.with_settings(one.name, {"server.backup.enabled": "false"})
+    server = bolt_server(cluster.with_settings("server-2", {"server.backup.listen_address": "0.0.0.0:6362"}))
+
+    found = checked(settings(server.uri("server-0", scheme="neo4j"), tmp_path, servers=["127.0.0.1:1"]))
+
+    assert found[Check.BACKUP_LISTENERS].outcome.value == "warn"
+    assert "2 of 3 servers accept no other machine" in found[Check.BACKUP_LISTENERS].found
+    assert "server.backup.enabled is false" in found[Check.BACKUP_LISTENERS].found
+
+
+def test_settings_that_the_role_may_not_see_are_unknown(bolt_server: Callable[..., BoltServer], tmp_path: Path) -> None:
+    server = bolt_server(three_servers().with_users(User("neo4j", PASSWORD, show_settings=("server.default*",))))
+
+    found = checked(settings(server.uri("server-0", scheme="neo4j"), tmp_path, servers=["127.0.0.1:1"]))
+
+    assert found[Check.BACKUP_LISTENERS].outcome.value == "unknown"
+    assert "open the port" in found[Check.BACKUP_PORTS].advice
 
 
 def test_a_role_that_lists_only_system_fails(bolt_server: Callable[..., BoltServer], tmp_path: Path) -> None:
@@ -56,8 +82,8 @@ def test_a_missing_password_and_a_host_without_an_address_are_named(tmp_path: Pa
     found = checked(settings("neo4j://no-such-host.invalid", tmp_path, None), login=False)
 
     assert outcomes(found) == {
-        "password": "FAIL", "host": "FAIL", "bolt": "unknown", "role": "unknown", "server_clock": "unknown",
-        "backup_ports": "unknown",
+        "password": "FAIL", "host": "FAIL", "bolt": "unknown", "role": "unknown",
+        "backup_listeners": "unknown", "backup_ports": "unknown", "server_clock": "unknown",
     }  # fmt: skip
     assert f"{tmp_path / 'password'}: no such file" in found[Check.PASSWORD].found
     assert "no-such-host.invalid does not resolve" in found[Check.HOST].found

@@ -26,7 +26,10 @@ from backup_agent.core.doctor.checks import (
     worst,
 )
 from backup_agent.core.doctor.cluster import (
+    NETWORK,
+    OPEN,
     judge_admin,
+    judge_backup_listeners,
     judge_backup_ports,
     judge_clock,
     judge_host,
@@ -104,6 +107,29 @@ def test_the_page_has_the_table_of_checks() -> None:
             "FAIL",
             "3 of 3 servers cannot be reached: a:1, b:1, c:1: does not resolve: see X",
             id="the same reason of several servers is told once",
+        ),
+        pytest.param(judge_backup_listeners({}), "unknown", "no server shows its settings", id="hidden settings"),
+        pytest.param(judge_backup_listeners({"a:7687": None}), "ok", "a:7687 accept other machines", id="listener"),
+        pytest.param(
+            judge_backup_listeners({"a:7687": None, "b:7687": "server.backup.enabled is false"}),
+            "warn",
+            "1 of 2 servers accept no other machine: b:7687: server.backup.enabled is false",
+            id="one listener closed",
+        ),
+        pytest.param(
+            judge_backup_listeners({"b:7687": "server.backup.enabled is false"}), "FAIL", "1 of 1", id="all closed"
+        ),
+        pytest.param(
+            judge_backup_listeners({"b:7687": "server.backup.listen_address is '127.0.0.1:6362'"}, {"b:6362": None}),
+            "ok",
+            "every backup port accepts connections from here",
+            id="closed to others, and the agent is on the same machine",
+        ),
+        pytest.param(
+            judge_backup_listeners({"b:7687": "server.backup.enabled is false"}, {"a:1": None, "b:1": "b refused"}),
+            "FAIL",
+            "1 of 1",
+            id="all closed, and one port of another server open",
         ),
         pytest.param(judge_clock(Check.SERVER_CLOCK, None, "a"), "unknown", "could not be read", id="no clock"),
         pytest.param(judge_clock(Check.SERVER_CLOCK, -30, "a"), "ok", "agrees", id="clock"),
@@ -379,3 +405,19 @@ def test_failures_in_a_row_are_counted_and_not_seeing_ends_none() -> None:
     assert [(one.runs, one.since) for one in second.values()] == [(2, NOW)]
     assert hidden == second
     assert repeated(second, [ok(Check.HOST, "good")], NOW) == {}
+
+
+@pytest.mark.parametrize(
+    ("listeners", "advice"),
+    [
+        (None, OPEN),
+        ({}, OPEN),
+        ({"a:7687": "server.backup.enabled is false", "b:7687": None}, OPEN),
+        ({"a:7687": None}, NETWORK),
+    ],
+    ids=["not asked", "hidden", "one closed", "all open"],
+)
+def test_a_closed_port_of_an_open_listener_is_the_fault_of_the_network(
+    listeners: dict[str, str | None] | None, advice: str
+) -> None:
+    assert judge_backup_ports({"a:6362": "a:6362 refused the connection"}, listeners).advice == advice

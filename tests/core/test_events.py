@@ -105,6 +105,7 @@ LINES: dict[str, dict[str, Any]] = {
         "clock_offset_seconds": 0.5,
         "notes": ["2 names refused"],
         "refused": 2,
+        "listeners": {"server-0:7687": None, "server-1:7687": "server.backup.enabled is false"},
     },
     "cluster_state": {
         "state": {

@@ -16,6 +16,8 @@ from backup_agent.core.neo4j.kinds import ExcludedKind
 from backup_agent.core.neo4j.topology import (
     ADVERTISED_BACKUP,
     ADVERTISED_DEFAULT,
+    BACKUP_ENABLED,
+    BACKUP_LISTEN,
     MOST_ALIASES,
     MOST_COPIES,
     MOST_SERVERS,
@@ -32,6 +34,7 @@ from backup_agent.core.neo4j.topology import (
     join,
     kernel_versions,
     listed,
+    listener_fault,
     sources,
     split,
     with_port,
@@ -238,6 +241,25 @@ def test_an_advertised_address_is_used_if_other_machines_can_use_it(
     settings = {name: value for name, value in ((ADVERTISED_BACKUP, own), (ADVERTISED_DEFAULT, default)) if value}
 
     assert advertised(settings, bolt, 6362) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "bolt", "fault"),
+    [
+        ({BACKUP_ENABLED: "true", BACKUP_LISTEN: "0.0.0.0:6362"}, "server-0:7687", None),
+        ({BACKUP_ENABLED: "true", BACKUP_LISTEN: "[::]:6362"}, "server-0:7687", None),
+        ({BACKUP_LISTEN: "10.0.0.7:6362"}, "server-0:7687", None),
+        ({}, "server-0:7687", None),
+        ({BACKUP_ENABLED: "false", BACKUP_LISTEN: "0.0.0.0:6362"}, "server-0:7687", "server.backup.enabled is false"),
+        ({BACKUP_LISTEN: "127.0.0.1:6362"}, "server-0:7687", "server.backup.listen_address is '127.0.0.1:6362'"),
+        ({BACKUP_LISTEN: "[::1]:6362"}, "server-0:7687", "server.backup.listen_address is '[::1]:6362'"),
+        ({BACKUP_LISTEN: "localhost:6362"}, "localhost:7687", None),
+    ],
+)
+def test_a_listener_on_its_own_machine_alone_is_a_fault_for_others(
+    settings: dict[str, str | None], bolt: str, fault: str | None
+) -> None:
+    assert listener_fault(settings, bolt) == fault
 
 
 def test_every_possible_backup_address_is_probed_once() -> None:

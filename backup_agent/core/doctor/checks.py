@@ -48,6 +48,7 @@ class Check(StrEnum):
     HOST = "host"
     BOLT = "bolt"
     ROLE = "role"
+    BACKUP_LISTENERS = "backup_listeners"
     BACKUP_PORTS = "backup_ports"
     SERVER_CLOCK = "server_clock"
     NEO4J_ADMIN = "neo4j_admin"
@@ -89,6 +90,9 @@ CHECKS: Mapping[Check, LooksAt] = {
     Check.HOST: LooksAt(Step.CLUSTER, "whether the host of `neo4j.uri` resolves"),
     Check.BOLT: LooksAt(Step.CLUSTER, "login and SHOW DATABASES"),
     Check.ROLE: LooksAt(Step.CLUSTER, "what the role of the account may see"),
+    Check.BACKUP_LISTENERS: LooksAt(
+        Step.CLUSTER, "whether each server's own settings open the backup port to other machines"
+    ),
     Check.BACKUP_PORTS: LooksAt(Step.CLUSTER, "a TCP connection to the backup port of each server"),
     Check.SERVER_CLOCK: LooksAt(Step.CLUSTER, "the servers' clock against that of this machine"),
     Check.NEO4J_ADMIN: LooksAt(Step.ADMIN, "whether neo4j-admin is found, and with it the Java that it needs"),

@@ -14,6 +14,13 @@ SYSTEM = "system"
 NOTICED_SECONDS = 30.0
 """Difference of two clocks in seconds that is a warning. Beyond `TOLERANCE` nothing is deleted."""
 
+OPEN = "open the port: server.backup.listen_address, network policies, neo4j.backup_addresses"
+NETWORK = (
+    "the servers accept other machines by their settings: admit the agent's pod in their NetworkPolicy or firewall "
+    "(docs/alone.md), or correct neo4j.backup_addresses"
+)
+LISTEN = "set server.backup.enabled=true and server.backup.listen_address=0.0.0.0:6362 on each server, and restart it"
+
 GRANTS = "let an administrator run the statements of docs/discovery.md for the role of this account"
 
 
@@ -43,10 +50,36 @@ def judge_role(databases: Collection[DatabaseName], notes: Sequence[str]) -> Che
     return ok(Check.ROLE, f"{len(databases)} databases are listed, and all statements are answered")
 
 
-def judge_backup_ports(reachable: Mapping[str, str | None]) -> CheckFinding:
+def judge_backup_listeners(
+    listeners: Mapping[str, str | None], reachable: Mapping[str, str | None] | None = None
+) -> CheckFinding:
+    """Judge the servers' own settings of their backup listeners.
+
+    `listeners` maps each server whose settings are visible to None, or to the reason why no other machine reaches it.
+    `reachable` is that of `judge_backup_ports`: an agent on the servers' machine reaches them all the same.
+    """
+    if reachable and not any(reachable.values()):
+        return ok(Check.BACKUP_LISTENERS, "every backup port accepts connections from here")
+    if not listeners:
+        return unknown(
+            Check.BACKUP_LISTENERS,
+            "no server shows its settings server.backup.* to this account",
+            "GRANT SHOW SETTING server.backup.* ON DBMS, as in docs/discovery.md",
+        )
+    faults = [f"{address}: {fault}" for address, fault in listeners.items() if fault is not None]
+    if not faults:
+        return ok(Check.BACKUP_LISTENERS, f"{first_few(listeners)} accept other machines")
+    text = f"{len(faults)} of {len(listeners)} servers accept no other machine: {first_few(faults)}"
+    return (fail if len(faults) == len(listeners) else warn)(Check.BACKUP_LISTENERS, text, LISTEN)
+
+
+def judge_backup_ports(
+    reachable: Mapping[str, str | None], listeners: Mapping[str, str | None] | None = None
+) -> CheckFinding:
     """Judge the backup ports. `reachable` maps each address to None, or to the reason why a connection failed.
 
-    A reason begins with the address. The same reason of several servers is told once.
+    A reason begins with the address. The same reason of several servers is told once. `listeners` are those of
+    `judge_backup_listeners`: if all are open, only the network or the address can be the cause.
     """
     if not reachable:
         return unknown(
@@ -63,7 +96,7 @@ def judge_backup_ports(reachable: Mapping[str, str | None]) -> CheckFinding:
     failed = sum(map(len, faults.values()))
     told = [f"{first_few(addresses)}{':' * (len(addresses) > 1)} {reason}" for reason, addresses in faults.items()]
     text = f"{failed} of {len(reachable)} servers cannot be reached: {'. '.join(told)}"
-    advice = "open the port: server.backup.listen_address, network policies, neo4j.backup_addresses"
+    advice = NETWORK if listeners and not any(listeners.values()) else OPEN
     return (fail if failed == len(reachable) else warn)(Check.BACKUP_PORTS, text, advice)
 
 

@@ -33,6 +33,10 @@ ADVERTISED_BACKUP = "server.backup.advertised_address"
 
 ADVERTISED_DEFAULT = "server.default_advertised_address"
 
+BACKUP_ENABLED = "server.backup.enabled"
+BACKUP_LISTEN = "server.backup.listen_address"
+"""Its default is 127.0.0.1:6362, which only the server's own machine reaches."""
+
 
 MOST_COPIES = 20_000
 """Largest number of rows of SHOW DATABASES: 1,500 databases with 13 copies each, or 6,600 with three."""
@@ -386,6 +390,20 @@ def advertised(settings: Mapping[str, str | None], bolt_address: str, backup_por
     if not host or (host in LOOPBACK and split(bolt_address)[0] not in LOOPBACK):
         return None
     return found if ADDRESS.fullmatch(found := join(host, port or backup_port)) else None
+
+
+def listener_fault(settings: Mapping[str, str | None], bolt_address: str) -> str | None:
+    """Return why no other machine reaches the backup listener, by a server's own settings; None if they allow it.
+
+    >>> listener_fault({BACKUP_ENABLED: "true", BACKUP_LISTEN: "127.0.0.1:6362"}, "server-0:7687")
+    "server.backup.listen_address is '127.0.0.1:6362'"
+    """
+    if settings.get(BACKUP_ENABLED) == "false":
+        return f"{BACKUP_ENABLED} is false"
+    address = settings.get(BACKUP_LISTEN) or ""
+    if split(address)[0] in LOOPBACK and split(bolt_address)[0] not in LOOPBACK:
+        return f"{BACKUP_LISTEN} is {quoted(address)}"
+    return None
 
 
 def split(address: str) -> tuple[str, int | None]:

@@ -229,6 +229,8 @@ class TopologyTold(ChildEvent):
     clock_offset_seconds: float | None = None
     notes: tuple[str, ...] = ()
     refused: int = 0
+    listeners: dict[AddressText, str | None] = {}
+    """Bolt address of a server whose settings are visible -> why other machines do not reach its backup listener."""
 
 
 class DiscoveryFailed(ChildEvent):
