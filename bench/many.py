@@ -1,4 +1,4 @@
-"""Measure the pages and commands that show everything, with many databases and records: time and memory.
+"""Measure pages, the process of the status page, and commands, with many databases and records: time and memory.
 
 Run by hand: `python bench/many.py [--records 100000] [--databases 1000] [--volume DIR]`. `--volume` names a folder to
 keep the records in; a run that finds it uses them. The agent surveys the volume; then each page is fetched several
@@ -6,6 +6,7 @@ times, and each command runs once. The processor time of a page is that of the s
 """
 
 import http.client
+import json
 import os
 import socket
 import statistics
@@ -17,10 +18,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from backup_agent.core.page.task import FILE
+from backup_agent.settings.load import load
 from bench.machine import machine, options, processor_seconds, python, running
 from bench.start import fill, memory
 from tests.agent.live import Live
 
+ROOT = Path(__file__).parents[1]
 ROUNDS = 5
 MEASURE = """
 import os, sys, time
@@ -76,6 +80,23 @@ def command(interpreter: Path, config: Path, folder: Path, *words: str) -> None:
     print(f"{' '.join(words):28} {cpu:6.2f} CPU s, {wall:6.2f} s, {size:6.2f} MB; peak {peak:5.1f} MiB")
 
 
+def status_page(interpreter: Path, live: Live, folder: Path) -> None:
+    """Make the status page by its child process, and print what it costs."""
+    task = {"settings": load(live.config, {}).settings.model_dump(mode="json")}
+    content = json.dumps(task | {"status": json.loads(fetched(live.page_port, "/status.json"))}).encode()
+    argv = (sys.executable, "-I", "-S", "-c", MEASURE, str(folder / "out"), str(interpreter), "-m")
+    with subprocess.Popen(
+        (*argv, "backup_agent.jobs.page"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise TypeError("it is started with pipes")
+        process.stdin.write(content.decode() + "\n")
+        process.stdin.flush()
+        wall, cpu, peak = map(float, process.stdout.read().split())  # at the end of its stdin the process would end
+    size = (live.root / FILE).stat().st_size / 1e6
+    print(f"{'the status page':28} {cpu:6.2f} CPU s, {wall:6.2f} s, {size:6.2f} MB; peak {peak:5.1f} MiB")
+
+
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--records", type=int, default=100_000)
@@ -102,6 +123,7 @@ def main() -> None:
             print(f"supervisor before the first page: {memory(pid, 'VmRSS'):.1f} MiB")
             page(pid, live.port, "/metrics")
             page(pid, live.page_port, "/status.json")
+            status_page(interpreter, live, folder)
             for words in (("status",), ("list", "--database", "db001"), ("list",), ("list", "--json")):
                 command(interpreter, live.config, folder, *words)
 

@@ -208,7 +208,7 @@ def _stay(world: World, report: Report) -> None:
     report("part", "The agent stays up until Ctrl-C")
     report(
         "note",
-        f"See http://{world.listen}/metrics and http://{world.page}/status.json; the agent's log is {world.log}.",
+        f"See the page http://{world.page}/ and http://{world.listen}/metrics; the agent's log is {world.log}.",
     )
     exports = f"BACKUP_AGENT_CONFIG={shell_word(str(world.config))}"
     if world.s3 is not None:

@@ -174,7 +174,7 @@ class Live:
         return int(started[0][server]) if started else None
 
     def get(self, path: str) -> tuple[int, str]:
-        port = self.probes_port if path in PROBES else self.page_port if path == "/status.json" else self.port
+        port = self.probes_port if path in PROBES else self.page_port if path in ("/", "/status.json") else self.port
         url = f"http://127.0.0.1:{port}{path}"
         try:
             with urllib.request.urlopen(url, timeout=5) as reply:

@@ -1,5 +1,6 @@
 """What a live agent says of the protection of its databases and of its health, from its start and over restarts."""
 
+import http.client
 from pathlib import Path
 
 from tests.agent.live import Live
@@ -7,6 +8,12 @@ from tests.polling import until
 
 NIGHTLY = {"nightly": {"cron": "0 2 29 2 *", "databases": ["*", "!scratch"]}}
 """A schedule that is not due while a test runs."""
+
+
+def page(live: Live) -> str | None:
+    """Return the status page, or None if it is still being made."""
+    code, body = live.get("/")
+    return body if code == http.client.OK else None
 
 
 def states(live: Live) -> dict[str, str]:
@@ -30,3 +37,9 @@ def test_databases_are_known_from_the_start_and_a_failure_is_known_over_a_restar
         [problem] = [one for one in status["health"]["problems"] if one["kind"] == "failed"]
         assert (problem["subject"], status["health"]["state"]) == ("default/orders", "OK")
         assert f"`backup-agent show {failed['id']}` has more" in problem["text"]
+
+        assert not (live.root / ".agent/page.html").exists()
+        shown = until(lambda: page(live), "status page")
+        assert "<h1>Backups of demo</h1>" in shown
+        assert "the last backup of orders failed" in shown
+        assert "backup-agent restore " in shown
