@@ -149,7 +149,7 @@ class _Following:
             match message.event:
                 case DrillBegun() as begun:
                     self._say(f"drilling {begun.key} from {begun.place}, level {begun.level.value}")
-                case StageBegun() as stage:
+                case StageBegun() as stage if printing.is_terminal(err=True):
                     self._say(f"  {stage.stage}")
                 case ArtifactDrilled() as drilled:
                     self._drilled.append(drilled)

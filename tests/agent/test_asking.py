@@ -68,6 +68,11 @@ def test_a_request_that_expires_during_a_pause_is_never_started(live: Live) -> N
     assert live.artifacts() == []
 
 
+def waits(live: Live, name: str) -> bool:
+    """Return whether the answer to a request says that it waits for the end of a pause."""
+    return (live.answer_of(name) or {}).get("waits_for") == "the end of the pause"
+
+
 def test_a_pass_and_a_backup_can_be_cancelled_during_a_pause(live: Live) -> None:
     live.start()
     live.ask("p", action="pause")
@@ -75,7 +80,7 @@ def test_a_pass_and_a_backup_can_be_cancelled_during_a_pause(live: Live) -> None
     live.drop("verify.request", id="verify", action="verify")
     live.drop("backup.request", id="backup")
     for name in ("prune", "verify", "backup"):
-        until(partial(live.answer_of, name), f"answer to {name}")
+        until(partial(waits, live, name), f"answer to {name} that names the pause")
         assert live.ask("c", action="cancel", id=name)["state"] == "succeeded"
 
     assert {live.final(name)["state"] for name in ("prune", "verify", "backup")} == {"cancelled"}

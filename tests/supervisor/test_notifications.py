@@ -10,6 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from backup_agent.core.protection.health import Health, HealthState
+from backup_agent.core.requests.answers import State
 from backup_agent.supervisor.work.notifications import (
     MOST_TRIES,
     PAUSE_SECONDS,
@@ -17,6 +18,7 @@ from backup_agent.supervisor.work.notifications import (
     SETTLING_SECONDS,
     Notifications,
 )
+from tests.builders import an_answer
 from tests.supervisor.scripted import BACKUP_SECONDS, Child, ScriptedAgent
 
 MIB = 1 << 20
@@ -80,6 +82,16 @@ def test_a_request_that_fails_is_told_as_a_failure_with_its_reason(start: Start)
 
     assert sent(agent) == [("nightly", "failure")]
     assert children(agent)[0].task["notice"]["reason"] == "no_such_database"
+
+
+def test_a_cancelled_request_is_told_as_no_failure(start: Start) -> None:
+    agent = start(nightly=PING)
+    answer = an_answer(state=State.CANCELLED)
+
+    agent.parts.notifications.run_changed(answer)
+    agent.go_until(agent.now + A_RUN)
+
+    assert sent(agent) == [("nightly", "cancellation")]
 
 
 def test_a_ping_of_a_schedule_is_not_sent_for_other_runs(start: Start) -> None:

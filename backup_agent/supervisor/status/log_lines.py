@@ -152,10 +152,12 @@ def health_changed(health: Health, before: HealthState) -> LogLine:
     return LogLine(levels.get(health.state, logging.INFO), "health changed", fields)
 
 
-def drilled(event: ArtifactDrilled) -> LogLine:
+def drilled(answer: Answer | None, event: ArtifactDrilled) -> LogLine:
     """Return the line for the end of a drill."""
     one = event.evidence
     fields = {
+        "request": answer.id if answer is not None else None,
+        **(answer.attribution if answer is not None else {}),
         "place": one.place,
         "artifact": one.key,
         "drill_level": one.level.value,

@@ -153,7 +153,7 @@ class ChildEvents:
             case events.Warned():
                 log.warning(event.text, run=name, because=event.because)
             case events.DrillBegun() | events.ArtifactDrilled() | events.DrillMarked():
-                self.maintenance.told_by_drill(event)
+                self.maintenance.told_by_drill(name, event)
             case _:
                 assert_never(event)
 

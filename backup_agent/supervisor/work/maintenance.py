@@ -372,15 +372,17 @@ class Maintenance:
             )
         self.maintenance_queue.progressed(wish, event.model_dump(exclude={"event"}), time.monotonic())
 
-    def told_by_drill(self, event: events.DrillEvent) -> None:
-        """Handle an event of a drill."""
+    def told_by_drill(self, name: str, event: events.DrillEvent) -> None:
+        """Handle an event of a run of drills."""
         match event:
             case events.DrillBegun():
                 log.info("drill started", place=event.place, artifact=event.key, drill_level=event.level.value)
             case events.ArtifactDrilled():
                 if event.drills is not None:
                     self.drill_results.take(event.drills)
-                log_lines.drilled(event).log()
+                wish = self._wishes.get(name)
+                answer = self.maintenance_queue.find(wish.request) if wish is not None else None
+                log_lines.drilled(answer, event).log()
             case events.DrillMarked():
                 self.drill_results.take(event.drills)
                 log.error("artifact marked as damaged", place=event.drills.place, artifact=event.key)
