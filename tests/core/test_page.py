@@ -17,17 +17,13 @@ from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, DatabaseName
 from backup_agent.core.drill.evidence import DatabaseDrills, LastDrill
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome
-from backup_agent.core.page import overview as page
 from backup_agent.core.page.database import ComingBackup, DatabasePoints, StoredArtifacts, points_of
 from backup_agent.core.page.overview import (
     MOST_DATABASES,
-    MOST_DELETIONS,
     MOST_PROBLEMS,
     MOST_ROWS,
     MOST_UNFOLDED,
-    Cell,
     Overview,
-    Tone,
     coming_backups,
     hidden_pairs,
     late_since,
@@ -35,6 +31,7 @@ from backup_agent.core.page.overview import (
     rows_each,
 )
 from backup_agent.core.page.style import POLICY, STYLE, waiting
+from backup_agent.core.page.tables import MOST_DELETIONS, Cell, Table, Tone
 from backup_agent.core.page.task import PageTask
 from backup_agent.core.page.timeline import LEAST_STEP, WIDTH, Marks, Scale, Stretch
 from backup_agent.core.protection.health import Health, HealthState, Problem, ProblemKind
@@ -275,7 +272,7 @@ def view(status: Status, *points: DatabasePoints) -> Overview:
     return overview(status, points)
 
 
-def table(shown_page: Overview, name: str) -> page.Table:
+def table(shown_page: Overview, name: str) -> Table:
     [found] = [one for one in shown_page.tables if one.id == name]
     return found
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from backup_agent.catalog.contents import survey
 from backup_agent.catalog.place import place_of
 from backup_agent.cluster.saved_topology import save_topology
-from backup_agent.core.page.overview import Cell, Overview, ShownDatabase, Tone
+from backup_agent.core.page.overview import Overview, ShownDatabase
 from backup_agent.core.page.style import STYLE
+from backup_agent.core.page.tables import Cell, Tone
 from backup_agent.core.page.task import FILE
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.jobs import page

@@ -7,25 +7,22 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
-from itertools import chain
 from typing import NamedTuple
 
 from backup_agent.core.artifacts.keys import database_key
-from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, DatabaseName, SetName, lowered
+from backup_agent.core.artifacts.names import DatabaseName, SetName, lowered
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.doctor.checks import CheckOutcome
-from backup_agent.core.drill.outcomes import DrillOutcome
-from backup_agent.core.escaping import first_few
-from backup_agent.core.page.database import ComingBackup, DatabasePoints, NextDeletion
+from backup_agent.core.page.database import ComingBackup, DatabasePoints
+from backup_agent.core.page.tables import Cell, Table, Tone, destination_state, row, shown_name, tables
 from backup_agent.core.page.timeline import Drawing, Scale, Tick
 from backup_agent.core.protection.expected import Pair
 from backup_agent.core.protection.health import HealthState, Problem, ProblemKind
 from backup_agent.core.protection.judging import DatabaseProtection, Protection
-from backup_agent.core.quantities import coarse_age, counted, minute, size
+from backup_agent.core.quantities import coarse_age, minute, size
 from backup_agent.core.restore.asked import artifact_id
-from backup_agent.core.status import CheckStatus, DestinationStatus, PlaceStatus, ScheduleStatus, Status
+from backup_agent.core.status import Status
 
 MOST_PROBLEMS = 100
 """Largest number of problems that are shown."""
@@ -44,44 +41,6 @@ MOST_ROWS = 1000
 
 MOST_UNFOLDED = 20
 """Number of databases whose time lines are unfolded. One more click unfolds the others."""
-
-MOST_DELETIONS = 20
-SHOWN_RUNS = 3
-"""Number of next runs of a schedule that are shown."""
-
-
-class Tone(StrEnum):
-    """How a text is coloured: the name of a class of the style sheet."""
-
-    PLAIN = ""
-    GOOD = "good"
-    WARN = "warn"
-    BAD = "bad"
-    MUTED = "muted"
-
-
-class Cell(NamedTuple):
-    """A cell of a table."""
-
-    text: str
-    tone: Tone = Tone.PLAIN
-    anchor: str = ""
-    """Id of the part of the page to which the text links."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table with a heading. The first cell of each row names the row."""
-
-    id: str
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[Cell, ...], ...]
-    none: str
-    """What is said if there are no rows."""
-    note: str = ""
-    seldom: frozenset[int] = frozenset()
-    """Columns that a narrow screen leaves out."""
 
 
 class ShownProblem(NamedTuple):
@@ -131,9 +90,6 @@ class Overview:
     tables: tuple[Table, ...]
 
 
-STATES = ("unprotected", "late", "failed", "missing", "waiting", "protected", "excluded")
-"""The states of databases, in the order of the table. `failed` is a database whose last backup failed."""
-
 _TONES = {
     "unprotected": Tone.BAD,
     "late": Tone.BAD,
@@ -143,13 +99,10 @@ _TONES = {
     "protected": Tone.GOOD,
     "excluded": Tone.MUTED,
 }
+"""The states of databases, in the order of the table. `failed` is a database whose last backup failed."""
+
+STATES = tuple(_TONES)
 _HEALTH = {HealthState.OK: Tone.GOOD, HealthState.DEGRADED: Tone.WARN, HealthState.FAILING: Tone.BAD}
-_OUTCOMES = {
-    CheckOutcome.FAIL: Tone.BAD,
-    CheckOutcome.WARN: Tone.WARN,
-    CheckOutcome.UNKNOWN: Tone.MUTED,
-    CheckOutcome.OK: Tone.GOOD,
-}
 
 
 @dataclass(frozen=True)
@@ -232,16 +185,7 @@ def overview(status: Status, points: Sequence[DatabasePoints], without_points: i
         points=lines[:MOST_UNFOLDED],
         folded=lines[MOST_UNFOLDED:],
         without_points=without_points,
-        tables=(
-            _places(status),
-            _queue(status),
-            _runs(status),
-            _schedules(status),
-            _deletions(points),
-            _doctor(status),
-            _drills(status),
-            _excluded(status),
-        ),
+        tables=tables(status, points),
     )
 
 
@@ -274,11 +218,6 @@ def _anchor(set_name: SetName, database: DatabaseName) -> str:
     return f"db-{artifact_id(database_key(set_name, database))}"
 
 
-def _name(set_name: SetName, database: DatabaseName) -> str:
-    """Return what a database is called on the page: the default set is not named."""
-    return database if set_name == DEFAULT_SET else database_key(set_name, database)
-
-
 def _problem(problem: Problem, now: datetime, anchors: Mapping[str, str]) -> ShownProblem:
     return ShownProblem(
         kind=problem.kind.value.replace("_", " "),
@@ -301,7 +240,7 @@ def _facts(status: Status, states: Sequence[_DatabaseState]) -> Iterator[tuple[s
         full = f", full on {status.full_on:%Y-%m-%d} at this rate" if status.full_on else ""
         yield "Volume", Cell(f"{size(status.volume_free)} free of {size(status.volume_total)}{full}")
     for name, one in status.destinations.items():
-        yield f"Destination {name}", _destination(one)
+        yield f"Destination {name}", destination_state(one)
     yield "Requests", Cell(_open(status), anchor="queue")
     coming = [(run, name) for name, one in status.schedules.items() for run in one.next_runs[:1]]
     soonest = min(coming, default=None)
@@ -318,15 +257,6 @@ def _open(status: Status) -> str:
         return "none open"
     oldest = f", the oldest waits for {coarse_age(status.now - status.queue_oldest)}" if status.queue_oldest else ""
     return f"{status.queue_depth} open{oldest}"
-
-
-def _destination(one: DestinationStatus) -> Cell:
-    owed = counted(one.owed, "copy missing", "copies missing") if one.owed else ""
-    if one.up is False:
-        return Cell(", ".join(filter(None, (f"down: {one.error or one.reason}", owed))), Tone.BAD, "places")
-    tone = Tone.WARN if one.owed or one.error else Tone.PLAIN
-    state = "up" if one.up else "not tried yet"
-    return Cell(", ".join(filter(None, (state, owed or ("" if one.owed is None else "complete")))), tone, "places")
 
 
 def _bolt(status: Status) -> Cell:
@@ -368,13 +298,13 @@ def _database(one: _DatabaseState, known: Mapping[Pair, DatabasePoints], now: da
     rpo = judged.rpo_seconds if judged else None
     owed = ", ".join(f"{place} {count}" for place, count in stored.owed.items() if count) if stored else ""
     none = "none restorable" if stored else "never"
-    return (
-        Cell(_name(*one.pair), anchor=_anchor(*one.pair) if one.pair in known else ""),
+    return row(
+        Cell(shown_name(*one.pair), anchor=_anchor(*one.pair) if one.pair in known else ""),
         Cell(one.state, one.tone),
         Cell(coarse_age(now - last) if last else none, Tone.PLAIN if last else Tone.MUTED),
-        Cell("-" if rpo is None else coarse_age(timedelta(seconds=rpo))),
-        Cell(str(stored.artifacts) if stored else "-"),
-        Cell(size(stored.size) if stored else "-"),
+        "-" if rpo is None else coarse_age(timedelta(seconds=rpo)),
+        str(stored.artifacts) if stored else "-",
+        size(stored.size) if stored else "-",
         Cell(owed or "-", Tone.WARN if owed else Tone.PLAIN),
     )
 
@@ -393,187 +323,9 @@ def _shown(both: tuple[_DatabaseState, DatabasePoints], scale: Scale) -> ShownDa
     state, points = both
     return ShownDatabase(
         _anchor(*state.pair),
-        _name(*state.pair),
+        shown_name(*state.pair),
         state.state if state.state != "-" else "",
         state.tone,
         points,
         scale.draw(points.marks),
     )
-
-
-def _places(status: Status) -> Table:
-    names = dict.fromkeys((VOLUME, *status.destinations, *status.places))
-    rows = []
-    for name in names:
-        destination, one = status.destinations.get(name), status.places.get(name, PlaceStatus())
-        state = _destination(destination) if destination else _volume(status)
-        rows.append(
-            (
-                Cell(name),
-                Cell(state.text, state.tone),
-                _number(one.damaged),
-                _number(one.unrestorable),
-                _number(None if one.unreadable is None else [key for keys in one.unreadable.values() for key in keys]),
-                Cell(
-                    "-" if one.unrecognised is None else str(one.unrecognised),
-                    Tone.WARN if one.unrecognised else Tone.PLAIN,
-                ),
-                _retention(status, name, one),
-                Cell(f"{minute(one.oldest_verified)} UTC" if one.oldest_verified else "-"),
-            )
-        )
-    head = ("Place", "State", "Damaged", "Not restorable", "Unreadable", "Unrecognised", "Retention", "Oldest verified")
-    return Table("places", "Volume and destinations", head, tuple(rows), "", seldom=frozenset({4, 5, 7}))
-
-
-def _volume(status: Status) -> Cell:
-    if status.survey_failure is not None:
-        return Cell(f"survey failed: {status.survey_failure}", Tone.BAD)
-    if status.volume_free is None or not status.volume_total:
-        return Cell("not known yet")
-    return Cell(f"{status.volume_free / status.volume_total:.0%} free")
-
-
-def _number(keys: Sequence[str] | None) -> Cell:
-    if keys is None:
-        return Cell("-")
-    return Cell(str(len(keys)), Tone.BAD if keys else Tone.PLAIN)
-
-
-def _retention(status: Status, name: str, one: PlaceStatus) -> Cell:
-    rules = ", ".join(f"{rule} {value}" for rule, value in status.retention.get(name, {}).items())
-    texts = [rules or "keeps everything"]
-    if one.blocked is not None:
-        return Cell(f"{texts[0]}; blocked: {one.error or one.blocked.value}", Tone.WARN)
-    if one.pruned is not None:
-        texts.append(f"applied {minute(one.pruned)} UTC, {one.deleted} deleted since the start")
-    return Cell("; ".join(texts))
-
-
-def _queue(status: Status) -> Table:
-    rows = tuple(
-        (
-            Cell(one.id),
-            Cell(" ".join(filter(None, (one.action, one.asks)))),
-            Cell(", ".join(filter(None, (one.state, one.stage, f"behind {one.behind}" if one.behind else "")))),
-            Cell(coarse_age(status.now - one.received)),
-            Cell(": ".join(filter(None, (one.requested_by, one.reason))) or "-"),
-        )
-        for one in status.requests
-    )
-    more = status.queue_depth - len(rows)
-    note = f"And {more} more." if rows and more > 0 else ""
-    head = ("Request", "What", "State", "Age", "Asked by")
-    return Table("queue", "Open requests", head, rows, "No request is open.", note, seldom=frozenset({4}))
-
-
-def _runs(status: Status) -> Table:
-    rows = []
-    for one in status.running:
-        what = _name(one.set, one.database) if one.set and one.database else one.destination or "-"
-        done = size(one.bytes) if one.bytes is not None else "-"
-        total = f" of {size(one.total)}" if one.bytes is not None and one.total else ""
-        left = coarse_age(timedelta(seconds=one.estimated_seconds)) if one.estimated_seconds is not None else "-"
-        rows.append(
-            (
-                Cell(one.kind.replace("_", " ")),
-                Cell(what),
-                Cell(one.stage or "-"),
-                Cell(coarse_age(timedelta(seconds=one.seconds))),
-                Cell(done + total),
-                Cell(left),
-            )
-        )
-    head = ("Run", "What", "Stage", "For", "Done", "Left")
-    return Table("runs", "Running now", head, tuple(rows), "Nothing runs.", seldom=frozenset({5}))
-
-
-def _schedules(status: Status) -> Table:
-    rows = tuple(_schedule(name, one, status.now) for name, one in status.schedules.items())
-    head = ("Schedule", "Next run", "Cron", "Time zone", "Type", "Then", "Missed")
-    return Table("schedules", "Next runs", head, rows, "There are no schedules.", seldom=frozenset({3, 5, 6}))
-
-
-def _schedule(name: str, one: ScheduleStatus, now: datetime) -> tuple[Cell, ...]:
-    runs = one.next_runs[:SHOWN_RUNS]
-    first = f"in {coarse_age(runs[0] - now)}, {minute(runs[0])} UTC" if runs else "-"
-    return (
-        Cell(name),
-        Cell("suspended", Tone.WARN) if one.suspended else Cell(first),
-        Cell(one.cron),
-        Cell(one.timezone),
-        Cell(one.type),
-        Cell(", ".join(f"{minute(run)}" for run in runs[1:]) + " UTC" if runs[1:] else "-"),
-        Cell(str(one.missed), Tone.WARN if one.missed else Tone.PLAIN),
-    )
-
-
-def _deletions(points: Iterable[DatabasePoints]) -> Table:
-    """Return the table of the next deletions, the first one first."""
-    found = sorted(
-        chain.from_iterable(one.deletions for one in points),
-        key=lambda one: (one.after is not None, one.after, one.key),
-    )
-    head = ("When", "First artifact", "Place", "Artifacts", "Frees", "Why")
-    none = "Neither the next pass of retention nor the next backups delete anything."
-    note = "`backup-agent why ARTIFACT` says until when an artifact is kept."
-    if len(found) > MOST_DELETIONS:
-        note = f"Of {len(found)} databases and places the first {MOST_DELETIONS}. {note}"
-    rows = tuple(map(_deletion, found[:MOST_DELETIONS]))
-    return Table("deletions", "Next deletions", head, rows, none, note, seldom=frozenset({3, 5}))
-
-
-def _deletion(one: NextDeletion) -> tuple[Cell, ...]:
-    when = f"after {one.after.schedule}, {minute(one.after.at)} UTC" if one.after else "by the next pass"
-    texts = (when, one.key, one.place, str(one.artifacts), size(one.size), one.why)
-    return tuple(map(Cell, texts))
-
-
-def _doctor(status: Status) -> Table:
-    order = list(_OUTCOMES)
-    checks = sorted(status.doctor.checks, key=lambda one: order.index(one.finding.counts)) if status.doctor else []
-    note = f"Ended {minute(status.doctor.ended)} UTC. `backup-agent doctor` checks again." if status.doctor else ""
-    head = ("Check", "Outcome", "Found", "What to do")
-    return Table("doctor", "Last doctor", head, tuple(map(_check, checks)), "The checks have not ended yet.", note)
-
-
-def _check(one: CheckStatus) -> tuple[Cell, ...]:
-    found = one.finding
-    accepted = f"accepted until {found.accepted_until}: {found.accepted}" if found.accepted is not None else ""
-    return (
-        Cell(" ".join(filter(None, (found.check.value.replace("_", " "), found.place)))),
-        Cell(found.outcome.value, _OUTCOMES[found.counts]),
-        Cell(found.found),
-        Cell(accepted or found.advice),
-    )
-
-
-def _drills(status: Status) -> Table:
-    rows = []
-    for one in status.drills:
-        last = one.last_done or one.last
-        tone = Tone.PLAIN if last is None else Tone.GOOD if last.outcome is DrillOutcome.PASSED else Tone.BAD
-        rows.append(
-            (
-                Cell(_name(one.set, one.database)),
-                Cell(one.place),
-                Cell(last.outcome.value.replace("_", " ") if last else "-", tone),
-                Cell(f"{minute(last.at)} UTC" if last else "-"),
-                Cell(", ".join(f"{level.value} {minute(at)[:10]}" for level, at in one.passed.items()) or "-"),
-                Cell(coarse_age(timedelta(seconds=one.restore_seconds)) if one.restore_seconds is not None else "-"),
-            )
-        )
-    head = ("Database", "Place", "Last drill", "Ended", "Proven", "Restore took")
-    return Table("drills", "Drills", head, tuple(rows), "No drill has been made yet.", seldom=frozenset({4}))
-
-
-def _excluded(status: Status) -> Table:
-    reasons: dict[str, list[str]] = {}
-    known = status.excluded_databases or {}
-    for database, one in known.items():
-        reasons.setdefault(one.why, []).append(database)
-    for judged in status.protection or ():
-        if judged.state is Protection.EXCLUDED and judged.database not in known:
-            reasons.setdefault(judged.why or "", []).append(judged.database)
-    rows = tuple((Cell(first_few(names, len(names))), Cell(why)) for why, names in reasons.items())
-    return Table("excluded", "Not backed up", ("Database", "Why"), rows, "Every database is backed up.")
