@@ -48,15 +48,21 @@ class NotedDrill(NamedTuple):
         return f"{self.outcome.value} {self.level.value} {self.at:%Y-%m-%d}{', not signed' * self.claimed}"
 
 
+_MOST_ANNOUNCED = 16
+
+
 class EvidenceNotes(NoteFolder):
     """The notes on the evidence that the agent wrote at a place: SHA-256, time, outcome and level, in one line.
 
-    While evidence is being replaced, a second line has the earlier evidence: after a crash either may be there.
+    While evidence is being replaced, further lines have the earlier evidence: after a crash either may be there.
     """
 
     def announce(self, evidence: Evidence, content: bytes) -> None:
-        """Note evidence that is about to be written, beside what it replaces."""
-        before = (self._read(evidence.key) or b"").splitlines(keepends=True)[:1]
+        """Note evidence that is about to be written, beside what it replaces.
+
+        That may be any of several, if the processes of earlier drills were killed here one after the other.
+        """
+        before = (self._read(evidence.key) or b"").splitlines(keepends=True)[:_MOST_ANNOUNCED]
         self._write(evidence.key, b"".join((_line(evidence, content), *before)))
 
     def add(self, evidence: Evidence, content: bytes) -> None:

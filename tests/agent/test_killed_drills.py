@@ -16,6 +16,7 @@ from tests.polling import until
 pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
 DRILL = "backup_agent.jobs.drill"
+SHARES = 3
 
 
 @pytest.fixture(name="drilled")
@@ -50,10 +51,11 @@ def check_end(live: Live) -> None:
     assert live.open_entries() == []
 
 
-def test_both_are_killed_at_each_step_of_a_drill_and_the_request_succeeds_in_the_end(drilled: Live) -> None:
+@pytest.mark.parametrize("share", range(SHARES))
+def test_both_are_killed_at_each_step_of_a_drill_and_the_request_succeeds_in_the_end(drilled: Live, share: int) -> None:
     live, deaths = drilled, 0
     live.drop("d.request", action="drill", database="orders")
-    for step in range(ENOUGH):
+    for step in range(share, ENOUGH, SHARES):
         once = live.folder / f"crashed-{step}"
         live.start(
             ready=False,
@@ -71,7 +73,7 @@ def test_both_are_killed_at_each_step_of_a_drill_and_the_request_succeeds_in_the
             break
         deaths += 1
 
-    assert deaths > 20
+    assert deaths > 6
     assert live.answer("d")["state"] == "succeeded"
     check_end(live)
     assert live.end() == 0

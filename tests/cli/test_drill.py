@@ -3,14 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from backup_agent import processes
 from backup_agent.standins.neo4j_admin.faults import COUNTS
@@ -29,15 +26,8 @@ def _vault(tmp_path: Path) -> Iterator[Vault]:
     processes.end_left_behind(f"drill:{vault.scratch}")
 
 
-def started(vault: Vault, *words: str) -> subprocess.Popen[str]:
-    config = vault.folder / "config.yaml"
-    config.write_text(yaml.safe_dump(vault.tree))
-    command = [sys.executable, "-m", "backup_agent", "--config", str(config), "drill", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def drill(vault: Vault, *words: str, code: int = 0) -> tuple[str, str]:
-    process = started(vault, *words)
+    process = vault.command(*words)
     out, err = process.communicate(timeout=120)
     assert process.returncode == code, err
     return out, err
@@ -104,25 +94,15 @@ def test_what_is_drilled_is_named_or_all(vault: Vault) -> None:
 def test_a_killed_drill_ends_its_programs_and_the_next_one_removes_its_data(vault: Vault, command: str) -> None:
     vault.back_up("FULL", FIRST)
     vault.fault({"do": "hang_ignoring_sigterm", "command": command, "times": 1})
-    process = started(vault, "orders")
+    process = vault.command("orders")
     until((vault.world / COUNTS).exists, "hanging program")
-    left = set(programs(vault))
+    left = set(vault.programs)
     assert len(left) >= 2  # the process of the drill, and the program
 
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
 
-    until(lambda: not set(programs(vault)), "end of the programs")
+    until(lambda: not set(vault.programs), "end of the programs")
     assert len(vault.left) <= 1  # the process of the drill may have removed it before its own end
     drill(vault, "orders")
     assert vault.left == []
-
-
-def programs(vault: Vault) -> Iterator[int]:
-    """Yield the processes that carry the tag of the drills in this scratch folder."""
-    for entry in os.scandir("/proc"):
-        try:
-            if entry.name.isdigit() and f"drill:{vault.scratch}".encode() in Path(entry.path, "environ").read_bytes():
-                yield int(entry.name)
-        except OSError:
-            continue

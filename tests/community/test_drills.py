@@ -3,7 +3,10 @@
 What a drill finds without Neo4j is in tests/jobs/test_drill.py: a missing tail, a changed byte, another header.
 """
 
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from backup_agent.core.reasons import Reason
 from tests.components.neo4j_community import CommunityHome
 from tests.components.pins import NEO4J_VERSIONS
 from tests.jobs.drills import Vault
+from tests.polling import until
 
 pytestmark = pytest.mark.components
 
@@ -125,3 +129,40 @@ def test_a_query_with_another_result_fails_and_one_that_needs_a_plugin_is_not_do
         (DrillOutcome.CONTENT_FAILED, Reason.UNEXPECTED_RESULT),
         (DrillOutcome.NOT_DONE, Reason.PLUGIN_MISSING),
     ]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("version", NEO4J_VERSIONS)
+def test_the_scratch_server_of_a_killed_drill_is_ended_by_the_next_drill(
+    use: Chosen, tmp_path: Path, version: str
+) -> None:
+    use(version)
+    vault = vault_of(tmp_path, version, accept_license="evaluation")
+    vault.back_up("FULL", FIRST)
+    process = vault.command("orders", "--level", "query")
+    assert process.stderr is not None
+    next(line for line in process.stderr if line.strip() == "start")
+    until(lambda: servers(vault), "scratch server", 60)
+    agents = set(vault.programs) - servers(vault)
+    for pid in (*agents, process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+    left = servers(vault)
+    data = list(vault.left)
+    again = vault.command("orders", "--level", "read")
+    again.communicate(timeout=120)
+
+    assert left, "it outlives the agent's processes"
+    assert len(data) == 1
+    assert again.returncode == 0
+    assert servers(vault) == set()
+    assert vault.left == []
+
+
+def servers(vault: Vault) -> set[int]:
+    found = set()
+    for pid in vault.programs:
+        with suppress(OSError):
+            if b"--console-mode" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.add(pid)
+    return found

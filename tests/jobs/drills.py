@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import os
 import subprocess
+import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from backup_agent.artifact.reading import read_through
 from backup_agent.core.artifacts.records import BackupType, Record
@@ -142,6 +147,26 @@ class Vault:
         writer = EventWriter(lambda line: told.append(json.loads(line)))
         drill.perform(asked, Settings.model_validate(self.tree), writer, threading.Event())
         return Drilled(told)
+
+    def command(self, *words: str) -> subprocess.Popen[str]:
+        """Start `backup-agent drill`."""
+        config = self.folder / "config.yaml"
+        config.write_text(yaml.safe_dump(self.tree))
+        command = [sys.executable, "-m", "backup_agent", "--config", str(config), "drill", *words]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    @property
+    def programs(self) -> Iterator[int]:
+        """The processes that carry the tag of the drills in this scratch folder."""
+        for entry in os.scandir("/proc"):
+            try:
+                if (
+                    entry.name.isdigit()
+                    and f"drill:{self.scratch}".encode() in Path(entry.path, "environ").read_bytes()
+                ):
+                    yield int(entry.name)
+            except OSError:
+                continue
 
     @property
     def settings(self) -> Settings:
