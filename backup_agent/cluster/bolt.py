@@ -349,7 +349,7 @@ def _why_no_servers(error: Neo4jError) -> str:
         return "SHOW SERVERS is not granted: GRANT SHOW SERVERS ON DBMS TO backup_agent (cluster/role.cypher)"
     # The text decides: Community 5.26 gives the code of a statement on another database than `system`.
     if _says("Unsupported administration command")(error):
-        return "SHOW SERVERS is not supported: the server is a Community Edition, which forms no cluster"
+        return "SHOW SERVERS is not supported: this is Neo4j Community, which forms no cluster"
     return f"SHOW SERVERS is refused: {_said(error)}"
 
 

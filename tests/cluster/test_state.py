@@ -169,8 +169,6 @@ def test_a_real_community_edition_answers_and_cannot_tell(
     found = asked(server.uri, tmp_path, server.password, servers=None)
 
     assert isinstance(found, ClusterStateTold)
-    assert found.state.unseen == (
-        "SHOW SERVERS is not supported: the server is a Community Edition, which forms no cluster",
-    )
+    assert found.state.unseen == ("SHOW SERVERS is not supported: this is Neo4j Community, which forms no cluster",)
     assert found.state.reasons == ()
     assert found.state.databases >= 2
