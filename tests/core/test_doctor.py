@@ -421,3 +421,13 @@ def test_a_closed_port_of_an_open_listener_is_the_fault_of_the_network(
     listeners: dict[str, str | None] | None, advice: str
 ) -> None:
     assert judge_backup_ports({"a:6362": "a:6362 refused the connection"}, listeners).advice == advice
+
+
+def test_what_a_step_tells_for_later_steps_is_kept_until_another_tells_it_anew() -> None:
+    run = CheckRun((), {})
+    run.learned(("2026.09.0",), ("a:6362", "b:6362"))
+    run.learned((), ())
+    assert (run.server_versions, run.backup_addresses) == (("2026.09.0",), ("a:6362", "b:6362"))
+    run.learned((), ("a:6362",))
+
+    assert (run.server_versions, run.backup_addresses) == (("2026.09.0",), ("a:6362",))

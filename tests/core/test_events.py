@@ -249,6 +249,8 @@ def test_a_malformed_event_differs_from_an_unknown_one(line: dict[str, Any]) -> 
         ("topology", True),
         ("survey_failed", False),
         ("not_discovered", False),
+        ("notification", False),
+        ("page", False),
     ],
 )
 def test_a_process_goes_on_with_another_task_only_after_a_success(kind: str, success: bool) -> None:

@@ -100,6 +100,8 @@ def message(kind: ReceiverKind, notice: RunNotice | HealthNotice | TrialNotice) 
         case HealthNotice():
             line = f"{notice.cluster}: {notice.text} (before: {notice.before})"
             return _json(_content(kind, line, _health(notice)))
+        case _:
+            assert_never(notice)
 
 
 def _ping(notice: RunNotice) -> Message:
