@@ -3,7 +3,7 @@
 import sys
 from types import ModuleType
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def _without_plugins() -> None:

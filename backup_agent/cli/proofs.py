@@ -40,7 +40,8 @@ class Proof:
         return {
             "stored": self.stored,
             "verified": self.verified and self.verified.isoformat(),
-            "drilled": self.drilled and self.drilled.model_dump(mode="json", exclude={"key", "signature"}),
+            "drilled": self.drilled
+            and self.drilled.model_dump(mode="json", by_alias=True, exclude={"key", "signature"}),
             "drill_fault": self.drill_fault,
             "hold": self.hold and self.hold.model_dump(mode="json", exclude={"key", "schema_", "signature"}),
         }

@@ -518,7 +518,7 @@ class AgentSpec(Section):
 
     image: Image = Field(
         description="image of the agent, built from container/Containerfile on the servers' version of Neo4j",
-        examples=["registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"],
+        examples=["registry.example.com/neo4j-backup-agent:0.2.0-2026.09.0"],
     )
     auth: LoginSecret | None = Field(
         None, description="Secret with an account of the agent's own; without it <cluster>-backup-auth"

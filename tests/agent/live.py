@@ -259,7 +259,7 @@ class Live:
             check=False,
             env={**os.environ, **self.environ},
         )
-        assert done.returncode == code, done.stderr
+        assert done.returncode == code, done.stderr or done.stdout
         return done.stdout
 
     def answer_of(self, identity: str) -> dict[str, Any]:

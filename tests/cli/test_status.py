@@ -38,7 +38,7 @@ NOW = TAKEN + timedelta(hours=8)
 
 IDLE: dict[str, Any] = {
     "cluster": "demo",
-    "version": "0.1.0",
+    "version": "0.2.0",
     "started": TAKEN,
     "now": NOW,
     "ready": True,
@@ -126,7 +126,7 @@ def test_the_status_of_an_agent_that_has_just_started(place: Place) -> None:
         == """\
 OK
 
-cluster demo: agent 0.1.0, up 8h, ready
+cluster demo: agent 0.2.0, up 8h, ready
 Bolt: not asked yet
 doctor: the checks have not ended yet
 retention: nothing but ad hoc sets is deleted: no `retention` is set
@@ -261,7 +261,7 @@ FAILING: 1 of 2 databases unprotected, settings refused
 - unprotected: customers has no restore point; its last backup failed: timeout: too slow (8h)
 - settings: settings refused: cluster: required (1h)
 
-cluster demo: agent 0.1.0, up 8h, ready
+cluster demo: agent 0.2.0, up 8h, ready
 Bolt: answers
 settings changed, in force after a restart: http.listen
 doctor: the checks have not ended yet

@@ -80,7 +80,7 @@ def test_the_status_fits(crowded: Place) -> None:
     now = datetime.now(UTC)
     fault = "the servers do not answer, and this is said in a sentence that is longer than a line of the terminal"
     status = Status(
-        cluster=NAME, version="0.1.0", started=now, now=now, ready=False, not_ready_because=(fault,), surveyed=True,
+        cluster=NAME, version="0.2.0", started=now, now=now, ready=False, not_ready_because=(fault,), surveyed=True,
         queue_depth=0, retention={"local": {"last": 7, "daily": 14, "weekly": 8, "monthly": 12, "yearly": 7}},
         settings_valid=True, settings_loaded=now, bolt_up=False, bolt_error=fault,
         protection=(DatabaseProtection(set=SetName("nightly-of-production"), database=DatabaseName(NAME), state="late"),),

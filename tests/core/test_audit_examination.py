@@ -148,6 +148,12 @@ def test_a_record_that_no_line_names_or_that_differs_is_found() -> None:
     ]
 
 
+def test_a_copy_whose_line_is_not_stored_yet_is_newer_than_the_log_there() -> None:
+    content, _ = chain([begun(), *backed_up(0), line(AuditKind.RECORDED, NEW.key)])
+
+    assert found([content], there(OLD.key, NEW.key, finished=TAKEN)) == [(AuditFault.TAIL, OFFSITE)]
+
+
 def test_each_place_is_explained_by_its_own_lines() -> None:
     content, _ = whole()
 

@@ -12,7 +12,7 @@ from tests.components.kubernetes import Json, Kubelet, Kubernetes, RefusedError
 from tests.k8s.specs import EXAMPLE, parsed
 from tests.polling import PATIENCE, until
 
-IMAGE = "registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0"
+IMAGE = "registry.example.com/neo4j-backup-agent:0.2.0-2026.09.0"
 
 SERVERS = [f"demo-server-{number}" for number in range(5)]
 

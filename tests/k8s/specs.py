@@ -36,7 +36,7 @@ accept_license: "eval"
 auth: {secret: demo-auth}
 server: {data: {size: 100Gi}}
 backup:
-  image: registry.example.com/neo4j-backup-agent:0.1.0-2026.09.0
+  image: registry.example.com/neo4j-backup-agent:0.2.0-2026.09.0
   storage: {size: 200Gi}
   keep_everything: true
 """

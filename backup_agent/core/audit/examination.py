@@ -97,6 +97,8 @@ class Examination:
         """Digest that the first line of a segment follows, and that no segment before ends with -> the segment."""
         self._expired: set[str] = set()
         self._artifacts: dict[str, _Artifact] = {}
+        self._recorded: set[str] = set()
+        """Artifacts that a line says were recorded on the volume."""
         self._wanted: set[str] = set()
         self.lines = 0
         self.first: datetime | None = None
@@ -182,6 +184,8 @@ class Examination:
                 self._deleted(where, line)
             case kind if kind in _ARRIVALS:
                 at = _ARRIVALS[AuditKind(kind)] or line.place
+                if at == VOLUME and line.key is not None:
+                    self._recorded.add(line.key)
                 if at == self._place and line.key is not None:
                     one = self._artifacts.setdefault(line.key, _Artifact())
                     one.there, one.announced = True, False
@@ -237,7 +241,8 @@ class Examination:
             head_known = record.head is None or record.head not in self._wanted
             if known and head_known:
                 continue
-            if self.last is None or record.finished > self.last:
+            copying = one is None and record.key in self._recorded  # the line of the copy comes after it
+            if self.last is None or record.finished > self.last or copying:
                 newer.append(record)
             elif self.first is not None and record.finished < self.first:
                 older.append(record)
