@@ -52,7 +52,11 @@ Group = tuple[SetName, DatabaseName]
 def make(status: Status, settings: Settings, writer: EventWriter) -> None:
     """Write the page and tell that it is written, or why not."""
     try:
-        durable.write(settings.storage.root / FILE, html(view(status, settings)).encode(), sync=False)
+        content = html(view(status, settings)).encode()
+        file = settings.storage.root / FILE
+        file.parent.mkdir(exist_ok=True)
+        durable.remove_temporaries(file.parent)  # of a process that was ended while it wrote
+        durable.write(file, content, sync=False)
     except (BackupError, OSError) as error:
         writer.tell(PageMade(error=str(error)))
     else:

@@ -3,6 +3,7 @@
 import http.client
 from pathlib import Path
 
+from backup_agent.core.page.task import FILE
 from tests.agent.live import Live
 from tests.polling import until
 
@@ -38,7 +39,7 @@ def test_databases_are_known_from_the_start_and_a_failure_is_known_over_a_restar
         assert (problem["subject"], status["health"]["state"]) == ("default/orders", "OK")
         assert f"`backup-agent show {failed['id']}` has more" in problem["text"]
 
-        assert not (live.root / ".agent/page.html").exists()
+        assert not (live.root / FILE).exists()
         shown = until(lambda: page(live), "status page")
         assert "<h1>Backups of demo</h1>" in shown
         assert "the last backup of orders failed" in shown

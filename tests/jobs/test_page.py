@@ -163,7 +163,7 @@ def _world(tmp_path: Path) -> World:
 def made(world: World, **fields: Any) -> str:
     """Return the page that the process writes."""
     told: list[dict[str, Any]] = []
-    (world.root / FILE).parent.mkdir(parents=True, exist_ok=True)
+    (world.root / ".agent").mkdir(exist_ok=True)
     page.make(a_status(now=NOW, **fields), world.settings, an_event_writer(told))
     assert told == [{"event": "page", "error": None}]
     return (world.root / FILE).read_text()
@@ -230,6 +230,16 @@ def test_a_page_that_cannot_be_written_is_told(world: World) -> None:
     [event] = told
     assert event["event"] == "page"
     assert "page.html" in event["error"]
+
+
+def test_what_a_process_left_that_was_ended_while_it_wrote_is_removed(world: World) -> None:
+    left = (world.root / FILE).with_name(".tmp-7-1")
+    left.parent.mkdir(parents=True)
+    left.touch()
+
+    made(world)
+
+    assert not left.exists()
 
 
 def test_in_a_rendered_pod_the_command_names_the_pod(world: World) -> None:

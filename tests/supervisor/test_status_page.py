@@ -179,7 +179,9 @@ def _answering(start: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[ScriptedA
 
 def test_a_client_gets_the_page_or_one_that_asks_again(answering: tuple[ScriptedAgent, list[str | None]]) -> None:
     agent, given = answering
-    (agent.folder / "root" / FILE).write_bytes(b"<!doctype html>")
+    file = agent.folder / "root" / FILE
+    file.parent.mkdir()
+    file.write_bytes(b"<!doctype html>")
 
     code, kind, body = agent.agent.page()
     assert (code, kind) == (503, "text/html; charset=utf-8")

@@ -3,7 +3,7 @@
 from backup_agent.core.requests.tasks import Task
 from backup_agent.core.status import Status
 
-FILE = ".agent/page.html"
+FILE = ".agent/page/page.html"
 """The page, below the storage root."""
 
 
