@@ -5,6 +5,7 @@ PYTHON ?= python3
 UV ?= uv
 VENV := .venv
 DEMO_VENV := .venv-demo
+QUIET := --disable-pip-version-check --quiet
 PYTEST := $(VENV)/bin/python -m pytest --dist loadgroup
 # Tests of processes wait for much of their time: two more workers use what two leave of two cores. The fast ones do not.
 WORKERS := -n 4
@@ -72,7 +73,7 @@ million: setup  ## a million plans of retention against the independent oracle
 	$(VENV)/bin/python bench/retention.py
 
 demo: $(DEMO_VENV)/.from-lock  ## a day of the agent on this machine, its cluster simulated
-	$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)
+	@$(DEMO_VENV)/bin/backup-agent demo $(DEMO_OPTIONS)
 
 lock:  ## resolve the lock files again (needs uv); then `make licenses`
 	$(UV) pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade --quiet --group pyproject.toml:build --output-file requirements-build.lock
@@ -99,8 +100,16 @@ $(DEMO_VENV)/.from-lock: requirements-build.lock requirements-demo.lock pyprojec
 # --only-binary, --no-build-isolation: else pip fetches build backends, for which no lock has a hash.
 define make-venv
 	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 with venv is needed: apt-get install -y --no-install-recommends python3-venv' >&2; exit 1; }
-	$(PYTHON) -m venv $(1)
-	$(1)/bin/pip install --disable-pip-version-check --quiet --require-hashes --no-deps --only-binary :all: -r requirements-build.lock -r $(2)
-	$(1)/bin/pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@echo 'Making $(1) (1 of 3) ...'
+	@$(PYTHON) -m venv $(1)
+	@printf 'Installing %s packages of $(2) (2 of 3) ' "$$(cat requirements-build.lock $(2) | grep -c ==)"
+	@$(call with-dots,$(1)/bin/pip install $(QUIET) --require-hashes --no-deps --only-binary :all: -r requirements-build.lock -r $(2))
+	@printf 'Installing the agent (3 of 3) '
+	@$(call with-dots,$(1)/bin/pip install $(QUIET) --no-deps --no-build-isolation --editable .)
 	@touch $@
+endef
+
+# A dot each second shows that a quiet command is still at work.
+define with-dots
+$(1) & while kill -0 $$! 2>/dev/null; do printf .; sleep 1; done; echo; wait $$!
 endef

@@ -246,3 +246,22 @@ def test_the_design_page_has_every_room() -> None:
     rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
 
     assert told == rooms - {"__init__", "__main__"}
+
+
+def linked(page: Path) -> set[Path]:
+    """Return the pages to which a page links."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    return {(page.parent / link).resolve() for link in links}
+
+
+def test_the_index_of_the_documentation_links_to_every_page() -> None:
+    index = ROOT / "docs" / "README.md"
+    pages = {path.resolve() for path in (ROOT / "docs").rglob("*.md")} - {index}
+
+    assert pages - linked(index) == set()
+
+
+def test_the_readme_links_to_every_page_but_single_runbooks() -> None:
+    pages = {path.resolve() for path in (ROOT / "docs").glob("*.md")}
+
+    assert pages - linked(ROOT / "README.md") == set()

@@ -38,7 +38,11 @@ HOMES: dict[str, tuple[str, ...]] = {
     "cronsim": ("backup_agent/core/requests/cron.py",),
     "cryptography": ("backup_agent/signing/",),
     "jinja2": ("backup_agent/jobs/page.py",),
-    "neo4j": ("backup_agent/cluster/bolt.py", "backup_agent/cluster/scratch_bolt.py"),
+    "neo4j": (
+        "backup_agent/cluster/bolt.py",
+        "backup_agent/cluster/scratch_bolt.py",
+        "backup_agent/demo/cypher_shell.py",
+    ),
     "prometheus_client": ("backup_agent/supervisor/status/metrics.py",),
     "pydantic": ("backup_agent/",),  # what the rooms hand each other are its models
     "rfc8785": ("backup_agent/signing/message.py",),
@@ -69,6 +73,8 @@ BROAD_HANDLERS = {
 """Functions that may catch `Exception`: the loop, and what is around a run; nowhere else."""
 
 EXITS = {
+    "backup_agent/demo/cypher_shell.py": "a program of its own, which stands in for Neo4j's",
+    "backup_agent/demo/simulate.py": "a program of its own, for commands by hand in the demo",
     "backup_agent/supervisor/__main__.py": "what the command line becomes by exec, which has an exit code too",
     "backup_agent/cli/main.py": "the one command line",
     "backup_agent/cli/signals.py": "the one command line, interrupted while it is imported",
@@ -413,6 +419,8 @@ PRINTERS = {
     "backup_agent/cluster/__main__.py": "a child's JSON lines, for the supervisor",
     "backup_agent/quoting.py": "what ended a process, by the same escapes",
     "backup_agent/jobs/event_writer.py": "a child's JSON lines, for the supervisor",
+    "backup_agent/demo/cypher_shell.py": "what the simulated cluster answers, as JSON",
+    "backup_agent/demo/simulate.py": "names and numbers of the simulated cluster",
 }
 """Modules that write to a standard stream. Text from outside must not reach a terminal as it is."""
 

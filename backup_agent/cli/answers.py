@@ -103,6 +103,9 @@ def _place(name: str, result: PlaceResult, action: str) -> Iterator[str]:
         yield f"{name}: {changed} matched and {_MARKED.get(action, action)}"
         yield from (f"  {key}" for key in result.marked_keys)
         yield from (f"  WARNING: {warning}" for warning in result.warnings)
+    if result.drills:
+        yield f"{name}: {printing.counted(len(result.drills), 'artifact', 'artifacts')} drilled"
+        yield from (f"  {outcome.value}: {key}" for key, outcome in result.drills.items())
     if result.verified is not None:
         words = [f"{result.verified} read again and undamaged"]
         words += [f"{len(result.damaged)} damaged"] if result.damaged else []

@@ -1,18 +1,23 @@
 """The S3 server of the demo: SeaweedFS from the extra `demo`. Without it the demo has no destination."""
 
-import os
 import secrets
 import socket
 import sysconfig
 import time
-from contextlib import ExitStack
+import urllib.error
+import urllib.request
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from backup_agent.core.reasons import BackupError
+from backup_agent.demo.errors import DemoError
 from backup_agent.demo.program import Program
 
 BUCKET = "neo4j-backups"
-TIMEOUT_SECONDS = 60.0
+TIMEOUT_SECONDS = 90.0
+POLL_SECONDS = 0.25
+
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""An HTTP client that ignores `http_proxy`."""
 
 
 def program() -> Path | None:
@@ -28,7 +33,7 @@ class S3Server:
         """Choose ports and make new credentials. `start` starts the server."""
         self._weed = weed
         self._folder = folder
-        self.credentials = {
+        self._credentials = {
             "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
             "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
         }
@@ -41,56 +46,64 @@ class S3Server:
         return f"http://127.0.0.1:{self._ports[0]}"
 
     def start(self) -> None:
-        """Start the server and wait until it has stored an object. Raise BackupError if that fails."""
+        """Start the server. `await_ready` waits until it can be used."""
         s3, master, volume, filer = self._ports
         self._folder.mkdir(parents=True, exist_ok=True)
         self._program = Program(
             [
                 str(self._weed),
                 "-logtostderr=true",
-                "mini",
+                "server",  # `mini` has a worker for maintenance, too, which needs more CPU than the demo
+                "-filer",
+                "-s3",
                 f"-dir={self._folder}",
                 "-ip=127.0.0.1",
                 "-ip.bind=127.0.0.1",
                 "-master.telemetry=false",  # on by default
                 f"-master.port={master}",
+                "-master.electionTimeout=1s",  # ten by default, which a restart would wait for
+                "-master.volumeSizeLimitMB=64",
                 f"-volume.port={volume}",
+                "-volume.max=100",
                 f"-filer.port={filer}",
                 f"-s3.port={s3}",
                 "-s3.port.iceberg=0",
                 "-s3.port.lance=0",
-                f"-bucket={BUCKET}",
-                "-webdav=false",
-                "-admin.ui=false",
                 "-s3.autoCreateBucket=false",
             ],
             self._folder / "weed.log",
-            {**self.credentials, "GOMEMLIMIT": "256MiB"},
+            {**self._credentials, "GOMEMLIMIT": "256MiB"},
         )
-        self._await_a_put()
 
-    def _await_a_put(self) -> None:
-        # The port answers before the bucket can be written to.
-        from backup_agent.stores.s3 import S3Store  # noqa: PLC0415  boto3 is imported while the server starts
-
-        os.environ.update(self.credentials)
+    def await_ready(self) -> None:
+        """Wait until objects can be stored. Raise DemoError if that takes too long or the server has ended."""
         until = time.monotonic() + TIMEOUT_SECONDS
-        while True:
+        while not self._ready():
+            if time.monotonic() > until or self._program is None or not self._program.running:
+                raise DemoError(f"the S3 server does not work; its log is {self._folder / 'weed.log'}")
+            time.sleep(POLL_SECONDS)
+
+    def _ready(self) -> bool:
+        """Make the bucket, store a file in it, and return whether both succeeded and the S3 port answers.
+
+        The S3 port answers before objects can be stored. SeaweedFS's own interface asks for no credentials, so no S3
+        client is needed to find out.
+        """
+        files = f"http://127.0.0.1:{self._ports[3]}"
+        with suppress(OSError):
+            for path, data in ((f"buckets/{BUCKET}/", b""), (f"buckets/{BUCKET}/ready", b"ready")):
+                put = urllib.request.Request(f"{files}/{path}", data=data, method="PUT")  # noqa: S310  it is http:
+                DIRECT.open(put, timeout=5).close()
             try:
-                S3Store(bucket=BUCKET, prefix="probe", endpoint_url=self.endpoint_url, path_style=True).create(
-                    "ready/ready/ready", b""
-                )
-            except BackupError:
-                if time.monotonic() > until or self._program is None or not self._program.running:
-                    raise
-                time.sleep(0.2)
-            else:
-                return
+                DIRECT.open(self.endpoint_url, timeout=5).close()
+            except urllib.error.HTTPError:  # it refuses a request without credentials
+                return True
+        return False
 
     def write_credentials(self, path: Path) -> None:
-        """Write the credentials in the form of ~/.aws/credentials, for commands that the user starts."""
+        """Write the credentials in the form of ~/.aws/credentials."""
         path.touch(mode=0o600)
-        path.write_text("[default]\n" + "".join(f"{name.lower()} = {key}\n" for name, key in self.credentials.items()))
+        path.write_text("[default]\n" + "".join(f"{name.lower()} = {key}\n" for name, key in self._credentials.items()))
 
     def stop(self) -> None:
         """End the server. Its data stays on disk."""

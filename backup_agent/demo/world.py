@@ -2,11 +2,11 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,28 +15,31 @@ from zoneinfo import ZoneInfo
 
 import yaml
 
-from backup_agent.demo import s3
+from backup_agent.demo import cypher_shell, s3, simulate
+from backup_agent.demo.errors import DemoError
 from backup_agent.demo.program import Program
+from backup_agent.demo.s3 import DIRECT
 from backup_agent.standins import cluster as simulated
 from backup_agent.standins.bolt import BoltServer
+from backup_agent.standins.bolt.statements import PROVIDERS, SEEDS
 from backup_agent.standins.neo4j_admin import install
 
 Found = TypeVar("Found")
 
 DATABASES = ("orders", "customers")
-STORE_BYTES = 8 * 1024 * 1024
-TIMEOUT_SECONDS = 90.0
+STORE_BYTES = 2 * 1024 * 1024
+TIMEOUT_SECONDS = 120.0
+POLL_SECONDS = 0.1
 FINAL = ("succeeded", "succeeded_with_warnings", "failed", "cancelled", "rejected")
 END_SECONDS = 30.0
 NIGHT = "0 2 * * *"
 ZONES = ("Europe/Berlin", "America/New_York")
 
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""An HTTP client that ignores `http_proxy`."""
-
-
-class DemoError(Exception):
-    """A result of the demo did not come in time or was not as expected."""
+SSH = """#!/bin/sh
+# The simulated servers share this machine: what a plan runs on one of them runs here.
+shift
+exec sh -c "$*"
+"""
 
 
 class World:
@@ -47,18 +50,24 @@ class World:
         self.folder = folder
         self.requests = folder / "backup-requests"
         self.root = folder / "backups"
+        self.seeds = folder / "seeds"
         self.log = folder / "agent.log"
         self.config = folder / "config.yaml"
+        self.environment_file = folder / "env"
         self.listen = self.probes = self.page = ""
         self._cluster = folder / "cluster"
-        for made in (self.requests, self.root, self._cluster, folder / "bin"):
+        self._bin = folder / "bin"
+        for made in (self.requests, self.root, self.seeds, self._cluster, self._bin):
             made.mkdir(parents=True, exist_ok=True)
         world = simulated.three_servers(databases=DATABASES)
         for name in DATABASES:
             world = world.with_database(name, store_bytes=STORE_BYTES)
+        for server in world.servers:
+            settings = {PROVIDERS: "ServerSeedProvider", SEEDS: str(self.seeds)}
+            world = world.with_settings(server.name, settings)
         simulated.save(world, self._cluster)
         self._bolt = BoltServer(self._cluster)
-        self._admin = install(folder / "bin", self._cluster)
+        self._admin = install(self._bin, self._cluster)
         self._bolt_up = False
         self._agent: Program | None = None
         self._zone = _zone(datetime.now(UTC))
@@ -67,22 +76,27 @@ class World:
 
     def start_cluster(self) -> None:
         """Start the Bolt servers and, if SeaweedFS is installed, the S3 server."""
+        if self.s3 is not None:
+            self.s3.start()
         self._bolt.start()
         self._bolt_up = True
         if self.s3 is not None:
-            self.s3.start()
+            self.s3.await_ready()
+
+    @property
+    def servers(self) -> tuple[simulated.Server, ...]:
+        """The simulated servers."""
+        return simulated.load(self._cluster).servers
 
     def change(self, change: Callable[[simulated.Cluster], simulated.Cluster]) -> None:
         """Save a changed simulated cluster."""
         simulated.save(change(simulated.load(self._cluster)), self._cluster)
 
-    def write_settings(self, listen: str, probes: str, page: str, retention: dict[str, Any] | None = None) -> str:
-        """Write the settings file and return its text."""
+    def write_settings(self, listen: str, probes: str, page: str) -> None:
+        """Write the settings file, the files that it names, and the programs for commands by hand."""
         self.listen, self.probes, self.page = listen, probes, page
         password = self.folder / "password"
         password.write_text("demo-password\n")
-        servers = simulated.load(self._cluster).servers
-        destinations = {"offsite": _offsite(self.s3.endpoint_url)} if self.s3 else {}
         settings: dict[str, Any] = {
             "cluster": "demo",
             "neo4j": {
@@ -90,11 +104,15 @@ class World:
                 "password_file": str(password),
                 "admin": str(self._admin),
                 # The simulated servers share one host, so each backup port needs to be named.
-                "backup_addresses": {server.id: server.backup for server in servers},
+                "backup_addresses": {server.id: server.backup for server in self.servers},
             },
             "requests": {"folder": str(self.requests)},
-            # The folder need not be a mounted volume.
-            "storage": {"root": str(self.root), "require_volume": "never", "destinations": destinations},
+            "storage": {
+                "root": str(self.root),
+                "require_volume": "never",  # the folder need not be a mounted volume
+                "destinations": {"offsite": _offsite(self.s3.endpoint_url)} if self.s3 else {},
+            },
+            "retention": {"last": 1, "max_delete_share": 0.3},
             "schedules": {
                 "nightly": {"cron": NIGHT, "timezone": self._zone, "type": "FULL"},
                 # Half an hour from now, after the demo's end.
@@ -110,11 +128,34 @@ class World:
                     }
                 }
             },
-            **({"retention": retention} if retention else {}),
         }
-        text: str = yaml.safe_dump(settings, sort_keys=False)
-        self.config.write_text(text)
-        return text
+        self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
+        self._write_programs(password)
+
+    def _write_programs(self, password: Path) -> None:
+        """Write what stands in `$PATH` for a user's commands, and the file that sets the environment for them."""
+        python = shlex.quote(sys.executable)
+        shell = shlex.join((cypher_shell.__name__, self._bolt.uri("server-0"), str(password)))
+        changes = shlex.join((simulate.__name__, str(self._cluster)))
+        programs = {
+            "backup-agent": f'#!/bin/sh\nexec {python} -m backup_agent "$@"\n',
+            "cypher-shell": f'#!/bin/sh\nexec {python} -m {shell} "$@"\n',
+            "simulate": f'#!/bin/sh\nexec {python} -m {changes} "$@"\n',
+            "ssh": SSH,
+        }
+        for name, text in programs.items():
+            (self._bin / name).write_text(text)
+            (self._bin / name).chmod(0o755)
+        if self.s3 is not None:
+            self.s3.write_credentials(self._credentials)
+        exports = {"BACKUP_AGENT_CONFIG": self.config, "AWS_SHARED_CREDENTIALS_FILE": self._credentials}
+        lines = [f"export {name}={shlex.quote(str(value))}" for name, value in exports.items()]
+        path = f"export PATH={shlex.quote(str(self._bin))}:$PATH"
+        self.environment_file.write_text("\n".join((*lines, path, f"cd {shlex.quote(str(self.folder))}", "")))
+
+    @property
+    def _credentials(self) -> Path:
+        return self.folder / "credentials"
 
     def pretend_it_was_down_at_night(self) -> None:
         """Write a state file by which the nightly schedule was last handled a day ago."""
@@ -129,34 +170,33 @@ class World:
         self._agent = Program(
             [sys.executable, "-m", "backup_agent", "run", "--config", str(self.config)],
             self.log,
-            self.s3.credentials if self.s3 else None,
+            {"AWS_SHARED_CREDENTIALS_FILE": str(self._credentials)},
         )
         self.until(self._ready, "the agent is ready")
 
-    def command(self, *arguments: str) -> str:
-        """Run a command of the agent and return its stdout and stderr."""
+    def shell(self, line: str) -> str:
+        """Run a line as a user does in the demo's folder. Return its output; raise DemoError if it fails."""
         done = subprocess.run(
-            [sys.executable, "-m", "backup_agent", "--config", str(self.config), *arguments],
-            capture_output=True,
+            ["sh", "-c", f". {shlex.quote(str(self.environment_file))}\n{line}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,  # so that progress comes before results
             text=True,
             check=False,
         )
-        return done.stdout + done.stderr
+        if done.returncode != 0:
+            raise DemoError(f"`{line}` ended with exit code {done.returncode}: {done.stdout}")
+        return done.stdout
 
-    def echo(self, name: str, content: str) -> None:
-        """Drop a request as `kubectl exec … sh -c 'echo … >'` does."""
-        (self.requests / _answer_name(name)).unlink(missing_ok=True)
-        subprocess.run(["sh", "-c", 'echo "$1" > "$2"', "sh", content, str(self.requests / name)], check=True)
-
-    def answer(self, name: str, *, final: bool = True) -> dict[str, Any]:
-        """Wait for the answer to a request and return it. Unless `final`, an intermediate answer suffices."""
+    def answer(self, name: str) -> dict[str, Any]:
+        """Wait for the final answer to a request and return it."""
 
         def look() -> dict[str, Any] | None:
             try:
-                answer: dict[str, Any] = json.loads((self.requests / _answer_name(name)).read_bytes())
+                answer: dict[str, Any] = json.loads((self.requests / answer_name(name)).read_bytes())
             except (OSError, ValueError):
                 return None
-            return answer if not final or answer["state"] in FINAL else None
+            return answer if answer["state"] in FINAL else None
 
         return self.until(look, f"{name} is answered")
 
@@ -201,7 +241,7 @@ class World:
                 return found
             if self._agent is not None and not self._agent.running:
                 raise DemoError(f"the agent ended while waiting until {what}; its log is {self.log}")
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
         raise DemoError(f"timeout while waiting until {what}; the agent's log is {self.log}")
 
     def _ready(self) -> bool:
@@ -236,5 +276,6 @@ def _offsite(endpoint_url: str) -> dict[str, Any]:
     }
 
 
-def _answer_name(name: str) -> str:
+def answer_name(name: str) -> str:
+    """Return the name of the answer beside a request."""
     return name.removesuffix(".request") + ".status.json"

@@ -24,12 +24,13 @@ AGENT = ["kubectl", "exec", "demo-backup-0", "--", "backup-agent"]
 MORNING = datetime(2026, 11, 23, 5, 15, tzinfo=UTC)
 """The time of the session: 06:15 in Berlin."""
 
-_OUTPUT = re.compile(r"^    \$ (?P<command>.*)\n(?P<output>(?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*)", re.MULTILINE)
+OUTPUT = re.compile(r"^    \$ (?P<command>.*)\n(?P<output>(?:    (?!\$ ).*\n|\n(?=    (?!\$ )))*)", re.MULTILINE)
+"""A command that is shown with `$`, and the output below it."""
 
 
 def sessions(page: str) -> list[tuple[str, str]]:
     """Return each command of a page that is shown with `$`, and the output below it."""
-    return [(one["command"], re.sub(r"^    ", "", one["output"], flags=re.MULTILINE)) for one in _OUTPUT.finditer(page)]
+    return [(one["command"], re.sub(r"^    ", "", one["output"], flags=re.MULTILINE)) for one in OUTPUT.finditer(page)]
 
 
 def fill_volume(root: Path) -> None:
@@ -82,4 +83,4 @@ if __name__ == "__main__":
         storage = {"root": str(made / "backups"), "require_volume": "never"}
         settings = settings_tree(storage=storage, requests={"folder": str(made / "requests")})
         (made / "config.yaml").write_text(yaml.safe_dump(settings))
-        PAGE.write_text(_OUTPUT.sub(lambda found: _shown(made, found), PAGE.read_text()))
+        PAGE.write_text(OUTPUT.sub(lambda found: _shown(made, found), PAGE.read_text()))

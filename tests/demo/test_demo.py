@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,34 +11,38 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from configparser import ConfigParser
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from backup_agent.demo import day, s3
+from backup_agent.demo.errors import DemoError
 from backup_agent.demo.program import Program
-from backup_agent.demo.world import DemoError
 from tests.polling import until
 
 TIMEOUT = 240.0
 PLAIN = "from backup_agent.demo import s3; s3.program = lambda: None; from backup_agent.cli import main; main.main()"
 """Runs the demo as if the extra `demo`, which holds SeaweedFS, were not installed."""
 
-PARTS = [
-    "02:00 has passed",
+ACTS = [
+    "The agent was down at 02:00",
     "A user drops a request",
     "Orders come in",
-    "the source of that backup, fails",
     "have pruned their logs",
+    "The disk is full",
+    "There is room again",
     "S3 fails",
-    "neo4j-admin fails for one database",
-    "A bit flips on the disk",
-    "Retention would delete more than half",
-    "Restore: the plan",
+    "A bit of an artifact flips",
     "A request with a typo",
-    "The state of the agent at the end",
+    "Retention would delete more than 30 %",
+    "Is all well?",
+    "A drill",
+    "A restore",
+    "How to go on",
 ]
+MORE = ["have pruned their logs", "S3 fails"]
+"""The acts that only --full shows."""
 
 
 @contextmanager
@@ -85,14 +90,20 @@ def all_ended(folder: Path) -> bool:
     return not processes(folder)
 
 
+def not_in(output: str, acts: list[str]) -> list[str]:
+    return [act for act in acts if act not in output]
+
+
 @pytest.mark.nightly
 @pytest.mark.components  # it needs none, but it is too slow for test-fast
 def test_without_the_extra_the_demo_uses_the_volume_alone_and_stays_up_until_ctrl_c(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    with demo("--dir", str(folder), plain=True) as process:
-        output = read(process, "## The agent stays up until Ctrl-C")
-        metrics = read(process, "/metrics").split()[1]
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(metrics, timeout=30) as reply:
+    with demo("--full", "--dir", str(folder), plain=True) as process:
+        output = read(process, "How to go on")
+        output += read(process, "backup-agent status")
+        metrics = re.search(r"http:\S+/metrics", output)
+        assert metrics is not None
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(metrics[0], timeout=30) as reply:
             assert b"neo4j_backup_" in reply.read()
         process.send_signal(signal.SIGINT)
         rest, _ = process.communicate(timeout=TIMEOUT)
@@ -100,56 +111,60 @@ def test_without_the_extra_the_demo_uses_the_volume_alone_and_stays_up_until_ctr
     assert process.returncode == 0, output + rest
     assert "SIMULATED" in output.splitlines()[0]
     assert "Without the extra `demo` there is no S3 server" in output
-    assert [part for part in PARTS if part not in output] == ["S3 fails", "A bit flips on the disk"]
+    assert not_in(output, ACTS) == ["S3 fails", "A bit of an artifact flips"]
     log = (folder / "agent.log").read_text()
     assert "agent stopped" in log
     assert "Traceback" not in output + rest + log
-    assert "succeeded" in json.loads((folder / "backup-requests" / "backup.status.json").read_text())["state"]
-    assert list((folder / "backups" / "default" / "orders").glob("*.backup"))
     assert all_ended(folder)
 
 
 @pytest.mark.components
-def test_with_the_extra_the_demo_copies_to_a_real_s3_server(tmp_path: Path) -> None:
+def test_with_the_extra_the_demo_copies_to_a_real_s3_server_and_fits_a_terminal(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
-    with demo("--once", "--json", "--dir", str(folder)) as process:
-        out, _ = process.communicate(timeout=TIMEOUT)
-    assert process.returncode == 0, out
+    with demo("--once", "--dir", str(folder)) as process:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, output
 
-    events = [json.loads(line) for line in out.splitlines()]
-    parts = [line["part"] for line in events if "part" in line]
-    answers = [line["answer"] for line in events if "answer" in line]
-    assert [words for words, part in zip(PARTS, parts, strict=True) if words not in part] == []
-    assert [answer["state"] for answer in answers] == [
-        "succeeded",
-        "succeeded",
-        "succeeded",
-        "succeeded_with_warnings",
-        "succeeded",
-        "succeeded_with_warnings",
-        "failed",
-        "failed",
-        "succeeded",
-        "rejected",
-    ]
-    assert answers[7]["reason"] == "checksum_mismatch"
-    assert answers[8]["places"]["local"]["healed"] == [answers[6]["databases"]["orders"]["artifact"]]
-    shown = "".join(line["output"] for line in (line["shown"] for line in events if "shown" in line))
-    assert "more than max_delete_share (0.5) allows" in shown
-    assert "5 deleted" in shown
-    assert "CREATE DATABASE `customers-restored` TOPOLOGY" in shown
-    assert answers[0]["databases"]["orders"]["copies"] == {"offsite": "stored"}
-    assert answers[5]["databases"]["customers"]["copies"] == {"offsite": "owed"}
-    assert "SIMULATED" in events[0]["note"]
-    assert "SeaweedFS" in events[1]["note"]
+    lines = output.splitlines()
+    assert not_in(output, ACTS) == MORE
+    assert len(lines) <= 120
+    assert [line for line in lines if len(line) > 80 and str(folder) not in line and sys.executable not in line] == []
+    assert "SIMULATED" in lines[0]
+    assert "S3 server are real" in " ".join(lines[:3])
+    assert "orders: FULL (asked), 2.0 MiB, offsite: stored" in output
+    assert "-> failed (disk_full), as intended" in output
+    assert "3 read again and undamaged, 1 healed" in output
+    assert "2 deleted" in output
+    assert "OK" in lines[[line.strip() for line in lines].index("$ backup-agent status") + 1]
+    assert "passed: customers-" in output
+    assert output.count(": OK") == 2  # the artifacts that were brought to the server
+    assert output.count('"online", "online"') == 3
+    assert lines[-1].endswith(" demo --keep")
+    assert "Traceback" not in output + (folder / "agent.log").read_text()
     assert all_ended(folder)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+@pytest.mark.nightly
+@pytest.mark.components
+def test_with_full_the_demo_shows_every_act(tmp_path: Path) -> None:
+    with demo("--once", "--full", "--json", "--dir", str(tmp_path / "demo")) as process:
+        output, _ = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, output
+
+    events = [json.loads(line) for line in output.splitlines()]
+    acts = [line["act"] for line in events if "act" in line]
+    states = [line["answer"]["state"] for line in events if "answer" in line]
+    assert [words for words, act in zip(ACTS, acts, strict=True) if words not in act] == []
+    assert states[4:8] == ["failed", "succeeded", "succeeded_with_warnings", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGINT, marks=pytest.mark.nightly), signal.SIGTERM], ids=["ctrl-c", "sigterm"]
+)
 def test_a_signal_during_the_demo_ends_all_its_processes(tmp_path: Path, number: signal.Signals) -> None:
     folder = tmp_path / "demo"
     with demo("--dir", str(folder), plain=True) as process:
-        read(process, "## 02:00")
+        read(process, "down at 02:00")
         until((folder / "agent.log").exists, "agent")
         process.send_signal(number)
         rest, _ = process.communicate(timeout=60)
@@ -204,18 +219,22 @@ def test_the_credentials_are_written_to_a_private_file_for_the_users_commands(tm
     server.write_credentials(tmp_path / "credentials")
     found.read(tmp_path / "credentials")
 
-    assert dict(found["default"]) == {name.lower(): key for name, key in server.credentials.items()}
+    assert dict(found["default"]) == {name.lower(): key for name, key in server._credentials.items()}
     assert (tmp_path / "credentials").stat().st_mode & 0o077 == 0
 
 
-def test_another_port_is_used_if_8080_is_busy() -> None:
-    with socket.socket() as holder:
-        with suppress(OSError):  # the port is already in use
-            holder.bind(("127.0.0.1", day.PORT))
-        host, _, port = day._listen(day.PORT).partition(":")
+def test_another_port_is_used_if_the_usual_one_is_busy() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as busy, day._held(busy.getsockname()[1]) as held:
+        assert held.getsockname()[1] != busy.getsockname()[1]
 
-    assert host == "127.0.0.1"
-    assert int(port) != day.PORT
+
+def test_the_port_is_held_for_the_agent_alone() -> None:
+    with day._held(0) as held:
+        address = held.getsockname()
+        with socket.create_server(address):  # as the agent listens, with SO_REUSEADDR
+            pass
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(address)
 
 
 def test_a_temporary_folder_is_removed_unless_the_demo_failed() -> None:
