@@ -1,6 +1,7 @@
 """What the status page shows of made-up clusters: one of six databases with problems, and a large one."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,8 +13,17 @@ from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome
 from backup_agent.core.drill.evidence import DatabaseDrills, LastDrill
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome
-from backup_agent.core.page.database import DatabasePoints, StoredArtifacts, points_of
-from backup_agent.core.page.overview import Overview, coming_backups, late_since, overview, rows_each
+from backup_agent.core.page.database import DatabasePoints, PointRow, StoredArtifacts, points_of
+from backup_agent.core.page.overview import (
+    Overview,
+    ShownDatabase,
+    ShownProblem,
+    coming_backups,
+    late_since,
+    overview,
+    rows_each,
+)
+from backup_agent.core.page.tables import Cell, Tone
 from backup_agent.core.protection.health import Health, HealthState, Problem, ProblemKind, assess
 from backup_agent.core.protection.judging import DatabaseProtection, Protection
 from backup_agent.core.requests.request import Action
@@ -246,3 +256,32 @@ def large(databases: int = 200, points: int = 25) -> Overview:
         local = StoredArtifacts(VOLUME, entries, policy=Policy(daily=14))
         found.append(points_in(status, name, local, StoredArtifacts(OFFSITE, entries, policy=Policy(daily=30))))
     return overview(status, found)
+
+
+def with_text(shown: Any, text: str) -> Any:
+    """Return a value in which every text that may come from outside is replaced."""
+    if isinstance(shown, Tone) or not shown:
+        return shown
+    if isinstance(shown, str):
+        return text
+    if isinstance(shown, Cell):
+        return Cell(text, shown.tone, shown.anchor)
+    if isinstance(shown, ShownProblem):
+        return shown._replace(text=text)
+    if isinstance(shown, PointRow):
+        return shown._replace(notes=text, command=text)
+    if isinstance(shown, ShownDatabase):
+        return shown._replace(name=text, points=with_text(shown.points, text))
+    if isinstance(shown, tuple):
+        return (
+            type(shown)(*(with_text(one, text) for one in shown))
+            if hasattr(shown, "_fields")
+            else tuple(with_text(one, text) for one in shown)
+        )
+    if hasattr(shown, "__dataclass_fields__"):
+        own = ("id", "ticks", "seldom", "made", "marks", "oldest", "tone", "set")
+        return replace(
+            shown,
+            **{name: with_text(getattr(shown, name), text) for name in shown.__dataclass_fields__ if name not in own},
+        )
+    return shown

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +14,8 @@ from hypothesis import strategies as st
 from backup_agent.catalog.contents import survey
 from backup_agent.catalog.place import place_of
 from backup_agent.cluster.saved_topology import save_topology
-from backup_agent.core.page.overview import Overview, ShownDatabase
+from backup_agent.core.page.overview import Overview
 from backup_agent.core.page.style import STYLE
-from backup_agent.core.page.tables import Cell, Tone
 from backup_agent.core.page.task import FILE
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.jobs import page
@@ -25,7 +23,7 @@ from tests.builders import a_copy, a_topology, an_event_writer
 from tests.core.hostile import TEXTS
 from tests.examples import examples
 from tests.jobs.worlds import NOW, World
-from tests.pages import a_status, demo, large
+from tests.pages import a_status, demo, large, with_text
 
 EVIL = "</style></title><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\x1b[2J\u202e{{ 7*7 }}"
 VOID = {"meta", "path", "br"}
@@ -51,31 +49,6 @@ class Document(HTMLParser):
         return {name for name, _ in self.elements}
 
 
-def hostile(shown: Any, text: str) -> Any:
-    """Return a value in which every text is replaced; names of classes and ids are the agent's own."""
-    if isinstance(shown, Tone) or not shown:
-        return shown
-    if isinstance(shown, str):
-        return text
-    if isinstance(shown, Cell):
-        return Cell(text, shown.tone, shown.anchor)
-    if isinstance(shown, ShownDatabase):
-        return shown._replace(name=text, state=text, points=hostile(shown.points, text))
-    if isinstance(shown, tuple):
-        return (
-            type(shown)(*(hostile(one, text) for one in shown))
-            if hasattr(shown, "_fields")
-            else tuple(hostile(one, text) for one in shown)
-        )
-    if hasattr(shown, "__dataclass_fields__"):
-        own = ("id", "ticks", "seldom", "made", "marks", "oldest", "tone", "set")
-        return replace(
-            shown,
-            **{name: hostile(getattr(shown, name), text) for name in shown.__dataclass_fields__ if name not in own},
-        )
-    return shown
-
-
 DEMO = demo()
 ORDINARY = Document(page.html(DEMO))
 
@@ -83,7 +56,7 @@ ORDINARY = Document(page.html(DEMO))
 @given(st.just(EVIL) | TEXTS)
 @settings(max_examples=examples(10), deadline=None)
 def test_texts_from_outside_add_no_element_and_no_attribute(text: str) -> None:
-    shown: Overview = hostile(DEMO, text)
+    shown: Overview = with_text(DEMO, text)
 
     found = Document(page.html(shown))
 
@@ -94,7 +67,7 @@ def test_texts_from_outside_add_no_element_and_no_attribute(text: str) -> None:
 
 
 def test_control_characters_are_shown_as_escapes() -> None:
-    shown = hostile(DEMO, "a\x1b[2J\u202eb")
+    shown = with_text(DEMO, "a\x1b[2J\u202eb")
 
     text = page.html(shown)
 

@@ -11,7 +11,7 @@ from backup_agent.core.page.style import STYLE, waiting
 from backup_agent.jobs.page import html
 from backup_agent.supervisor.status.http import HTML, Answer, HttpServer, status_pages
 from tests.components.chromium import Chromium, Tab
-from tests.pages import a_status, demo, large
+from tests.pages import a_status, demo, large, with_text
 from tests.polling import until
 
 Open = Callable[..., Tab]
@@ -41,8 +41,8 @@ def _open_page(chromium: Chromium) -> Iterator[Open]:
 
 @pytest.mark.parametrize(
     ("shown", "width", "scheme"),
-    [(demo, 1280, "light"), (demo, 390, "dark"), (large, 390, "light")],
-    ids=["desktop", "phone-dark", "phone-200-databases"],
+    [(demo, 1280, "light"), (demo, 800, "light"), (demo, 390, "dark"), (large, 390, "light")],
+    ids=["desktop", "tablet", "phone-dark", "phone-200-databases"],
 )
 def test_the_page_is_shown_whole_and_asks_for_nothing_else(
     open_page: Open, shown: Callable[[], Overview], width: int, scheme: str
@@ -70,6 +70,16 @@ def ground(scheme: str) -> str:
     return str(light if scheme == "light" else dark)
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_names_without_a_break_do_not_widen_the_page(open_page: Open, width: int) -> None:
+    tab = open_page(with_text(demo(), "n" * 128), width)
+
+    tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert tab.evaluate(OVERFLOWING) == []
+
+
 def test_the_keyboard_skips_to_the_content_and_unfolds_the_restore_points(open_page: Open) -> None:
     tab = open_page(demo(), 1280)
 
@@ -82,7 +92,7 @@ def test_the_keyboard_skips_to_the_content_and_unfolds_the_restore_points(open_p
     tab.press("Enter")
     assert tab.evaluate("document.querySelector('details').open")
     assert "backup-agent restore" in tab.evaluate("document.querySelector('details').innerText")
-    assert tab.evaluate("getComputedStyle(document.querySelector('.points td:last-child')).userSelect") == "all"
+    assert tab.evaluate("getComputedStyle(document.querySelector('.points td:nth-child(5)')).userSelect") == "all"
 
 
 def test_a_link_to_a_folded_time_line_unfolds_it(open_page: Open) -> None:

@@ -24,7 +24,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 html { scroll-padding-top: 4rem; }
-body { margin: 0; background: var(--page); color: var(--text); overflow-wrap: break-word;
+body { margin: 0; background: var(--page); color: var(--text); overflow-wrap: anywhere;
   font: 15px/1.5 system-ui, "Segoe UI", "Noto Sans", "Liberation Sans", sans-serif; }
 header, main, footer { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
 a { color: var(--link); text-underline-offset: .15em; }
@@ -48,7 +48,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; margin: .6rem 0 0; 
 .health.bad, .pill.bad { color: var(--bad); background: var(--bad-fill); }
 .health.muted, .pill.muted { color: var(--muted); background: var(--muted-fill); }
 .pill { display: inline-block; padding: 0 .55rem; border-radius: 1rem; font-size: .8125rem; font-weight: 600;
-  white-space: nowrap; }
+  max-width: 100%; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; vertical-align: bottom; }
 .good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); } .muted { color: var(--muted); }
 .problems { margin: .75rem 0 0; padding: 0; list-style: none; }
 .problems li { display: grid; grid-template-columns: 8.5rem 1fr auto; gap: .15rem .9rem; align-items: baseline;
@@ -61,7 +61,7 @@ nav ul { display: flex; flex-wrap: wrap; gap: .15rem 1.1rem; margin: .6rem 0 0; 
 .facts dd a { color: inherit; text-decoration-color: var(--soft); }
 .wide { overflow: auto; max-height: 36rem; }
 .wide thead th { position: sticky; top: 0; background: var(--card); }
-table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+table { width: 100%; overflow-wrap: break-word; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .9rem; text-align: left; vertical-align: top; font-weight: 400; }
 thead th { color: var(--soft); font-size: .8125rem; white-space: nowrap; }
 tbody tr { border-top: 1px solid var(--line); }
@@ -91,12 +91,19 @@ summary { cursor: pointer; color: var(--link); font-size: .875rem; width: max-co
 .more > .database { border-top: 1px solid var(--line); }
 .points { margin-top: .4rem; font-size: .875rem; }
 .points td { padding: .15rem .9rem .15rem 0; white-space: nowrap; }
-.points td:nth-child(4) { white-space: normal; min-width: 9rem; color: var(--soft); }
-.points td:last-child { font: .8125rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
-  user-select: all;
-  -webkit-user-select: all; background: var(--code); padding-left: .5rem; }
+.points td:nth-child(4) { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; color: var(--soft); }
+.points td:nth-child(5) { min-width: 26rem; padding-left: .5rem; background: var(--code); white-space: normal;
+  overflow-wrap: anywhere; font: .8125rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
+  user-select: all; -webkit-user-select: all; }
 code { font: .9em ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
 footer { padding-top: 1.5rem; padding-bottom: 2.5rem; }
+@media (max-width: 70rem) {
+  .points tr { display: block; padding: .4rem 0; }
+  .points thead { display: none; }
+  .points td { display: inline-block; padding: 0 .7rem 0 0; white-space: normal; }
+  .points td:nth-child(4), .points td:nth-child(5) { display: block; padding: 0 .4rem; min-width: 0; }
+  .points td:nth-child(4) { padding: 0; }
+}
 @media (max-width: 46rem) {
   header, main, footer { padding-left: .75rem; padding-right: .75rem; }
   .problems li { grid-template-columns: 1fr auto; padding: .55rem .75rem; }
@@ -107,11 +114,6 @@ footer { padding-top: 1.5rem; padding-bottom: 2.5rem; }
   thead th { white-space: normal; }
   tbody th, .long { min-width: 0; }
   .health, .facts, .database, .none, .scale { padding-left: .75rem; padding-right: .75rem; }
-  .points tr { display: block; padding: .4rem 0; }
-  .points thead { display: none; }
-  .points td { display: inline-block; padding: 0 .7rem 0 0; white-space: normal; }
-  .points td:nth-child(4), .points td:last-child { display: block; padding: 0 .4rem; min-width: 0; }
-  .points td:nth-child(4) { padding: 0; }
 }
 @media print {
   :root { --page: #fff; --card: #fff; --line: #bbb; --text: #000; --soft: #444; --link: #000; }
