@@ -185,8 +185,8 @@ def wait_for(dropped: Dropped, timeout: float | None, *, as_json: bool, withdraw
     ended = _ended(answer, local=local) if answer else None
     if answer is None or ended is None:
         where = answers.stage(answer) if answer else "the agent has not taken it"
-        printing.line(f"no answer after {timeout:g} s ({where}), but the request goes on{dropped.end}", err=True)
-        printing.line(dropped.look, err=True)
+        ended_by = f"no answer after {timeout:g} s ({where}), but the request goes on{dropped.end}"
+        printing.prose((ended_by, dropped.look), err=True)
         return 1
     if not as_json:
         printing.prose(answers.lines(answer))

@@ -114,7 +114,7 @@ def complaint(text: str, reason: str, hint: str = "", *, as_json: bool = False) 
     if as_json:
         click.echo(_json({"error": text, "reason": reason, "hint": hint}), err=True)
     else:
-        block(f"backup-agent: {text}" + (f"\nHINT: {hint}" if hint else ""), err=True)
+        prose([*f"backup-agent: {text}".split("\n"), *([f"HINT: {hint}"] if hint else [])], err=True)
 
 
 def document(text: str) -> None:

@@ -62,6 +62,7 @@ def _crowded(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     [
         "list", "list --held", "list --damaged", "show KEY", "why KEY", "plan", "plan --deletes", f"plan --forget {NAME}",
         "history", "audit", "config", "schedules", "list --database none", "catalog rebuild",
+        "request --wait --timeout 0", "status", "show none", "list --config /no-such-file.yaml",
     ],
 )  # fmt: skip
 def test_every_line_fits_a_terminal_of_80_columns(crowded: Place, command: str) -> None:
