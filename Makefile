@@ -65,7 +65,7 @@ pythons: setup  ## the fast tests on each of Python 3.12 to 3.14 that this machi
 	done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
-api-server: setup  ## what is rendered, in a real API server: built once by Go (12 min of a core), then 8 min of tests
+api-server: setup  ## what is rendered, in a real API server: built once by Go (13 min of a core), then 8 min of CPU for the tests
 	$(VENV)/bin/python -m tests.components.kubernetes
 	$(VENV)/bin/python -m pytest -m api_server tests/k8s
 
