@@ -90,7 +90,8 @@ summary { cursor: pointer; color: var(--link); font-size: .875rem; width: max-co
 .more { margin: 0; } .more > summary { padding: .7rem 1.25rem; }
 .more > .database { border-top: 1px solid var(--line); }
 .points { margin-top: .4rem; font-size: .875rem; }
-.points td { padding: .15rem .9rem .15rem 0; white-space: nowrap; }
+.points th, .points td { padding: .15rem .9rem .15rem 0; white-space: nowrap; }
+.points th:nth-child(5) { padding-left: .5rem; }
 .points td:nth-child(4) { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; color: var(--soft); }
 .points td:nth-child(5) { min-width: 26rem; padding-left: .5rem; background: var(--code); white-space: normal;
   overflow-wrap: anywhere; font: .8125rem/1.6 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace;
