@@ -26,7 +26,7 @@ def asked(
     file = folder / "password"
     file.write_text(password)
     neo4j = Neo4j.model_validate({"uri": uri, "username": "neo4j", "password_file": str(file)})
-    return see(ClusterStateTask(settings={}, servers=servers, timeout=20), neo4j, {})
+    return see(ClusterStateTask(settings={}, servers=servers, timeout=60), neo4j, {})
 
 
 @pytest.fixture(name="state")
