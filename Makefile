@@ -109,7 +109,7 @@ define make-venv
 	@touch $@
 endef
 
-# A dot each second shows that a quiet command is still at work.
+# A dot every three seconds shows that a quiet command is still at work.
 define with-dots
-$(1) & while kill -0 $$! 2>/dev/null; do printf .; sleep 1; done; echo; wait $$!
+$(1) & while kill -0 $$! 2>/dev/null; do printf .; sleep 3; done; echo; wait $$!
 endef

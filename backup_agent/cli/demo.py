@@ -95,6 +95,8 @@ class DemoText:
                 printing.lines(_prose(f"{value} ..."))
             case "command":
                 self._command(value)
+            case "paste":
+                printing.line(f"{INDENT}{value}")
             case "output":
                 lines = value["whole"] if self._full else [_cut(KEY.sub("", line)) for line in value["short"]]
                 printing.lines(f"{INDENT}{line}".rstrip() for line in lines)

@@ -22,7 +22,7 @@ Report = Callable[[str, Any], None]
 """Called with a kind and its value. `note`, `progress`, `act` (a title) and `command` (a line for a shell) are text.
 `output` is the output of the last command: its lines (`whole`), and the important ones (`short`). `answer` is the
 answer to the last request if it is as intended, else `unexpected`. `detail` is a command and its output,
-shown by --full only."""
+shown by --full only; `paste` is a command for the user."""
 
 PORT, PROBES_PORT, PAGE_PORT = 8080, 8081, 8082
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -83,7 +83,8 @@ def _open(world: World, report: Report, addresses: Sequence[str]) -> None:
     world.start_cluster()
     world.write_settings(*addresses)
     report("detail", {"command": "cat config.yaml", "whole": world.config.read_text().splitlines()})
-    report("progress", f"Starting the agent. What stands after $ runs in {world.folder}")
+    report("progress", "Starting the agent")
+    report("note", f"What stands after $ is run in {world.folder}")
     world.pretend_it_was_down_at_night()
     world.start_agent()
 
@@ -263,13 +264,13 @@ def _close(world: World, report: Report, *, once: bool, kept: bool) -> None:
     report("act", "How to go on")
     if once:
         report("note", "Add --full to see more. To keep all this up, and work with it by hand:")
-        report("command", f"{_program()} demo --keep")
+        report("paste", f"{_program()} demo --keep")
         return
     report("note", f"The page of the agent: http://{world.page}/ (as JSON: http://{world.page}/status.json)")
     report("note", f"Metrics: http://{world.listen}/metrics. Log: {world.log}")
     left = "" if kept else ", and removes the folder (--dir keeps it)"
     report("note", f"Ctrl-C ends everything{left}. In another terminal, docs/playground.md has more:")
-    report("command", f". {shell_word(str(world.environment_file))} && backup-agent status")
+    report("paste", f". {shell_word(str(world.environment_file))} && backup-agent status")
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
     report("note", "Ending.")

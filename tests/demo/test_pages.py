@@ -15,6 +15,7 @@ NEED_A_NAME = {"backup-agent verify", "backup-agent drill", "backup-agent show"}
 QUESTIONS = [one for one in re.findall(r"^\| .*\? \| `(.*?)` \|", GLOSSARY, re.MULTILINE) if one not in NEED_A_NAME]
 
 
+@pytest.mark.nightly
 @pytest.mark.components
 def test_each_command_of_the_pages_has_the_output_that_they_show(tmp_path: Path) -> None:
     entered = [(page.name, command, out) for page in PAGES for command, out in sessions(page.read_text())]
