@@ -224,6 +224,9 @@ class Arguments:
         return cls(words, options, repeated, list(argv[end + 1 :]))
 
 
+READY = "jsonpath={.status.readyReplicas}="
+
+
 def roll_out(cluster: Cluster, words: Sequence[str]) -> None:
     """Run `kubectl rollout`. Raise RefusedError if it cannot be done."""
     match words:
@@ -259,6 +262,8 @@ def run(cluster: Cluster, given: Arguments) -> None:
         case ["wait", *pods] if options["--for"] == "delete":
             if left := [pod for pod in pods if cluster.exists(pod.removeprefix("pod/"))]:
                 raise RefusedError(f"timed out waiting for the condition on {left}")
+        case ["wait", name] if name.startswith("statefulset/") and options["--for"].startswith(READY):
+            cluster.check(name.removeprefix("statefulset/"))
         case ["patch", "statefulset", name] if options["--type"] == "strategic":
             cluster.patch(name, json.loads(options["-p"]))
         case ["rollout", *words]:

@@ -115,6 +115,8 @@ class World:
     def __exit__(self, *_: object) -> None:
         self.podman.clear()
         self._bolt.stop()
+        for port in self._ports.values():
+            port.release()
 
     def lose_everything(self) -> None:
         """Remove all pods, claims and objects. The servers that come next are new."""
