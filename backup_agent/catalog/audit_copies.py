@@ -127,6 +127,9 @@ class AuditCopies:
             through = waiting[-1].last
             sealed = through if self._keyring.usable else self._state.sealed
             self._keep(self._state.model_copy(update={"through": through, "sealed": sealed}))
+        if fork is not None:  # the line that names both ends: without it an auditor sees two ends that nothing explains
+            self._log.close()
+            self._store_closed()
         return fork
 
     def _strange(self, segment: Segment) -> tuple[Segment, ...]:
@@ -145,12 +148,23 @@ class AuditCopies:
         return foreign(self._log.closed(), listed(one.key for one in self._store.list(AUDIT)))
 
     def _begin_epoch(self, strange: Iterable[Segment]) -> Fork:
-        because = "forked" if self._state.through else "taken_up"
+        strange = tuple(strange)
+        because = "forked" if self._state.through or self._shares_a_line(strange) else "taken_up"
         newest = max(strange, key=lambda one: one.last)
         theirs = self._end_of(newest)
         ours = self._log.head()
         self._log.begin_epoch(self._place.name, theirs, because)
         return Fork(because, ours, theirs)
+
+    def _shares_a_line(self, strange: Iterable[Segment]) -> bool:
+        """Return whether another volume's log begins like this one: one volume is a copy of the other."""
+        ours = next(iter(self._log.closed()), None)
+        for segment in strange:
+            if ours is not None and segment.first == ours.first:
+                with suppress(PermanentError, OSError):
+                    theirs = self._store.read(segment.key, LARGEST).partition(b"\n")[0]
+                    return theirs == durable.read(self._log.folder / ours.name, LARGEST).partition(b"\n")[0]
+        return False
 
     def _end_of(self, strange: Segment) -> Head:
         """Return the end of another volume's log. Any client that may write at the destination may have written it.

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from backup_agent.signing import key_file
 from backup_agent.standins.neo4j_admin.faults import COUNTS
 from tests.agent.bucket import destination, stored
 from tests.agent.live import Live
@@ -142,3 +143,42 @@ def test_a_database_whose_every_check_finds_something_takes_no_fulls_for_that_an
     assert live.metric(
         "neo4j_backup_drill_failed", place="local", set="default", database="orders", outcome="content_failed"
     )
+
+
+@pytest.mark.nightly
+def test_the_evidence_of_a_drill_of_its_own_alerts_and_is_shown(
+    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
+) -> None:
+    """A drill job signs with a key of its own: first it passes, then it finds damage."""
+    trusted = key_file.create(tmp_path / "job.pem")
+    live.environ = KEYS
+    live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}
+    live.write_settings(schedules={}, drill={"level": "restore", "trusted": [trusted]})
+    live.start()
+    live.ask("first", database="orders", type="FULL")
+    key = live.ask("second", database="orders", type="FULL")["databases"]["orders"]["artifact"]
+    drill = ("drill", "orders", "--from", "offsite", "--level", "restore", "--evidence")
+    of = {"place": "offsite", "set": "default", "database": "orders"}
+
+    def job(code: int) -> None:
+        live.environ["BACKUP_AGENT_SIGNING__KEY_FILE"] = str(tmp_path / "job.pem")
+        live.printed(*drill, code=code)
+        del live.environ["BACKUP_AGENT_SIGNING__KEY_FILE"]
+        assert live.ask("p", action="prune", place="offsite")["state"] == "succeeded"
+
+    job(0)
+    [passed] = live.status()["drills"]
+    listed = live.command("list", "--place", "offsite", "--database", "orders")["artifacts"]
+    shown = live.command("show", key)
+    live.fault({"do": "exit_1", "at": "start", "command": "restore", "message": "refused"})
+    job(1)
+    until(lambda: len(live.records()) == 3, "FULL after the damage")
+
+    assert set(passed["passed"]) == {"read", "restore"}
+    assert {one["key"]: one["drilled"] and one["drilled"]["claimed"] for one in listed}[key] is False
+    drilled = shown["places"]["offsite"]["drilled"]
+    assert (drilled["outcome"], drilled["level"]) == ("passed", "restore")
+    assert live.metric("neo4j_backup_drill_passed_timestamp_seconds", **of, level="restore") is not None
+    assert live.metric("neo4j_backup_drill_failed", **of, outcome="artifact_failed") == 1
+    assert live.events("drill artifact failed")[0]["evidence_of_another_process"] == "signed"
+    assert f"{key}.damaged.json" in stored(seaweedfs, tmp_path)

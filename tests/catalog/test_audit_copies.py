@@ -163,6 +163,20 @@ def test_a_restored_snapshot_that_wrote_the_same_range_is_a_fork(restored: Resto
     assert any(len(name) > len("000000000001-000000000002.jsonl") for name in restored.volume.names())
 
 
+def test_a_snapshot_from_before_anything_was_stored_is_a_fork(volume: Volume, tmp_path: Path) -> None:
+    volume.log.append(STARTED)
+    shutil.copytree(volume.folder, tmp_path / "snapshot")
+    volume.write()
+    shutil.rmtree(volume.folder)
+    shutil.copytree(tmp_path / "snapshot", volume.folder)
+
+    fork = volume.write()
+
+    assert fork is not None
+    assert fork.because == "forked"
+    assert volume.faults() == [AuditFault.GAP]
+
+
 def test_the_log_of_a_lost_volume_is_taken_up(volume: Volume) -> None:
     for _ in range(3):
         volume.write()

@@ -254,3 +254,14 @@ def test_databases_are_drilled_in_turn_the_oldest_proof_first(tmp_path: Path) ->
     turns = [[one.evidence.key.split("/")[1] for one in vault.run(None, level="read").all] for _ in range(2)]
 
     assert turns in ([["orders", "sales"], ["orders", "sales"]], [["orders"], ["sales"]])
+
+
+def test_without_notes_the_databases_with_evidence_below_the_prefix_come_last(tmp_path: Path) -> None:
+    vault = Vault(tmp_path / "vault", databases=("orders", "sales"))
+    vault.back_up("FULL", FIRST)
+    vault.back_up("FULL", FIRST, database="sales")
+    vault.run("orders", level="read", evidence="prefix")
+
+    told = vault.run(None, level="read", evidence="prefix").all
+
+    assert [one.evidence.key.split("/")[1] for one in told] == ["sales", "orders"]
