@@ -16,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 from backup_agent import durable
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.space import space
+from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.keys import artifact_key
 from backup_agent.core.artifacts.records import ArtifactFile, Record
 from backup_agent.core.reasons import PermanentError, Reason
@@ -30,7 +31,10 @@ _BLOCK = 1 << 18
 _MODE = 0o600
 
 RANGES = 2
-"""Ranges of an object that are read at a time, unless the settings say it: with them a fetch takes less than 64 MiB."""
+"""Ranges of an object that are read at a time, unless the settings say it. A fetch then takes 64 MiB."""
+
+SCARCE = 96 << 20
+"""Memory limit in bytes below which one range is read at a time. A fetch then takes 60 MiB."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes fetched since the last call."""
@@ -89,8 +93,10 @@ class _Reading:
 
 def with_few_ranges(settings: Settings) -> Settings:
     """Return settings with which few ranges of an object are in memory, for destinations without `parallel_parts`."""
+    limit = memory_limit()
+    few = RANGES if limit is None or limit >= SCARCE else 1
     narrow = {
-        name: one if one.parallel_parts else one.model_copy(update={"parallel_parts": RANGES})
+        name: one if one.parallel_parts else one.model_copy(update={"parallel_parts": few})
         for name, one in settings.storage.destinations.items()
     }
     return settings.model_copy(update={"storage": settings.storage.model_copy(update={"destinations": narrow})})

@@ -250,10 +250,14 @@ def test_a_tar_ends_with_the_sums_by_which_its_receiver_checks_it(
     assert hashlib.sha256((tmp_path / names(chain)[0]).read_bytes()).hexdigest() == chain[0].files[0].sha256
 
 
-def test_few_ranges_are_read_at_a_time_unless_the_settings_say_it() -> None:
+@pytest.mark.parametrize(("limit", "few"), [(None, 2), (256 << 20, 2), (64 << 20, 1)])
+def test_few_ranges_are_read_at_a_time_unless_the_settings_say_it(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, few: int
+) -> None:
+    monkeypatch.setattr(fetching, "memory_limit", lambda: limit)
     places = {"a": {"bucket": "backups", "prefix": "a"}, "b": {"bucket": "backups", "prefix": "b", "parallel_parts": 9}}
     settings = settings_with(storage={"destinations": places})
     narrow = fetching.with_few_ranges(settings).storage.destinations
 
-    assert [one.parallel_parts for one in narrow.values()] == [fetching.RANGES, 9]
+    assert [one.parallel_parts for one in narrow.values()] == [few, 9]
     assert [one.identity for one in narrow.values()] == [one.identity for one in settings.storage.destinations.values()]
