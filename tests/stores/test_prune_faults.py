@@ -30,8 +30,8 @@ from tests.stores.faulty import Does, Fault, FaultyStore, KilledError
 from tests.stores.memory_store import MemoryStore
 
 OPERATIONS = {
-    "offsite": ("look", "swap", "list", "read", "stat", "create", "delete", "now"),
-    "local": ("list", "read", "stat", "delete", "now"),
+    "offsite": ("look", "swap", "list", "read", "stat", "create", "delete", "now", "versions"),
+    "local": ("list", "read", "stat", "delete", "now", "versions"),
 }
 """What a pass over each place calls; that it calls no other is tested."""
 
