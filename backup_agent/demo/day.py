@@ -229,7 +229,7 @@ ACTS = (
     _drill,
     _restore,
 )
-FULL_ONLY = (_logs_pruned, _s3_down)
+FULL_ONLY = (_logs_pruned, _s3_down, _damage)
 """The acts that are left out unless all is shown."""
 
 
