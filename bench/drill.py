@@ -159,23 +159,31 @@ def drill(vault: Vault, version: str, level: Level, limit: int) -> Iterator[str]
     words = (sys.executable, "-m", "backup_agent", "--config", str(config), "drill", "orders", "--json")
     with cgroup(limit) as group, tempfile.TemporaryDirectory() as folder:
         join = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
-        out, told = Path(folder, "out"), Path(folder, "err")
-        with out.open("w") as stdout, told.open("w") as stderr:
+        out, told = Path(folder, "out"), ""
+        terminal, end = os.openpty()  # the command tells its stages to a terminal only
+        os.set_blocking(terminal, False)
+        with out.open("w") as stdout:
             process = subprocess.Popen(
                 (*join, *words, "--level", level.value),
                 stdout=stdout,
-                stderr=stderr,
+                stderr=end,
                 env={**os.environ, **home.environment},
             )
         watched = Watched(group)
         while process.poll() is None:
-            stages = [line.strip() for line in told.read_text().splitlines() if line.startswith("  ")]
+            with suppress(BlockingIOError):
+                told += os.read(terminal, BLOCK).decode()
+            stages = [line.strip() for line in told.splitlines() if line.startswith("  ")]
             watched.sample(stages[-1] if stages else "begin")
             time.sleep(EVERY_SECONDS)
         while (group / "cgroup.procs").read_text().strip():
             time.sleep(EVERY_SECONDS)
         killed = "oom_kill 0" not in (group / "memory.oom_control").read_text()
-        ended = "killed by the kernel, " * killed + told.read_text().splitlines()[-1][:200]
+        with suppress(BlockingIOError):
+            told += os.read(terminal, BLOCK).decode()
+        os.close(terminal)
+        os.close(end)
+        ended = "killed by the kernel, " * killed + told.splitlines()[-1][:200]
         found = json.loads(out.read_text())[0]["evidence"] if process.returncode == 0 else {"seconds": {}}
     for stage, peaks in watched.peaks.items():
         sizes = " ".join(f"{peaks[kind]:7.0f}" for kind in ("all", "command", "child", "java"))
