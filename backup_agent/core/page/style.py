@@ -113,7 +113,7 @@ footer { padding-top: 1.5rem; padding-bottom: 2.5rem; }
   .pill { padding: 0 .4rem; font-size: .75rem; }
   th, td { padding: .4rem .5rem; }
   thead th { white-space: normal; }
-  tbody th, .long { min-width: 0; }
+  tbody th { min-width: 5.5rem; } .long { min-width: 0; }
   .health, .facts, .database, .none, .scale { padding-left: .75rem; padding-right: .75rem; }
 }
 @media print {
