@@ -135,7 +135,8 @@ def _terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Print as on a terminal of 40 columns."""
     monkeypatch.setattr(printing, "is_terminal", lambda *, err=False: not err)
     monkeypatch.setattr("click.utils.should_strip_ansi", lambda *_: False)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((40, 24)))
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("LINES", "24")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
 

@@ -1,6 +1,5 @@
 """On a terminal of 80 columns, no command prints a longer line, unless a whole key, which can be copied, is in it."""
 
-import os
 from datetime import UTC, datetime
 
 import pytest
@@ -53,7 +52,8 @@ def _crowded(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
             AuditLine(kind=AuditKind.DELETED, place="local", key=record.key, at=datetime.now(UTC), why=why, facts=facts)
         )
     monkeypatch.setattr(printing, "is_terminal", lambda **_: True)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((WIDTH, 24)))
+    monkeypatch.setenv("COLUMNS", str(WIDTH))
+    monkeypatch.setenv("LINES", "24")
     return place
 
 
