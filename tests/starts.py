@@ -208,7 +208,7 @@ COMMANDS = {
         {**_SETTINGS, **_POOL, "zstandard": "artifacts that are adopted are read"}, arguments=("catalog", "--help")
     ),
     "signing": Start({**_SETTINGS, **_POOL}, arguments=("signing", "--help")),
-    "history": Start({**_SETTINGS, **_POOL}, arguments=("history",)),
+    "history": Start({**_SETTINGS, **_POOL}, arguments=("history", "--help")),
     "report": Start({**_SETTINGS, **_POOL}, arguments=("report", "--help")),
     "audit": Start({**_SETTINGS, **_POOL}, arguments=("audit",)),
     "plan": Start({**_SETTINGS, **_POOL}, arguments=("plan",)),

@@ -59,10 +59,10 @@ CASES = [
         share,
         shares,
         id=f"{module.rpartition('.')[2]}-{among}-{share}",
-        marks=pytest.mark.nightly if module == SUPERVISOR else marks,
+        marks=pytest.mark.nightly,  # the short storm and test_dying_children kill such processes too
     )
     for module in (SUPERVISOR, DESTINATION)
-    for among, shares, marks in (("kinds", 1, ()), ("every", SHARES, pytest.mark.nightly))
+    for among, shares in (("kinds", 1), ("every", SHARES))
     for share in range(shares)
 ]
 
