@@ -20,6 +20,17 @@ def test_the_name_of_an_artifact_has_its_time_in_utc() -> None:
     assert names.artifact_name(ORDERS, datetime(2026, 11, 23, 2, tzinfo=UTC)) == "orders-2026-11-23T02-00-00.backup"
 
 
+@pytest.mark.parametrize("text", ["orders", "orders*", "!web", "*"])
+def test_a_glob_of_databases_may_be_a_name_and_may_exclude(text: str) -> None:
+    assert names.database_glob(text) == text
+
+
+@pytest.mark.parametrize("text", ["", "!", "!!web", "../orders", "or ders", "orders\n"])
+def test_what_can_select_no_database_is_no_glob(text: str) -> None:
+    with pytest.raises(ValueError, match="a database name, a glob"):
+        names.database_glob(text)
+
+
 @pytest.mark.parametrize("process", [1, 4_194_304])
 def test_a_commands_id_differs_from_all_other_ids(process: int) -> None:
     identity = names.command_id(datetime(2026, 11, 23, 1, 0, tzinfo=UTC), process)
