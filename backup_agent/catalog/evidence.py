@@ -142,7 +142,7 @@ def read(place: Place, keyring: Keyring, artifact: str) -> tuple[Evidence, Origi
 
 
 def recognised(place: Place, keyring: Keyring, artifact: str) -> Evidence | None:
-    """Return the evidence of an artifact's last drill; None if there is none that is readable and recognised.
+    """Return the evidence of an artifact's last drill; None unless it is readable and recognised.
 
     Raise TransientError if the place cannot be read.
     """

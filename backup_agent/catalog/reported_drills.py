@@ -72,7 +72,7 @@ class ReportedNotes(NoteFolder):
         return bool(version) and (self._read(artifact) or b"").split()[:1] == [_short(version).encode()]
 
     def of(self, artifact: str) -> NotedDrill | None:
-        """Return what the evidence of an artifact says; None if there is none, or if it is unreadable."""
+        """Return what the evidence of an artifact says; None without readable evidence."""
         try:
             _, at, outcome, level, origin = (self._read(artifact) or b"").decode().split()
             return NotedDrill(datetime.fromisoformat(at), DrillOutcome(outcome), Level(level), origin == "claimed")

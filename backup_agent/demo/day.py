@@ -84,7 +84,7 @@ def _open(world: World, report: Report, addresses: Sequence[str]) -> None:
     world.write_settings(*addresses)
     report("detail", {"command": "cat config.yaml", "whole": world.config.read_text().splitlines()})
     report("progress", "Starting the agent")
-    report("note", f"What stands after $ is run in {world.folder}")
+    report("note", f"The commands after $ run in {world.folder}")
     world.pretend_it_was_down_at_night()
     world.start_agent()
 

@@ -148,20 +148,6 @@ _WAITING = """<!doctype html>
 """
 
 
-_WAITING = """<!doctype html>
-<html lang=en>
-<head>
-<meta charset=utf-8>
-<meta name=viewport content="width=device-width, initial-scale=1">
-<meta http-equiv=refresh content=2>
-<title>Neo4j backups</title>
-<style>{style}</style>
-</head>
-<body><main><h1>Neo4j backups</h1><p role=status>{text}</p></main></body>
-</html>
-"""
-
-
 def waiting(text: str) -> bytes:
     """Return a page that says why the status page is not there yet, and asks again after two seconds.
 
