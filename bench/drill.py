@@ -63,7 +63,8 @@ def imported(home: CommunityHome, folder: Path, mebibytes: int) -> None:
         rows.writelines(
             f"{number},{number * 7919 % 1_000_003},{number:0>20}{os.urandom(40).hex()}\n" for number in range(nodes)
         )
-    done = home.admin(*IMPORT, f"--nodes=Order={table}", flags=("-Xmx768m",))
+    report = folder / "import.report"  # by default it is written to the working directory
+    done = home.admin(*IMPORT, f"--report-file={report}", f"--nodes=Order={table}", flags=("-Xmx768m",))
     table.unlink()
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)

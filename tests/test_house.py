@@ -175,6 +175,10 @@ def test_no_tracked_file_is_large() -> None:
     assert [path.name for path in tracked() if path.stat().st_size > 1024 * 1024] == []
 
 
+def test_no_tracked_file_is_an_empty_leftover() -> None:
+    assert [path.name for path in tracked() if path.stat().st_size == 0 and path.name != "py.typed"] == []
+
+
 def locked(name: str) -> dict[str, str]:
     """Return the block of each pinned package of a lock file, by `name==version`'s name."""
     blocks = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
