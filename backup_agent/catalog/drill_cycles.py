@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from backup_agent.catalog import drill_notes
-from backup_agent.catalog.place import Place, place_of
-from backup_agent.core.artifacts.names import VOLUME
+from backup_agent.catalog.place import place_of
 from backup_agent.core.drill.budget import DrillCycle, cycle
 from backup_agent.core.protection.expected import selects
 from backup_agent.core.requests.schedules import expected_interval
@@ -15,7 +14,7 @@ from backup_agent.settings.model import ScheduleType, Settings
 def drill_cycles(settings: Settings, now: datetime) -> Iterator[DrillCycle]:
     """Yield the cycle of each schedule of drills, by the durations of the last drills at `drill.level`."""
     every = [one.drilled_every for one in settings.objectives if one.drilled_every is not None]
-    place = _place(settings)
+    place = place_of(settings.drilled_place, settings)
     for name, schedule in settings.schedules.items():
         if schedule.type is not ScheduleType.DRILL or schedule.suspend:
             continue
@@ -31,7 +30,3 @@ def drill_cycles(settings: Settings, now: datetime) -> Iterator[DrillCycle]:
             level=settings.drill.level,
             wanted=min(every, default=None),
         )
-
-
-def _place(settings: Settings) -> Place:
-    return place_of(settings.drill.place or next(iter(settings.storage.destinations), VOLUME), settings)

@@ -15,7 +15,7 @@ from backup_agent.cli.configured import loaded
 from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
 from backup_agent.cli.options import PLACE, checked_name, json_option, settings_option
 from backup_agent.cli.restore import origin_code
-from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, SetName, command_id, name_of_set
+from backup_agent.core.artifacts.names import DEFAULT_SET, SetName, command_id, name_of_set
 from backup_agent.core.drill.evidence import Evidence
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.reasons import Failure, Reason
@@ -90,7 +90,7 @@ def command(
     settings = loaded(context).settings
     chosen = place_of(place, settings).name if place is not None else settings.drill.place
     if chosen is None and everything:
-        chosen = next(iter(settings.storage.destinations), VOLUME)
+        chosen = settings.drilled_place
     task = DrillTask(
         run=command_id(utc_now(), os.getpid()),
         place=chosen,

@@ -514,6 +514,11 @@ class Settings(Section):
         """Place -> its retention policy; None if everything is kept there."""
         return {VOLUME: self.retention, **{name: one.retention for name, one in self.storage.destinations.items()}}
 
+    @property
+    def drilled_place(self) -> PlaceName:
+        """The place that drills prove if nothing else is asked for."""
+        return self.drill.place or next(iter(self.storage.destinations), VOLUME)
+
     def verify_at(self, place: PlaceName) -> Verify:
         """Return the `verify` settings of a place. Keys that a destination sets take precedence."""
         destination = self.storage.destinations.get(place)

@@ -131,6 +131,23 @@ def test_a_destination_overrides_single_keys_of_verify() -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "destinations", "expected"),
+    [
+        pytest.param(None, (), "local", id="volume-alone"),
+        pytest.param(None, ("offsite", "archive"), "offsite", id="first-destination"),
+        pytest.param("archive", ("offsite", "archive"), "archive", id="destination-of-the-setting"),
+        pytest.param("local", ("offsite", "archive"), "local", id="volume-of-the-setting"),
+    ],
+)
+def test_drills_prove_the_place_of_the_setting_or_else_the_first_destination(
+    place: str | None, destinations: tuple[str, ...], expected: str
+) -> None:
+    storage = {"destinations": {name: {"type": "s3", "bucket": name} for name in destinations}}
+
+    assert settings_with(drill={"place": place}, storage=storage).drilled_place == expected
+
+
+@pytest.mark.parametrize(
     ("receiver", "expected"),
     [
         pytest.param({"kind": "ping", "schedules": ["hourly"]}, "only names of `schedules`", id="unknown-schedule"),

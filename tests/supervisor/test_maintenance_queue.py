@@ -48,6 +48,14 @@ def queue(answered: list[Answer], ledger: Ledger | None = None) -> MaintenanceQu
     return passes
 
 
+def test_drills_whose_request_names_no_place_prove_the_place_of_the_settings() -> None:
+    passes = queue([])
+    passes.drilled_place = OFFSITE
+    passes.accept(an_answer(id="d", action="drill", request={"action": "drill"}))
+
+    assert passes.asked() == Wish("drill", OFFSITE, "d")
+
+
 def expire(passes: MaintenanceQueue, now: datetime) -> None:
     for answer in passes.requests.overdue(now):
         passes.expire(answer, now)

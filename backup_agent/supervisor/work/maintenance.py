@@ -95,7 +95,7 @@ class Maintenance:
         identities = {name: destination.identity for name, destination in self.settings.storage.destinations.items()}
         self.volume_summaries.use(identities, uncounted_since=monotonic if surveyed else None)
         self.maintenance_queue.use(identities, monotonic)
-        self.maintenance_queue.drill_place = self.settings.drill.place
+        self.maintenance_queue.drilled_place = self.settings.drilled_place
 
     @property
     def pruned_places(self) -> frozenset[PlaceName]:

@@ -99,8 +99,8 @@ class MaintenanceQueue:
 
     requests: OpenRequests
     places: dict[PlaceName, Routine] = field(default_factory=dict)
-    drill_place: PlaceName | None = None
-    """The place that drills prove, if a request names none. None: the first destination, or the volume."""
+    drilled_place: PlaceName = VOLUME
+    """The place that drills prove if their request names no place."""
     _shown: dict[str, float] = field(default_factory=dict)
     """Request -> when its progress was last written to its answer, in monotonic seconds."""
 
@@ -128,7 +128,7 @@ class MaintenanceQueue:
             # Copies are given up (drop_owed) by the pass over the volume, which knows the missing ones.
             places = tuple(self.places) if answer.asked.drop_owed is None else (VOLUME,)
             if answer.action == DRILL:
-                places = (self.drill_place or next((name for name in self.places if name != VOLUME), VOLUME),)
+                places = (self.drilled_place,)
             chosen = (asked,) if asked is not None else places
             answer = answer.model_copy(update={"places": dict.fromkeys(chosen, PlaceResult())})
         # A pass that a crash interrupted is made again. It continues where the interrupted pass ended.
