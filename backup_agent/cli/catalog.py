@@ -360,8 +360,7 @@ def _diff(place: Place, *, checksums: bool, as_json: bool) -> int:
     if as_json:
         printing.as_json({"place": place.name, "findings": [one._asdict() for one in found]})
     elif found:
-        rows = [[one.kind.value.replace("_", " "), one.key, one.text] for one in found]
-        printing.table(["FINDING", "WHERE", "WHAT"], rows, wide=True)
+        printing.prose(f"{one.kind.value.replace('_', ' ')}: {one.key}: {one.text}" for one in found)
     else:
         read = "every record and every checksum" if checksums else "every record and every size"
         printing.line(f"{place.name}: {read} matches the files")

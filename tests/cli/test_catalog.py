@@ -55,7 +55,7 @@ def test_without_drift_diff_says_so_and_exits_0(place: Place, volume: FilledPlac
     assert not volume.place.index.exists()
 
 
-def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: FilledPlace) -> None:
+def test_drift_is_printed_as_lines_or_json_and_exits_3(place: Place, volume: FilledPlace) -> None:
     record = volume.add(a_record(0))
     volume.store.delete(record_key(record.key))
     volume.put("notes.txt", b"mine")
@@ -64,7 +64,7 @@ def test_drift_is_a_table_or_json_and_exits_3(place: Place, volume: FilledPlace)
     shown, told = place.run("catalog", "diff"), place.run("catalog", "diff", "--json")
 
     assert (shown.code, told.code) == (3, 3)
-    assert shown.out.splitlines()[1].startswith(f"artifact without record  {record.key}  ")
+    assert shown.out.startswith(f"artifact without record: {record.key}: {record.size} bytes; ")
     assert told.json["findings"] == [
         {
             "kind": "artifact_without_record",

@@ -61,7 +61,7 @@ def _crowded(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     "command",
     [
         "list", "list --held", "list --damaged", "show KEY", "why KEY", "plan", "plan --deletes", f"plan --forget {NAME}",
-        "history", "audit", "config", "schedules", "list --database none", "catalog rebuild",
+        "history", "audit", "config", "schedules", "list --database none", "catalog diff", "catalog rebuild",
         "request --wait --timeout 0", "status", "show none", "list --config /no-such-file.yaml",
     ],
 )  # fmt: skip
