@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("house")  # where all modules are parsed on
 ROOT = Path(__file__).parents[1]
 
 VALUE_MODULES = {
-    "abc", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "enum", "fnmatch", "functools",
+    "abc", "base64", "bisect", "collections", "contextlib", "dataclasses", "datetime", "difflib", "enum", "fnmatch", "functools",
     "gc", "graphlib", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string", "struct", "textwrap",
     "types", "typing", "unicodedata", "urllib.parse", "uuid", "zoneinfo",
 }  # fmt: skip

@@ -18,7 +18,6 @@ from backup_agent.cli.help import DONE, FAILED, WARNED, DocumentedCommand
 from backup_agent.cli.listing import Listed, Sought
 from backup_agent.cli.options import (
     checked_name,
-    did_you_mean,
     json_option,
     moment_option,
     place_option,
@@ -31,7 +30,7 @@ from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName, dat
 from backup_agent.core.artifacts.records import BackupType, Record
 from backup_agent.core.audit.period import Period, begin_of, end_of
 from backup_agent.core.durations import duration
-from backup_agent.core.escaping import first_few
+from backup_agent.core.escaping import did_you_mean, first_few
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.restore.asked import artifact_id
 

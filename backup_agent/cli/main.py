@@ -15,8 +15,8 @@ import click
 from backup_agent import __version__
 from backup_agent.cli import printing, signals
 from backup_agent.cli.help import EXITS, write_examples, write_exits
-from backup_agent.cli.options import did_you_mean, settings_option
-from backup_agent.core.escaping import quoted
+from backup_agent.cli.options import settings_option
+from backup_agent.core.escaping import did_you_mean, quoted
 from backup_agent.core.reasons import BackupError, Reason
 from backup_agent.settings import location
 from backup_agent.settings.faults import SettingsError

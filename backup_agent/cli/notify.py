@@ -7,7 +7,8 @@ import click
 from backup_agent.cli import printing
 from backup_agent.cli.configured import loaded
 from backup_agent.cli.help import DONE, FAILED, DocumentedCommand
-from backup_agent.cli.options import did_you_mean, json_option, settings_option
+from backup_agent.cli.options import json_option, settings_option
+from backup_agent.core.escaping import did_you_mean
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.requests.notices import TrialNotice
 from backup_agent.jobs.notify import NotSent, send

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -78,17 +78,6 @@ def moment_option(
             raise click.BadParameter(str(error), context, parameter) from None
 
     return convert
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the known name that is most like a misspelt one, to be appended to an error; empty if none is like it.
-
-    >>> did_you_mean("order", ["orders", "web"]), did_you_mean("x", ["orders"])
-    ('; did you mean orders?', '')
-    """
-    from difflib import get_close_matches  # noqa: PLC0415  needed for an error only
-
-    return "".join(f"; did you mean {found}?" for found in get_close_matches(name, sorted(known), n=1))
 
 
 def _to_utc(_context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:

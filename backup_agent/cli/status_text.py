@@ -11,10 +11,9 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from backup_agent.cli import printing
-from backup_agent.cli.options import did_you_mean
 from backup_agent.core.artifacts.keys import database_key, name_of
 from backup_agent.core.artifacts.names import VOLUME
-from backup_agent.core.escaping import first_few
+from backup_agent.core.escaping import did_you_mean, first_few
 
 LONGEST_NAME = 64
 """Largest number of characters of a name in a table, so that one long name does not widen every row."""

@@ -6,7 +6,7 @@ run as a command when a printed line is pasted into a shell, or overwrite other 
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from itertools import islice
 
 _ELLIPSIS = "…"
@@ -154,6 +154,17 @@ def _is_printable(text: str) -> bool:
 
 def _escaped(match: re.Match[str]) -> str:
     return ascii(match[0])[1:-1]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the known name that is most like a misspelt one, to be appended to an error; empty if none is like it.
+
+    >>> did_you_mean("order", ["orders", "web"]), did_you_mean("x", ["orders"])
+    ('; did you mean orders?', '')
+    """
+    from difflib import get_close_matches  # noqa: PLC0415  needed for an error only
+
+    return "".join(f"; did you mean {found}?" for found in get_close_matches(name, sorted(known), n=1))
 
 
 def first_few(names: Collection[str], total: int | None = None) -> str:

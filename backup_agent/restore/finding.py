@@ -17,9 +17,9 @@ from backup_agent.catalog.recognised import read_record
 from backup_agent.core.artifacts.chains import histories, history_id
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import is_key, record_key, split_key
-from backup_agent.core.artifacts.names import DEFAULT_SET, SetName, lowered
+from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, SetName, lowered
 from backup_agent.core.artifacts.records import LARGEST, Record
-from backup_agent.core.escaping import first_few, quoted
+from backup_agent.core.escaping import did_you_mean, first_few, quoted
 from backup_agent.core.reasons import BackupError, Failure, PermanentError, Reason
 from backup_agent.core.restore.asked import AskedArtifact, AskedDatabase
 from backup_agent.core.restore.moments import Moment, in_utc
@@ -259,7 +259,8 @@ def _folder_of(place: Place, asked: Asked, cut: Cut) -> tuple[Contents, str | No
         if asked.artifact is None:
             raise PermanentError(
                 Reason.NOT_FOUND,
-                f"{place.name}: no artifact of {asked.database} is recorded in the set {cut.set}",
+                f"{place.name}: no artifact of {asked.database} is recorded in the set {cut.set}"
+                + did_you_mean(asked.database, _databases(place, cut.set)),
                 "`backup-agent list` shows what is on the volume; --set names another set",
             )
         asked = asked.artifact
@@ -271,6 +272,12 @@ def _folder_of(place: Place, asked: Asked, cut: Cut) -> tuple[Contents, str | No
             "`backup-agent list` shows what is on the volume",
         )
     return found
+
+
+def _databases(place: Place, set_name: SetName) -> set[DatabaseName]:
+    """Return the databases of a set that have a recognised record at a place."""
+    listed = by_database(place, sets={set_name}, writes=False)
+    return {entry.database for contents in listed for entry in contents.entries.values()}
 
 
 def _history(place: Place, entries: list[Entry], key: str | None, cut: Cut) -> tuple[Entry, ...]:

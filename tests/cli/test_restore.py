@@ -351,6 +351,16 @@ def test_an_unknown_artifact_cannot_be_restored(place: Place) -> None:
     assert place.run("restore", "nightly").code == 1
 
 
+def test_a_misspelt_database_is_answered_with_the_nearest_name(place: Place) -> None:
+    chain(place)
+    place.record(set_name="weekly", database="ordres")
+
+    result = place.run("restore", "ordrs")
+
+    assert result.code == 1
+    assert "no artifact of ordrs is recorded in the set default; did you mean orders?\n" in result.err
+
+
 def test_restoring_from_an_unknown_place_is_an_error(place: Place) -> None:
     full, _ = chain(place)
     result = place.run("restore", full.key, "--from", "offsite")
