@@ -22,23 +22,25 @@ from backup_agent.supervisor.requests.spool import Spool
 ORDERS = DatabaseName("orders")
 OFFSITE = PlaceName("offsite")
 
-SAID: dict[str, Any] = {name: field.examples[0] for name, field in Attribution.model_fields.items() if field.examples}
-"""A value of each field in which a request says something of itself."""
+ATTRIBUTION: dict[str, Any] = {
+    name: field.examples[0] for name, field in Attribution.model_fields.items() if field.examples
+}
+"""Example values of the fields of `Attribution`: what a request says of itself."""
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 """A traceparent."""
 
 TAKEN = datetime(2026, 11, 23, 2, 0, tzinfo=UTC)
-"""When the first artifact was taken, and when everything else happens that has no time of its own."""
+"""When the first artifact was taken; also the default time of everything else."""
 
 
 def settings_tree(**sections: Any) -> dict[str, Any]:
-    """Return settings as the file says them: what must be there, and these sections."""
+    """Return settings as in the YAML file: the required keys, and these sections."""
     return {"cluster": "demo", "neo4j": {"uri": "neo4j://demo:7687"}, **sections}
 
 
 def settings_with(**sections: Any) -> Settings:
-    """Return settings with these sections."""
+    """Return settings with the required keys and these sections."""
     return Settings.model_validate(settings_tree(**sections))
 
 
@@ -64,12 +66,12 @@ def a_header(hour: int = 0, *, full: bool | None = None, **changes: Any) -> Head
 
 
 def content(name: str) -> bytes:
-    """Return what is in the file of an artifact."""
+    """Return the content of an artifact's file."""
     return f"content of {name}\n".encode() * 3
 
 
 def artifact_file(name: str, data: bytes | None = None) -> ArtifactFile:
-    """Return what a record says of a file with this content, or with that of `content`."""
+    """Return the entry of a file in a record. Without `data` the file has the content that `content` returns."""
     data = content(name) if data is None else data
     return ArtifactFile(name=name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
@@ -83,7 +85,7 @@ def a_record(
     parts: int = 0,
     **changes: Any,
 ) -> Record:
-    """Return the record of an artifact with the header of that hour; `parts`: files besides the manifest."""
+    """Return the record of an artifact with the header of `hour`. `parts` is the number of files besides the manifest."""
     found: Header = changes.pop("header", None) or a_header(hour, database=database, full=full)
     name = artifact_name(DatabaseName(database), found.taken)
     facts: dict[str, Any] = {
@@ -104,7 +106,7 @@ def a_record(
 
 
 def an_entry(name: str, *, set_name: str = "default", database: str = "orders", **changes: Any) -> Entry:
-    """Return the catalog's line of an artifact: of a full, or of a differential where `name` begins with D or E."""
+    """Return the catalog's entry of a full, or of a differential if `name` begins with D or E."""
     full = not name.startswith(("D", "E"))
     taken = changes.get("taken", TAKEN)
     facts: dict[str, Any] = {
@@ -126,7 +128,7 @@ def an_entry(name: str, *, set_name: str = "default", database: str = "orders", 
 
 
 def record_of(line: Entry) -> Record:
-    """Return a record from which this entry comes. Its name need not be that of an artifact: nothing is checked."""
+    """Return a record with the values of an entry. It is not validated: its name need not be that of an artifact."""
     name = line.key.rpartition("/")[2]
     found = Header.model_construct(
         magic="BZV2", database=line.database, database_id=UUID(line.database_id), store_id=line.store_id,
@@ -141,12 +143,12 @@ def record_of(line: Entry) -> Record:
 
 
 def an_answer(**fields: Any) -> Answer:
-    """Return the answer to a request that waits."""
+    """Return the answer to a queued request."""
     return Answer(**{"id": "one", "state": State.QUEUED, "intake": "t", "received": TAKEN, "request": {}, **fields})
 
 
 def a_copy(number: int = 0, database: str = "orders", **fields: Any) -> Copy:
-    """Return the copy of a database on the server of that number: a follower that is online."""
+    """Return the copy of a database on server `number`: an online follower."""
     facts: dict[str, Any] = {
         "type": "standard",
         "role": "primary",
@@ -161,7 +163,7 @@ def a_copy(number: int = 0, database: str = "orders", **fields: Any) -> Copy:
 
 
 def a_topology(*copies: Copy, **fields: Any) -> Topology:
-    """Return a topology of these copies."""
+    """Return a topology with these copies of databases."""
     return Topology(**{"seen": TAKEN, "copies": copies, **fields})
 
 

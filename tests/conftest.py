@@ -1,6 +1,7 @@
-"""The real servers, as fixtures; what is missing on this machine is said in the last line.
+"""Fixtures of real servers, and markers of the tests that use them.
 
-With $CI set a missing component is a failure. Without, its tests are skipped: the rest is still worth running.
+If a server cannot be had on this machine, its tests are skipped, and the last line of the output names it. With $CI set
+they fail.
 """
 
 import os
@@ -45,11 +46,11 @@ PROCESSES = (
     "test_install.py",
     "test_starts.py",
 )
-"""Folders and files whose tests start programs and wait for them; elsewhere single tests are marked."""
+"""Folders and files whose tests start programs and wait for them. Elsewhere such tests carry the marker `process`."""
 
 
 class _MissingComponents:
-    """Gathers what was skipped for want of a component, and says it below everything else."""
+    """Collects the components that skipped tests lacked, and names them in the last line of the output."""
 
     def __init__(self) -> None:
         self._missing: set[str] = set()
@@ -65,7 +66,7 @@ class _MissingComponents:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # A law that is slow on a loaded machine is no broken law, and shrinking such a "failure" takes minutes.
+    # No deadline: on a loaded machine a property would fail because it is slow, and shrinking that takes minutes.
     for name, count in (("house", HOUSE), ("fast", FAST)):
         hypothesis.settings.register_profile(
             name,
@@ -80,18 +81,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup() -> Generator[None, None, None]:
-    with _skipping_what_is_missing():
+    with _skipped_without_component():
         yield
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, None, None]:
-    with _skipping_what_is_missing():
+    with _skipped_without_component():
         yield
 
 
 @contextmanager
-def _skipping_what_is_missing() -> Iterator[None]:
+def _skipped_without_component() -> Iterator[None]:
     try:
         yield
     except MissingComponentError as error:
@@ -102,10 +103,10 @@ def _skipping_what_is_missing() -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what uses a component, and keep each Neo4j version on one worker (`--dist loadgroup`): one server each."""
+    """Mark tests that use a component. All tests of a Neo4j version run on one worker, with one server."""
     absent = [name for name in PROCESSES if not (HERE / name).exists()]
     if absent:
-        raise pytest.UsageError(f"tests/conftest.py names what is not there: {', '.join(absent)}")
+        raise pytest.UsageError(f"tests/conftest.py names files that do not exist: {', '.join(absent)}")
     starting = {
         path: any((HERE / name) in (path, *path.parents) for name in PROCESSES)
         for path in {item.path for item in items}
@@ -125,14 +126,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def tmp_path(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A folder of the test's own. Where no program is started it is in memory: a disk waited for proves nothing there.
+    """A folder of the test's own: in memory, unless the test starts programs.
 
-    Each file is forced to disk as the agent does it, tens of thousands of times in the tables of faults. pytest's own
-    folder is made only for a test on disk: it would be a fifth of the time of a short test.
+    The agent syncs each file, tens of thousands of times in the tables of faults; waiting for a disk there proves
+    nothing. pytest's own folder is made only for tests on disk, since making it takes a fifth of a short test.
     """
     on_disk = any(map(request.node.get_closest_marker, ("process", "components")))
     if on_disk or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ROOM:
-        # Its name comes again once it is gone, and a bucket outlives the test that named its prefix so.
+        # pytest reuses the name of a removed folder. A bucket outlives the test, and the name is a prefix in it.
         folder = Path(request.getfixturevalue("tmp_path")) / uuid4().hex[:12]
         folder.mkdir()
         yield folder
@@ -149,7 +150,7 @@ def neo4j_version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def community_home(tmp_path: Path) -> Callable[[str], CommunityHome]:
-    """Make a fresh NEO4J_HOME of a version."""
+    """Return a function that makes a fresh NEO4J_HOME of a version."""
 
     def make(version: str) -> CommunityHome:
         return CommunityHome.create(version, tmp_path / f"neo4j-{version}")
@@ -159,7 +160,7 @@ def community_home(tmp_path: Path) -> Callable[[str], CommunityHome]:
 
 @pytest.fixture(scope="session")
 def community_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], CommunityServer]]:
-    """Start the server of a version, empty but for what earlier tests left; one per version and worker."""
+    """Return a function that starts the server of a version. Each worker has one per version, which its tests share."""
     servers: dict[str, CommunityServer] = {}
 
     def start(version: str) -> CommunityServer:
@@ -175,7 +176,7 @@ def community_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
 
 @pytest.fixture(scope="session")
 def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    """A real S3 server with the bucket `BUCKET`; a test that kills it starts it again."""
+    """A real S3 server with the bucket `BUCKET`. A test that kills the server must start it again."""
     server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs")).start()
     yield server
     server.stop()
@@ -183,7 +184,7 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 @pytest.fixture(scope="session")
 def seaweedfs_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    """The same behind TLS, by a CA of its own."""
+    """A real S3 server like `seaweedfs`, with TLS and a certificate of its own CA."""
     server = SeaweedFS(tmp_path_factory.mktemp("seaweedfs-tls"), tls=True).start()
     yield server
     server.stop()
@@ -198,7 +199,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Callable[..., Prometheus]]:
-    """Start a Prometheus that scrapes the given `host:port` targets."""
+    """Return a function that starts a Prometheus for some `host:port` targets."""
     servers: list[Prometheus] = []
 
     def start(*targets: str, rules: tuple[Path, ...] = ()) -> Prometheus:

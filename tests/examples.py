@@ -1,18 +1,18 @@
-"""How many cases a law is tried with: all of them in `make test`, a tenth of them in `make test-fast`.
+"""The number of examples of a property: all of them in `make test`, a tenth of them in `make test-fast`.
 
-An own number in `@settings` would overrule the profile of the fast run, so it is asked for here.
+A number in `@settings` takes precedence over the profile, so tests compute it with `examples`.
 """
 
 from hypothesis import settings
 
 HOUSE = 100
-"""Cases of a law that asks for no number (hypothesis' own default)."""
+"""Number of examples of a property that states none: hypothesis' own default."""
 
 FAST = 10
 
 
 def examples(count: int) -> int:
-    """Return the number of cases, given that of a whole run.
+    """Return the number of examples of a property that has `count` of them in `make test`.
 
     `settings.default` is the profile in force (tests/conftest.py).
     """

@@ -1,4 +1,4 @@
-"""How much memory a program takes at most."""
+"""Measure the peak memory of a program."""
 
 import os
 import subprocess
@@ -33,11 +33,11 @@ class Ended:
     out: str
     err: str
     mib: float
-    """What it had in memory at its peak."""
+    """Peak resident memory."""
 
 
 def run(module: str, *arguments: str, stdin: bytes = b"", environ: Mapping[str, str] | None = None) -> Ended:
-    """Run a module of the agent in a process of its own. Its standard input stays open until it has ended."""
+    """Run a module of the agent in its own process, whose stdin stays open until the process has ended."""
     argv: Sequence[str] = (sys.executable, "-c", _RUN, module, *arguments)
     with TemporaryFile() as out, TemporaryFile() as err:
         process = subprocess.Popen(
@@ -46,7 +46,7 @@ def run(module: str, *arguments: str, stdin: bytes = b"", environ: Mapping[str, 
             stdout=out,
             stderr=err,
             start_new_session=True,
-            cwd="/",  # else the folder of the tests comes first on the path
+            cwd="/",  # otherwise the current folder comes first on sys.path
             env={**os.environ, **(environ or {})},
         )
         assert process.stdin is not None
@@ -56,12 +56,12 @@ def run(module: str, *arguments: str, stdin: bytes = b"", environ: Mapping[str, 
         process.stdin.close()
         out.seek(0)
         err.seek(0)
-        told = err.read().decode()
-        said = told.rstrip("0123456789")
-        return Ended(code, out.read().decode(), said, int(told[len(said) :] or 0) / 1024)
+        stderr = err.read().decode()
+        messages = stderr.rstrip("0123456789")
+        return Ended(code, out.read().decode(), messages, int(stderr[len(messages) :] or 0) / 1024)
 
 
 def sparse(path: Path, size: int) -> None:
-    """Make a file of that many bytes that takes no room."""
+    """Make a sparse file of `size` bytes, which takes no room."""
     with path.open("wb") as file:
         file.truncate(size)

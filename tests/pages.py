@@ -1,4 +1,4 @@
-"""What the status page shows of made-up clusters: one of six databases with problems, and a large one."""
+"""Contents of the status page for two made-up clusters: one of six databases with problems, and a large one."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -52,7 +52,7 @@ POLICY = Policy(last=12, hourly=24, daily=14, monthly=6)
 
 
 def a_status(**fields: Any) -> Status:
-    """Return the status of an agent that is well and has nothing to do."""
+    """Return the status of a healthy agent with nothing to do."""
     facts: dict[str, Any] = {
         "cluster": "demo",
         "version": "0.1",
@@ -80,7 +80,7 @@ def a_problem(kind: ProblemKind, subject: str, text: str, **fields: Any) -> Prob
 
 
 def a_chain(database: str, days: float, links: int, *, hours: float = 1, number: int = 1) -> Iterator[Entry]:
-    """Yield a full that was taken so many days ago, and its differentials, one each `hours`."""
+    """Yield a full that was taken `days` days ago, and `links` differentials, one every `hours` hours."""
     for link in range(links + 1):
         taken = NOW - timedelta(days=days) + timedelta(hours=hours * link)
         yield an_entry(
@@ -96,7 +96,7 @@ def a_chain(database: str, days: float, links: int, *, hours: float = 1, number:
 
 
 def some_weeks(database: str, *, until: float = 0.02, differentials: bool = True) -> tuple[Entry, ...]:
-    """Return what retention leaves of nightly fulls and hourly differentials; the newest is `until` days old."""
+    """Return the artifacts that retention keeps of nightly fulls and hourly differentials. The newest is `until` days old."""
     entries = [entry for week in range(10, 1, -3) for entry in a_chain(database, 7 * week, 0, number=20 - week)]
     for day in range(8, 0, -1):
         links = min(23, int((day - 0.64 - until) * 24) + 16 if day == 1 else 23) if differentials and day <= 3 else 0
@@ -104,7 +104,7 @@ def some_weeks(database: str, *, until: float = 0.02, differentials: bool = True
     return tuple(entry for entry in entries if NOW - entry.taken >= timedelta(days=until))
 
 
-def the_summary(entries: tuple[Entry, ...], **missing: int) -> DatabaseSummary:
+def a_summary(entries: tuple[Entry, ...], **missing: int) -> DatabaseSummary:
     return summarise(entries, {OFFSITE: entries[-missing["offsite"] :]} if missing.get("offsite") else {OFFSITE: ()})
 
 
@@ -166,7 +166,7 @@ def demo() -> Overview:
     )  # fmt: skip
     status = a_status(
         health=assess(problems, protection, NOW),
-        databases=tuple(the_summary(entries, offsite=7 if name == "customers" else 0) for name, entries in stored.items()),
+        databases=tuple(a_summary(entries, offsite=7 if name == "customers" else 0) for name, entries in stored.items()),
         protection=tuple(protection),
         drills=drills,
         destinations={
@@ -246,7 +246,7 @@ def large(databases: int = 200, points: int = 25) -> Overview:
     )
     status = a_status(
         health=assess((problem,), protection, NOW),
-        databases=tuple(the_summary(entries) for entries in stored.values()),
+        databases=tuple(a_summary(entries) for entries in stored.values()),
         protection=tuple(protection),
         destinations={OFFSITE: DestinationStatus(up=True, owed=0)},
         schedules=SCHEDULES,
@@ -259,7 +259,7 @@ def large(databases: int = 200, points: int = 25) -> Overview:
 
 
 def with_text(shown: Any, text: str) -> Any:
-    """Return a value in which every text that may come from outside is replaced."""
+    """Return a value like `shown`, in which `text` replaces every text that may come from outside."""
     if isinstance(shown, Tone) or not shown:
         return shown
     if isinstance(shown, str):

@@ -11,7 +11,10 @@ SECRET = "5ecret-0f-the-path"
 
 
 class Receiver(ThreadingHTTPServer):
-    """A server that keeps what it gets, and answers as it was told."""
+    """A server that keeps the requests that it gets, and gives each the same answer.
+
+    `trickles` sends the answer byte by byte and without an end.
+    """
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""Each process and each command of the agent, with the heavy modules that its start imports, and why.
+"""The heavy modules that each process and each command of the agent imports at its start, and why.
 
-`tests/test_starts.py` compares the table with what is imported, `bench/starts.py` measures what it costs.
+`tests/test_starts.py` compares this table with the actual imports, `bench/starts.py` measures their cost.
 """
 
 import json
@@ -22,7 +22,7 @@ HEAVY = frozenset(
         "urllib.request", "watchdog", "yaml", "zipfile", "zstandard",
     }
 )  # fmt: skip
-"""Modules that cost 5 ms or more, with all that they import."""
+"""Modules whose import takes 5 ms or more, together with what they import."""
 
 COMMAND = "from backup_agent.__main__ import main; main()"
 
@@ -229,7 +229,7 @@ COMMANDS = {
 
 @contextmanager
 def world(folder: Path) -> Iterator[dict[str, str]]:
-    """Write settings, serve a status as an agent does, and yield the environment of a command."""
+    """Write settings and serve a status, as an agent does. Yield the environment in which commands find both."""
     now = datetime.now(UTC)
     status = Status(
         cluster="demo", version="0", started=now, now=now, ready=True, surveyed=True, queue_depth=0,

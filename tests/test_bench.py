@@ -1,4 +1,4 @@
-"""The benchmarks still run. Their figures are read by people: no test looks at them."""
+"""Every benchmark runs. No test checks the figures: people read them."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ import pytest
 BENCH = Path(__file__).parents[1] / "bench"
 BENCHMARKS = sorted(path.name for path in BENCH.glob("*.py") if path.name != "machine.py")
 HERE = ("--python", sys.executable)
-"""The agent of this environment: a clean one takes its time."""
+"""Options for the agent of this environment, since a clean environment takes long to make."""
 
 
 def run(name: str, *options: str) -> str:
@@ -32,12 +32,12 @@ def test_a_benchmark_says_what_it_shows_and_how_to_run_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_the_readme_tells_of_every_benchmark(name: str) -> None:
+def test_the_readme_describes_every_benchmark(name: str) -> None:
     assert f"`{name}`" in (BENCH / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_the_options_a_docstring_names_are_those_there_are(name: str) -> None:
+def test_a_docstring_names_exactly_the_options_of_its_benchmark(name: str) -> None:
     docstring = ast.get_docstring(ast.parse((BENCH / name).read_text())) or ""
 
     listed = run(name, "--help").partition("options:")[2]
@@ -122,7 +122,7 @@ def test_random_kills_are_counted() -> None:
     assert re.search(r"^2 kills .* 0 faults; \d+ s$", printed, re.MULTILINE)
 
 
-def test_the_retention_plan_is_held_against_its_oracle() -> None:
+def test_the_retention_plan_is_compared_with_its_oracle() -> None:
     printed = run("retention.py", "--cases", "20", "--processes", "1")
 
     assert "20 cases, 0 differ from the oracle" in printed

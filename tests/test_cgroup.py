@@ -42,7 +42,7 @@ V1_UNLIMITED = "9223372036854771712\n"
         pytest.param(None, {}, None, id="no cgroups"),
     ],
 )
-def test_the_lowest_limit_on_the_way_up_counts(
+def test_the_lowest_limit_of_a_group_and_its_parents_counts(
     tmp_path: Path, groups: str | None, files: dict[str, str], expected: int | None
 ) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
@@ -56,7 +56,7 @@ def test_the_lowest_limit_on_the_way_up_counts(
     assert memory_limit(tmp_path) == expected
 
 
-def test_this_machine_can_be_asked() -> None:
+def test_the_limit_of_this_machine_can_be_read() -> None:
     limit = memory_limit()
 
     assert limit is None or limit > 2**20

@@ -1,4 +1,4 @@
-"""What the image says that it contains: the page of licences, and the SBOM in the format of CycloneDX 1.6."""
+"""The page of licences and the SBOM (CycloneDX 1.6) list what the image contains."""
 
 import json
 import runpy
@@ -55,7 +55,7 @@ REQUIRED = {
         }
     },
 }
-"""What the schema of CycloneDX 1.6 requires, and what scanners need beyond it. Another test has the whole schema."""
+"""Fields that CycloneDX 1.6 requires, and those that scanners need. Another test validates the whole schema."""
 
 WHOLE_SCHEMA = """
 import json, sys
@@ -70,7 +70,7 @@ registry = Registry().with_resources((url, Resource.from_contents(part)) for url
 checker = jsonschema.Draft7Validator(read("bom-1.6"), registry=registry, format_checker=jsonschema.FormatChecker())
 print(json.dumps([f"{fault.json_path}: {fault.message}" for fault in checker.iter_errors(json.load(sys.stdin))]))
 """
-"""Prints the faults of an SBOM on stdin. Runs in the environment of checkov, which has CycloneDX's schema."""
+"""A program that prints the faults of the SBOM on its stdin. It runs in checkov's environment, which has the schema."""
 
 
 def sbom(**changed: Any) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def purls(found: dict[str, Any]) -> list[str]:
     return [one["purl"] for one in found["components"] if "purl" in one]
 
 
-def test_the_page_of_licences_says_what_is_locked_and_installed() -> None:
+def test_the_page_of_licences_lists_the_locked_and_installed_packages() -> None:
     assert (ROOT / "docs" / "licenses.md").read_text() == contents.page(), "run `make licenses`"
 
 
@@ -92,7 +92,7 @@ def test_an_sbom_has_what_cyclonedx_requires() -> None:
 
 
 @pytest.mark.components
-def test_an_sbom_of_all_locked_packages_keeps_the_schema_of_cyclonedx() -> None:
+def test_an_sbom_of_all_locked_packages_is_valid_by_the_schema_of_cyclonedx() -> None:
     whole = sbom(packages=contents._locked(ROOT / "requirements.lock"))
     python = str(checkov().with_name("python"))
 

@@ -1,4 +1,4 @@
-"""What the pages say of commands, files and targets is true."""
+"""The documentation agrees with the commands, the settings, the files and the targets of the Makefile."""
 
 import json
 import re
@@ -25,13 +25,13 @@ README = (ROOT / "README.md").read_text()
 COMMANDS_PAGE = (ROOT / "docs" / "commands.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = dict(re.findall(r"^([a-z-]+):([^#\n]*)", MAKEFILE, re.MULTILINE))
-"""What each target of the Makefile needs."""
+"""Target of the Makefile -> its prerequisites."""
 SECTIONS = dict(re.findall(r"^## (\S+)\n(.*?)(?=^## |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
 PARTS = dict(re.findall(r"^### ([a-z]+ [a-z]+)\n(.*?)(?=^###? |\Z)", COMMANDS_PAGE, re.MULTILINE | re.DOTALL))
-"""What the page says of each part of a command that has parts, such as `catalog diff`."""
+"""Subcommand, such as `catalog diff` -> its section of docs/commands.md."""
 PAGES = ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))]
 EVERYWHERE = {"--config", "--json", "--utc"}
-"""Options that the page tells of once, for all commands."""
+"""Options that the page describes once, for all commands."""
 
 
 def flat(text: str) -> str:
@@ -46,13 +46,13 @@ def command(name: str) -> click.Command:
 
 
 def parts(name: str) -> list[str]:
-    """Return the names of the parts of a command, such as `catalog diff`; that of the command if it has none."""
+    """Return the subcommands of a command, such as `catalog diff`, or the command itself if it has none."""
     found = command(name)
     return [f"{name} {part}" for part in found.commands] if isinstance(found, click.Group) else [name]
 
 
 WHOLE = [part for name in main.COMMANDS for part in parts(name)]
-"""Every command that can be run."""
+"""Every command and subcommand that can be run."""
 
 
 def documented(name: str) -> DocumentedCommand:
@@ -62,12 +62,12 @@ def documented(name: str) -> DocumentedCommand:
 
 
 def options(name: str) -> dict[str, str]:
-    """Return what the help of a command says of each option."""
+    """Return the options of a command with their help."""
     return {one.opts[0]: one.help or "" for one in command(name).params if isinstance(one, click.Option)}
 
 
 @pytest.mark.parametrize("field", Attribution.model_fields)
-def test_the_pages_name_all_that_a_request_says_of_itself(field: str) -> None:
+def test_the_pages_name_every_field_of_attribution(field: str) -> None:
     for page in (README, (ROOT / "docs" / "catalog.md").read_text()):
         assert re.search(rf"^\| .*`{field}`.* \|", page, re.MULTILINE), field
 
@@ -78,12 +78,12 @@ def test_the_page_has_every_command_in_the_order_of_the_help() -> None:
 
 
 @pytest.mark.parametrize("name", dict.fromkeys([*main.COMMANDS, *WHOLE]))
-def test_the_page_says_of_a_command_what_its_help_says(name: str) -> None:
+def test_the_page_describes_a_command_as_its_help_does(name: str) -> None:
     assert flat({**SECTIONS, **PARTS}[name]).startswith(flat(command(name).help or "none"))
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_the_page_tells_of_every_option_what_the_help_tells(name: str) -> None:
+def test_the_page_describes_every_option_as_the_help_does(name: str) -> None:
     told = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
     special = {"--json"} & told.keys()
 
@@ -98,7 +98,7 @@ def test_the_page_has_the_examples_of_the_help_in_one_block(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_the_page_tells_of_every_exit_code_what_the_help_tells(name: str) -> None:
+def test_the_page_describes_every_exit_code_as_the_help_does(name: str) -> None:
     told = dict(re.findall(r"^\| (\d+) \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
 
     assert told == {str(code): text for code, text in documented(name).exits.items() if text != WRONG_USAGE}
@@ -114,12 +114,12 @@ def test_the_examples_of_a_command_name_commands_and_options_that_exist(name: st
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_every_command_can_speak_json(name: str) -> None:
+def test_every_command_can_print_json(name: str) -> None:
     assert "--json" in options(name)
 
 
 def invocations(text: str) -> list[list[str]]:
-    """Return the words after each `backup-agent` that stands in code."""
+    """Return the words after each `backup-agent` in code."""
     code = re.findall(r"`([^`\n]+)`", text) + re.findall(r"^    (\S.*)$", text, re.MULTILINE)
     return [line.split()[1:] for line in code if line.startswith("backup-agent ")]
 
@@ -134,7 +134,7 @@ def test_commands_that_a_page_shows_exist_with_their_options(page: str) -> None:
         assert {word for word in words if word.startswith("--")} <= {*options(name), "--help"}, words
 
 
-def test_the_readme_tells_of_every_command() -> None:
+def test_the_readme_names_every_command() -> None:
     assert [name for name in main.COMMANDS if not re.search(rf"[` ]{name}\b", README)] == []
 
 
@@ -146,7 +146,7 @@ REQUEST_ROWS = [
 """Fields, meaning and default of each row of the table of request fields."""
 
 
-def test_the_readme_has_every_field_of_a_request_once_and_no_other() -> None:
+def test_the_readme_has_a_row_for_every_field_of_a_request_and_no_other_rows() -> None:
     assert sorted(name for names, _, _ in REQUEST_ROWS for name in names) == sorted(Request.model_fields)
 
 
@@ -158,7 +158,7 @@ def test_the_readme_names_each_value_of_a_field_that_has_a_few(field: str, value
 
 
 @pytest.mark.parametrize("field", ["action", "type", "all", "chain", "heal"])
-def test_the_readme_tells_the_default_of_a_field(field: str) -> None:
+def test_the_readme_states_the_default_of_a_field(field: str) -> None:
     (told,) = (told for names, _, told in REQUEST_ROWS if field in names)
 
     assert told == json.dumps(Request().model_dump(mode="json")[field]).strip('"')
@@ -187,7 +187,7 @@ def test_make_help_lists_each_part_of_the_nightly_run_and_the_page_of_results_ha
     assert {"test", "nightly", *parts} <= {line.split()[0] for line in listed.splitlines()}
 
 
-def test_what_make_test_leaves_out_is_a_part_of_the_nightly_run() -> None:
+def test_every_test_that_make_test_leaves_out_is_in_the_nightly_run() -> None:
     def recipe(target: str) -> str:
         return re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[1]  # type: ignore[index]  # it is there
 
@@ -197,7 +197,7 @@ def test_what_make_test_leaves_out_is_a_part_of_the_nightly_run() -> None:
     assert {"long", "api-server"} <= set(TARGETS["nightly"].split())
 
 
-def test_the_versions_of_python_are_the_same_everywhere() -> None:
+def test_all_files_name_the_same_versions_of_python() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     versions = [re.search(r"3\.\d+$", one)[0] for one in project["classifiers"]]  # type: ignore[index]  # they are versions
     names = re.search(r"for name in ((?:python3\.\d+ )+)", (ROOT / "container" / "Containerfile").read_text())
@@ -211,7 +211,7 @@ def test_the_versions_of_python_are_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_within_the_tree_lead_somewhere(page: str) -> None:
+def test_links_between_pages_lead_to_existing_files_and_headings(page: str) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
 
     assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
@@ -232,7 +232,7 @@ def test_the_command_that_builds_the_image_gives_every_argument() -> None:
     assert set(re.findall(r"--build-arg (\w+)=", page)) == set(re.findall(r"(?m)^ARG (\w+)", recipe))
 
 
-def test_the_changelog_tells_of_this_version_or_of_what_is_to_come() -> None:
+def test_the_changelog_begins_with_this_version_or_with_unreleased_changes() -> None:
     newest = re.search(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
 
     assert newest is not None

@@ -1,4 +1,4 @@
-"""Reading small files: within a bound, never waiting, and nothing but regular files."""
+"""Small files: read within a limit and without waiting, if they are regular files; written whole or not at all."""
 
 import os
 import socket
@@ -42,7 +42,7 @@ def _same_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_file_that_is_not_regular_is_refused_at_once_and_named(tmp_path: Path, name: str) -> None:
+def test_opening_a_file_that_is_not_regular_fails_at_once_and_names_it(tmp_path: Path, name: str) -> None:
     plant, kind = PLANTED[name]
     plant(tmp_path / "x")
 
@@ -69,7 +69,7 @@ def test_a_link_is_followed_if_asked_for(tmp_path: Path) -> None:
     assert durable.read(tmp_path / "password", follow=True) == b"secret"
 
 
-def test_behind_a_link_too_only_a_regular_file_is_read(tmp_path: Path) -> None:
+def test_a_link_is_followed_to_a_regular_file_only(tmp_path: Path) -> None:
     device(tmp_path / "device")
     fifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("pipe")
@@ -80,7 +80,7 @@ def test_behind_a_link_too_only_a_regular_file_is_read(tmp_path: Path) -> None:
         durable.read(tmp_path / "link", follow=True)
 
 
-def test_a_file_of_the_limit_is_read_and_one_byte_more_is_not(tmp_path: Path) -> None:
+def test_a_file_as_large_as_the_limit_is_read_and_one_byte_more_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"x" * 1000)
 
     assert durable.read(tmp_path / "x", 1000) == b"x" * 1000
@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_folder(
         durable.names(tmp_path)
 
 
-def test_a_secret_is_written_to_a_new_file_of_its_owner_alone(tmp_path: Path) -> None:
+def test_a_secret_is_written_to_a_new_file_that_only_its_owner_can_read(tmp_path: Path) -> None:
     durable.create_secret(tmp_path / "secret", b"hidden")
 
     assert (tmp_path / "secret").read_bytes() == b"hidden"
@@ -158,7 +158,7 @@ def test_a_secret_that_could_not_be_written_whole_leaves_no_file(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_cannot_be_written_is_named_and_not_its_temporary(tmp_path: Path) -> None:
+def test_an_error_names_the_file_that_cannot_be_written_and_not_the_temporary_file(tmp_path: Path) -> None:
     target = tmp_path / "orders.json"
     target.mkdir()
     with pytest.raises(OSError) as refused:  # noqa: PT011  the name is what is looked at

@@ -1,4 +1,4 @@
-"""The house's own rules, where no linter knows them. Exceptions stand here, each with its reason."""
+"""Rules of this code base that no linter checks. Each exception is listed here with its reason."""
 
 import ast
 import itertools
@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("house")  # where all modules are parsed once
+pytestmark = pytest.mark.xdist_group("house")  # so that one worker parses all modules once
 
 ROOT = Path(__file__).parents[1]
 
@@ -23,12 +23,12 @@ VALUE_MODULES = {
     "gc", "graphlib", "hashlib", "heapq", "itertools", "json", "math", "operator", "re", "string", "struct", "textwrap",
     "types", "typing", "unicodedata", "urllib.parse", "uuid", "zoneinfo",
 }  # fmt: skip
-"""What of the standard library the core may import: it works on values alone. (`gc` is told to wait: no value differs.)"""
+"""Modules of the standard library that the core may import: it works on values alone. (It only defers `gc`.)"""
 
 CORE_LIBRARIES = {"cronsim", "pydantic"}
 
 IMPURE_CALLS = {"open", "print", "input", "now", "utcnow", "today", "uuid1", "uuid4"}
-"""Functions and methods that read a clock, draw an id, or touch the outside, whatever they hang on."""
+"""Names of functions and methods, of any object, that read a clock, make a random id, or do I/O."""
 
 HOMES: dict[str, tuple[str, ...]] = {
     "apscheduler": ("backup_agent/supervisor/",),
@@ -44,10 +44,10 @@ HOMES: dict[str, tuple[str, ...]] = {
         "backup_agent/demo/cypher_shell.py",
     ),
     "prometheus_client": ("backup_agent/supervisor/status/metrics.py",),
-    "pydantic": ("backup_agent/",),  # what the rooms hand each other are its models
+    "pydantic": ("backup_agent/",),  # its models are the values that packages exchange
     "rfc8785": ("backup_agent/signing/message.py",),
-    "structlog": ("backup_agent/",),  # whoever logs takes a logger; backup_agent/logs.py alone sets it up
-    # The demo plays the agent's user: it writes the settings file, and starts the programs.
+    "structlog": ("backup_agent/",),  # any module may log; backup_agent/logs.py alone configures it
+    # The demo acts for a user of the agent: it writes the settings file, and starts the programs.
     "subprocess": (
         "backup_agent/neo4j_admin/process.py",
         "backup_agent/supervisor/children/process.py",
@@ -57,41 +57,41 @@ HOMES: dict[str, tuple[str, ...]] = {
     "yaml": ("backup_agent/settings/", "backup_agent/k8s/manifests.py", "backup_agent/demo/"),
     "zstandard": ("backup_agent/artifact/zstd.py",),
 }
-"""Where each outside library may be imported: a module, or a room that is about nothing else."""
+"""Library -> where it may be imported: one module, or a package that exists for it."""
 
 STORE_OPENERS = {"store", "kind_of", "import_module"}
-"""What opens the store of a place: a destination's client library is loaded then, which no linter sees."""
+"""Functions that open the store of a place. They load the destination's client library, which import contracts miss."""
 
 BROAD_HANDLERS = {
-    "backup_agent/jobs/backup.py:perform": "around a run: whatever went wrong, it is answered",
+    "backup_agent/jobs/backup.py:perform": "around a run: every error becomes an answer",
     "backup_agent/supervisor/agent.py:_step": "around the loop: one bad message must not end the agent",
     "backup_agent/supervisor/status/http.py:_made": "around a page: its fault must not end the server",
     "backup_agent/stores/s3/bucket.py:_in_time": "around what runs in a thread: the caller raises it again",
     "backup_agent/stores/s3/line.py:_work": "raised again by the thread that waits for the results",
-    "backup_agent/stores/s3/bucket.py:run": "the same, in the function of the thread",
+    "backup_agent/stores/s3/bucket.py:run": "in the function of the thread: raised again by the caller",
 }
-"""Functions that may catch `Exception`: the loop, and what is around a run; nowhere else."""
+"""Functions that may catch `Exception`, and why."""
 
 EXITS = {
-    "backup_agent/demo/cypher_shell.py": "a program of its own, which stands in for Neo4j's",
-    "backup_agent/demo/simulate.py": "a program of its own, for commands by hand in the demo",
-    "backup_agent/supervisor/__main__.py": "what the command line becomes by exec, which has an exit code too",
+    "backup_agent/demo/cypher_shell.py": "a program of its own, a stand-in for Neo4j's",
+    "backup_agent/demo/simulate.py": "a program of its own, which the user of the demo starts",
+    "backup_agent/supervisor/__main__.py": "`backup-agent run` becomes this program by exec",
     "backup_agent/cli/main.py": "the one command line",
     "backup_agent/cli/signals.py": "the one command line, interrupted while it is imported",
-    "backup_agent/cluster/__main__.py": "the foot of a child's program: its exit code",
-    "backup_agent/jobs/check_cluster.py": "the same: threads of the driver may block for ever",
-    "backup_agent/jobs/cluster_state.py": "the same",
+    "backup_agent/cluster/__main__.py": "the exit code of a child",
+    "backup_agent/jobs/check_cluster.py": "the exit code of a child: threads of the driver may block for ever",
+    "backup_agent/jobs/cluster_state.py": "the exit code of a child: threads of the driver may block for ever",
 }
 """Modules that may end the process."""
 
 
 OPENS = {
     "backup_agent/durable.py:open_regular": "the reader itself",
-    "backup_agent/durable.py:_open_file": "the same",
+    "backup_agent/durable.py:_open_file": "the reader itself",
     "backup_agent/durable.py:create_secret": "a new file of its own, which no other user may read",
     "backup_agent/durable.py:_write_beside": "a new file of its own",
     "backup_agent/durable.py:sync_folder": "a folder",
-    "backup_agent/artifact/files.py:open_file": "an artifact, read in chunks; what is no regular file is refused there",
+    "backup_agent/artifact/files.py:open_file": "an artifact, read in chunks; anything but a regular file is refused",
     "backup_agent/catalog/diff.py:_changed": "an artifact in a store, read in chunks",
     "backup_agent/catalog/holds.py:_marks_locked": "only locked",
     "backup_agent/catalog/index.py:__init__": "a new file of its own",
@@ -123,12 +123,12 @@ OPENS = {
     "backup_agent/supervisor/requests/reserve.py:_allocate": "a new file of its own",
     "backup_agent/supervisor/requests/reserve.py:_make": "a folder",
 }
-"""Functions that open or read a file by themselves, and which. All others do it by `durable`, within a bound."""
+"""Functions that open or read files without `durable`, and which files. All others use `durable`, within a limit."""
 
 
 @cache
 def modules() -> tuple[tuple[str, ast.Module], ...]:
-    """Return path and syntax tree of each module of the agent, stand-ins left out: they are programs of their own."""
+    """Return path and syntax tree of each module of the agent, without the stand-ins, which are separate programs."""
     paths = sorted(path for path in (ROOT / "backup_agent").rglob("*.py") if "standins" not in path.parts)
     return tuple((path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in paths)
 
@@ -154,7 +154,7 @@ def tracked() -> list[Path]:
 @pytest.mark.parametrize(
     "pattern",
     [
-        # Written so that they do not match themselves.
+        # The patterns are written so that they do not match this file.
         pytest.param(r"py[p]i\.(org|python\.org)|pythonhoste[d]\.org|(extra-)?index-ur[l]", id="python-index"),
         pytest.param(r"registry\.np[m]js|repo1?\.mave[n]|mave[n]2|proxy\.golan[g]", id="other-index"),
         pytest.param(r"(?<![\w.}~-])/(work|root|home|Users|farm)/[\w.]", id="machine-path"),
@@ -180,7 +180,7 @@ def test_no_tracked_file_is_an_empty_leftover() -> None:
 
 
 def locked(name: str) -> dict[str, str]:
-    """Return the block of each pinned package of a lock file, by `name==version`'s name."""
+    """Return the lines of each pinned package of a lock file, by the name of the package."""
     blocks = re.split(r"\n(?=\S)", (ROOT / name).read_text().strip())
     return {block.partition("==")[0].lower().replace("_", "-"): block for block in blocks}
 
@@ -197,7 +197,7 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
-def test_the_locks_hold_what_pyproject_names() -> None:
+def test_the_locks_have_the_packages_that_pyproject_names() -> None:
     runtime = required(project()["project"]["dependencies"])
     demo = required(project()["project"]["optional-dependencies"]["demo"])
     dev = required(project()["dependency-groups"]["dev"])
@@ -217,7 +217,7 @@ def test_the_locks_agree_and_every_pin_has_its_hashes() -> None:
         assert [name for name, block in pinned.items() if "--hash=sha256:" not in block] == []
 
 
-def test_exact_pins_of_pyproject_stand_in_the_lock() -> None:
+def test_exact_pins_of_pyproject_are_also_those_of_the_lock() -> None:
     exact = [item for item in project()["dependency-groups"]["dev"] if "==" in item]
 
     for item in exact:
@@ -276,7 +276,7 @@ SPLITTERS = {"split", "rsplit", "partition", "rpartition"}
 
 
 def splits_a_key(node: ast.AST) -> bool:
-    """Tell whether an expression takes a text apart at each "/", as `key.split("/")` does."""
+    """Return whether an expression splits a text at "/", as `key.split("/")` does."""
     return (
         isinstance(node, ast.Call)
         and getattr(node.func, "attr", None) in SPLITTERS
@@ -287,7 +287,7 @@ def splits_a_key(node: ast.AST) -> bool:
 
 
 def makes_a_key(node: ast.AST) -> bool:
-    """Tell whether an expression puts a "/" behind the name of a set, as f"{record.set}/{record.database}" does."""
+    """Return whether an expression appends "/" to the name of a set, as f"{record.set}/{record.database}" does."""
     return isinstance(node, ast.JoinedStr) and any(
         isinstance(part, ast.FormattedValue)
         and re.search(r"\bset(_name)?\b", ast.unparse(part.value))
@@ -309,8 +309,8 @@ def test_keys_are_made_and_taken_apart_in_one_module() -> None:
     assert not found, _lines(found)
 
 
-def judged_types() -> dict[str, str]:
-    """Return each type of names that are judged before they are used, and its home: where it is made."""
+def checked_types() -> dict[str, str]:
+    """Return each NewType, a type of checked names, and the module that defines it."""
     return {
         node.targets[0].id: path
         for path, tree in modules()
@@ -320,8 +320,8 @@ def judged_types() -> dict[str, str]:
     }
 
 
-def claims(node: ast.AST, types: Iterable[str]) -> bool:
-    """Tell whether an expression gives a text one of the types unjudged: by a call of the type, or by a cast."""
+def converts(node: ast.AST, types: Iterable[str]) -> bool:
+    """Return whether an expression gives a text one of the types without a check: by a call of the type, or by a cast."""
     if not isinstance(node, ast.Call):
         return False
     called = ast.unparse(node.func).rpartition(".")[2]
@@ -330,13 +330,13 @@ def claims(node: ast.AST, types: Iterable[str]) -> bool:
     return called in types
 
 
-def test_a_name_gets_its_type_where_it_is_judged() -> None:
-    homes = judged_types()
+def test_a_name_gets_its_type_only_where_it_is_checked() -> None:
+    homes = checked_types()
     found = [
         f"{path}:{node.lineno}: {ast.unparse(node)}"
         for path, tree in modules()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and claims(node, [name for name, home in homes.items() if home != path])
+        if isinstance(node, ast.Call) and converts(node, [name for name, home in homes.items() if home != path])
     ]
 
     assert homes
@@ -344,7 +344,7 @@ def test_a_name_gets_its_type_where_it_is_judged() -> None:
 
 
 STORE_KINDS = re.compile(r"\bs3|s3\b|boto|bucket|\baws", re.IGNORECASE)
-"""What names one kind of store: S3."""
+"""Words that name one kind of store: S3."""
 
 KINDS_NAMED = {
     "backup_agent/cli/demo.py": "what the demo runs, for a person",
@@ -383,7 +383,7 @@ def test_a_kind_of_store_is_named_at_its_home_and_where_a_person_must_read_it() 
 
 
 def broad_handlers(tree: ast.Module) -> Iterator[str]:
-    """Yield the name of each function that catches everything."""
+    """Yield the name of each function that catches every exception."""
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
@@ -397,13 +397,13 @@ def broad_handlers(tree: ast.Module) -> Iterator[str]:
                         yield function.name
 
 
-def test_everything_is_caught_around_a_run_and_around_the_loop_only() -> None:
+def test_only_the_listed_functions_catch_every_exception() -> None:
     found = {f"{path}:{name}" for path, tree in modules() for name in broad_handlers(tree)}
 
     assert not (found := found ^ BROAD_HANDLERS.keys()), _lines(found)
 
 
-def test_the_process_is_ended_in_one_place() -> None:
+def test_only_the_listed_modules_end_the_process() -> None:
     found = {
         path
         for path, tree in modules()
@@ -418,15 +418,15 @@ def test_the_process_is_ended_in_one_place() -> None:
 PRINTERS = {
     "backup_agent/cli/printing.py": "the commands' output, where control characters are shown as escapes",
     "backup_agent/logs.py": "the log",
-    "backup_agent/supervisor/__main__.py": "why the supervisor did not start, by the same escapes",
+    "backup_agent/supervisor/__main__.py": "why the supervisor did not start, escaped as by printing.py",
     "backup_agent/artifact/__main__.py": "ASCII JSON, for programs",
     "backup_agent/cluster/__main__.py": "a child's JSON lines, for the supervisor",
-    "backup_agent/quoting.py": "what ended a process, by the same escapes",
+    "backup_agent/quoting.py": "what ended a process, escaped as by printing.py",
     "backup_agent/jobs/event_writer.py": "a child's JSON lines, for the supervisor",
     "backup_agent/demo/cypher_shell.py": "what the simulated cluster answers, as JSON",
     "backup_agent/demo/simulate.py": "names and numbers of the simulated cluster",
 }
-"""Modules that write to a standard stream. Text from outside must not reach a terminal as it is."""
+"""Modules that write to a standard stream, and what. Text from outside must not reach a terminal unescaped."""
 
 PRINTING = {"print", "click.echo", "click.secho", "click.confirm", "click.prompt", "click.pause"}
 PRINTING |= {
@@ -434,7 +434,7 @@ PRINTING |= {
 }
 
 
-def test_text_is_printed_in_one_place() -> None:
+def test_only_the_listed_modules_write_to_a_standard_stream() -> None:
     found = {
         path
         for path, tree in modules()
@@ -449,7 +449,7 @@ COPYING = {"shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copyfileobj
 
 
 def opens(tree: ast.Module) -> Iterator[str]:
-    """Yield the name of each function that opens a file by itself, or reads a whole one."""
+    """Yield the name of each function that opens a file, or reads or copies a whole one."""
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
             for node in ast.walk(function):
@@ -460,25 +460,25 @@ def opens(tree: ast.Module) -> Iterator[str]:
                     yield function.name
 
 
-def test_small_files_are_read_by_the_one_bounded_reader() -> None:
+def test_only_the_listed_functions_open_files_without_durable() -> None:
     found = {
         f"{path}:{name}"
         for path, tree in modules()
-        if not path.startswith("backup_agent/demo/")  # it plays the user, in a folder of its own
+        if not path.startswith("backup_agent/demo/")  # it acts for a user, in a folder of its own
         for name in opens(tree)
     }
 
     assert not (found := found ^ OPENS.keys()), _lines(found)
 
 
-def of_the_tests() -> Iterator[tuple[str, ast.Module]]:
+def modules_of_tests() -> Iterator[tuple[str, ast.Module]]:
     """Yield path and syntax tree of each module of the tests."""
     for path in sorted((ROOT / "tests").rglob("*.py")):
         yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
 
 
 def test_no_test_module_is_imported() -> None:
-    """What two test modules need stands in a module of its own. Text that another process runs counts too."""
+    """Code that two test modules need is in a module of its own. Code in strings, for other processes, counts too."""
     importing = re.compile(r"\b(from|import) tests\.[\w.]*\btest_\w+|\bfrom tests\.?[\w.]* import .*\btest_\w+")
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
@@ -493,7 +493,7 @@ def test_no_test_module_is_imported() -> None:
 def test_only_the_polling_function_sleeps() -> None:
     found = [
         f"{path}:{node.lineno}"
-        for path, tree in of_the_tests()
+        for path, tree in modules_of_tests()
         if path != "tests/polling.py"
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", None)) == "sleep"
@@ -536,7 +536,7 @@ def test_every_silenced_checker_says_which_rule_and_why() -> None:
 
 
 def test_a_group_of_tests_stays_on_one_worker(request: pytest.FixtureRequest) -> None:
-    """Else two workers build the image and wait for each other, and nothing says so: pytest-xdist's issue 1386."""
+    """Otherwise two workers would build the image and wait for each other (pytest-xdist's issue 1386)."""
     if not getattr(request.config.option, "loadgroup", False):
         return  # not in a worker
 

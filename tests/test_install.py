@@ -1,4 +1,4 @@
-"""The lines that install the agent take what is locked, whatever the pip and whatever the index has besides."""
+"""The lines that install the agent install the locked packages, with any pip and whatever else the index has."""
 
 import base64
 import hashlib
@@ -44,7 +44,7 @@ version = "1"
 
 
 def wheel(index: Path, name: str, version: str, *requires: str, extra: str | None = None) -> str:
-    """Write a wheel of an empty module into an index; return its line of a lock."""
+    """Write a wheel of an empty module into an index. Return its line of a lock file."""
     path = index / f"{name}-{version}-py3-none-any.whl"
     about = [f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}", *(f"Requires-Dist: {one}" for one in requires)]
     files = {
@@ -108,7 +108,9 @@ def installed(venv: Path) -> set[str]:
     ("target", "venv"),
     [("setup", ".venv"), pytest.param(".venv-demo/.from-lock", ".venv-demo", marks=pytest.mark.nightly)],
 )
-def test_make_installs_what_is_locked_though_the_index_has_newer_releases(tree: Path, target: str, venv: str) -> None:
+def test_make_installs_the_locked_packages_although_the_index_has_newer_releases(
+    tree: Path, target: str, venv: str
+) -> None:
     run(tree, "make", target, f"PYTHON={sys.executable}")
 
     assert installed(tree / venv) == {"accelerator-1.0", "agent-1", "application-1.0", "builder-1.0", "library-1.0"}
@@ -121,7 +123,7 @@ def lines_of(page: str) -> list[str]:
     return [line.strip() for line in block[0].splitlines() if re.search(r"venv \.venv|pip install", line)]
 
 
-def test_the_lines_of_the_pages_are_the_same_and_install_what_is_locked(tree: Path) -> None:
+def test_the_lines_of_all_pages_are_the_same_and_install_the_locked_packages(tree: Path) -> None:
     lines = lines_of("README.md")
     assert lines_of("docs/kubernetes.md") == lines
 
@@ -130,7 +132,7 @@ def test_the_lines_of_the_pages_are_the_same_and_install_what_is_locked(tree: Pa
     assert installed(tree / ".venv") == {"accelerator-1.0", "agent-1", "application-1.0", "builder-1.0", "library-1.0"}
 
 
-def test_the_lock_lacks_nothing_that_its_packages_need() -> None:
+def test_the_lock_has_every_dependency_of_its_packages() -> None:
     done = subprocess.run((sys.executable, "-m", "pip", "check"), capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout
@@ -144,14 +146,14 @@ FROM_THE_TREE = ("--no-deps", "--no-build-isolation")
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Yield what the tree says and runs, by name; long lines joined."""
+    """Yield the name and the text of each tracked text file, with continued lines joined."""
     for name in TREE:
         path = ROOT / name
         if name != THIS and path.is_file() and path.suffix in {"", ".md", ".py", ".toml", ".yaml"}:
             yield name, path.read_text().replace("\\\n", " ")
 
 
-def test_whatever_installs_packages_takes_nothing_without_a_hash() -> None:
+def test_every_line_that_installs_packages_requires_hashes() -> None:
     """By text: every place of the tree that runs pip, or tells a person to, names the options or has them in the file."""
     faults = [
         f"{name}: {line.strip()}"
@@ -177,7 +179,7 @@ def test_whatever_installs_packages_takes_nothing_without_a_hash() -> None:
         r"curl .*\| *(?:ba)?sh",
     ],
 )
-def test_nothing_is_installed_by_a_program_that_checks_no_hash_of_a_lock(installer: str) -> None:
+def test_no_line_installs_packages_with_a_program_that_ignores_hashes(installer: str) -> None:
     assert [name for name, text in texts() if re.search(installer, text)] == []
 
 

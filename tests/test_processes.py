@@ -15,7 +15,7 @@ FORKS = "import os, sys, time; pid = os.fork(); sys.stdout.write('x'); sys.stdou
 
 @contextmanager
 def forked(mark: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Two processes in a session of their own that carry a mark."""
+    """Two processes of one new session, with a marker in their environment."""
     with subprocess.Popen(
         [sys.executable, "-c", FORKS],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Errors are quoted without the input of a library."""
+"""An error is quoted without the input that a library puts into its text."""
 
 import json
 import ssl
@@ -50,7 +50,7 @@ def raised(name: str) -> Exception:
 
 
 @pytest.mark.parametrize("name", RAISING)
-def test_the_input_of_a_library_is_not_quoted(name: str) -> None:
+def test_input_in_the_text_of_a_library_is_not_quoted(name: str) -> None:
     error = raised(name)
 
     assert SECRET not in quoting.shown(error)

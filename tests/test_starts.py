@@ -1,4 +1,4 @@
-"""What the start of each process and command imports, by the table in `starts`."""
+"""Each process and command imports the heavy modules of the table in `starts`, and no others."""
 
 import os
 import site
@@ -15,18 +15,18 @@ from tests.starts import COMMANDS, HEAVY, PROCESSES, Start, world
 ROOT = Path(__file__).parents[1]
 
 ROW, LOADED = "import time:", "loaded:"
-"""What a line of standard error begins with: one of `-X importtime`, and the list of modules at the end."""
+"""Beginnings of lines on stderr: of a row of `-X importtime`, and of the list of modules at the end."""
 
 FIRST = f"""
 import atexit, sys
 sys.path[:0] = {[str(ROOT), *site.getsitepackages()]!r}
 atexit.register(lambda: print("{LOADED}", *(n for n, found in sys.modules.items() if found), file=sys.stderr))
 """
-"""Run before a program: without Python's `site`, packages of the tests add nothing to every start (.pth files)."""
+"""Code that runs before a program. Python starts without `site`, so .pth files of the tests' packages add nothing."""
 
 
 def imported(start: Start, environ: dict[str, str]) -> dict[str, str]:
-    """Start a program. Return each module that it imports, and the modules that led to it."""
+    """Start a program. Return each module that it imports, with the modules by which it was imported."""
     done = subprocess.run(
         (sys.executable, "-I", "-S", "-X", "importtime", "-c", FIRST + start.code, *start.arguments),
         env={**os.environ, **environ},
@@ -40,11 +40,11 @@ def imported(start: Start, environ: dict[str, str]) -> dict[str, str]:
     assert done.returncode == 0, "\n".join(line for line in lines if not line.startswith(ROW))
     loaded = {name for line in lines if line.startswith(LOADED) for name in line.split()}
     found = paths(line.rpartition("|")[2] for line in lines if line.startswith(ROW))
-    return {name: path for name, path in found if name in loaded}  # there is a row for what is not installed, too
+    return {name: path for name, path in found if name in loaded}  # modules that are not installed have a row, too
 
 
 def paths(rows: Iterator[str]) -> Iterator[tuple[str, str]]:
-    """Yield each module with the path that led to it. In the rows, a module follows the modules that it imports."""
+    """Yield each module with the chain of modules by which it was imported. A module's row follows those that it imports."""
     above: list[tuple[int, str]] = []
     for row in reversed(list(rows)):
         name = row.strip()
@@ -73,7 +73,7 @@ def test_a_start_imports_the_heavy_modules_of_the_table_and_no_others(name: str,
     assert not faults, "\n" + "\n".join((*faults, "The table is in tests/starts.py; bench/starts.py shows the cost."))
 
 
-def test_the_table_has_every_module_of_a_command_and_of_a_child() -> None:
+def test_the_table_has_the_module_of_every_command_and_every_child() -> None:
     children = {path.stem for path in (ROOT / "backup_agent/jobs").glob("*.py") if "__main__" in path.read_text()}
 
     assert {name for name in main.COMMANDS if name not in main.ASKING} <= COMMANDS.keys()

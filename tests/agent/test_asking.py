@@ -8,7 +8,7 @@ from typing import Any
 
 from backup_agent.cli import main
 from tests.agent.live import Live
-from tests.builders import SAID, TRACE
+from tests.builders import ATTRIBUTION, TRACE
 from tests.polling import until
 
 HOURLY = "0 * * * *"
@@ -90,7 +90,7 @@ def test_record_and_log_have_what_a_request_says_of_itself(live: Live) -> None:
     live.settings["retention"] = {"last": 2}
     live.start()
     said: dict[str, Any] = {"requested_by": "the DBA", "reason": "before the upgrade", "traceparent": TRACE}
-    live.ask("backup", id="backup", database="orders", traceparent=TRACE, **SAID)
+    live.ask("backup", id="backup", database="orders", traceparent=TRACE, **ATTRIBUTION)
     live.ask("pause", id="pause", action="pause", **said)
     live.ask("resume", id="resume", action="resume", **said)
     live.ask("prune", id="prune", action="prune", **said)
@@ -111,9 +111,9 @@ def test_record_and_log_have_what_a_request_says_of_itself(live: Live) -> None:
         (line,) = until(partial(lines, event, request), f"line {event} of {request}")
         told = {"requested_by": "the DBA", "request_reason": "before the upgrade", "trace_id": TRACE.split("-")[1]}
         assert line.items() >= told.items(), (event, request)
-        assert line.get("labels") == (SAID["labels"] if request == "backup" else None), (event, request)
+        assert line.get("labels") == (ATTRIBUTION["labels"] if request == "backup" else None), (event, request)
     (record,) = live.records()
-    assert record.items() >= SAID.items() <= live.answer_of("backup")["request"].items()
+    assert record.items() >= ATTRIBUTION.items() <= live.answer_of("backup")["request"].items()
 
 
 def test_answer_and_log_quote_nothing_of_a_link_to_a_file_with_secrets(live: Live) -> None:

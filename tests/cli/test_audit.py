@@ -13,7 +13,7 @@ from backup_agent.core.artifacts.keys import record_key
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.audit.lines import AuditKind, AuditLine, recorded
-from tests.builders import SAID, a_record
+from tests.builders import ATTRIBUTION, a_record
 from tests.catalog.places import filled
 from tests.cli.conftest import Place
 
@@ -27,7 +27,9 @@ def _records(place: Place) -> tuple[Record, Record]:
     log = AuditLog(place.root)
     volume = filled(place.root)
     log.append(AuditLine(kind=AuditKind.STARTED, facts={"version": "0.2.0"}))
-    old, new = (a_record(hour, finished=datetime.now(UTC), audit_head=log.head().digest, **SAID) for hour in (0, 24))
+    old, new = (
+        a_record(hour, finished=datetime.now(UTC), audit_head=log.head().digest, **ATTRIBUTION) for hour in (0, 24)
+    )
     for record in (old, new):
         volume.add(record)
         log.append(recorded(record, digest_of(record.to_json())))

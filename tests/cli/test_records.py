@@ -20,7 +20,7 @@ from backup_agent.core.restore.asked import artifact_id
 from backup_agent.settings.load import load
 from backup_agent.signing.keyring import Keyring
 from tests import memory
-from tests.builders import SAID, TAKEN, an_answer
+from tests.builders import ATTRIBUTION, TAKEN, an_answer
 from tests.cli.conftest import Place
 
 
@@ -252,9 +252,9 @@ def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:
         assert place.run("show", name) == shown
 
 
-@pytest.mark.parametrize(("field", "value"), SAID.items())
+@pytest.mark.parametrize(("field", "value"), ATTRIBUTION.items())
 def test_an_artifact_is_shown_with_all_that_its_request_said_of_itself(place: Place, field: str, value: object) -> None:
-    out = place.run("show", place.record(**SAID).key).out
+    out = place.run("show", place.record(**ATTRIBUTION).key).out
     texts = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [value]
 
     assert [line for line in out.splitlines() for text in texts if line == f"{field.replace('_', ' '):<14}{text}"]

@@ -23,7 +23,7 @@ from backup_agent.core.requests.answers import (
     rejected,
 )
 from backup_agent.core.requests.request import Request
-from tests.builders import OFFSITE, SAID, TAKEN, TRACE, an_answer
+from tests.builders import ATTRIBUTION, OFFSITE, TAKEN, TRACE, an_answer
 
 NOW = TAKEN
 
@@ -148,10 +148,14 @@ def test_unknown_fields_of_a_stored_request_are_ignored() -> None:
 
 
 def test_log_lines_say_who_asked_why_and_in_which_trace() -> None:
-    said = {"requested_by": SAID["requested_by"], "request_reason": SAID["reason"], "labels": SAID["labels"]}
+    said = {
+        "requested_by": ATTRIBUTION["requested_by"],
+        "request_reason": ATTRIBUTION["reason"],
+        "labels": ATTRIBUTION["labels"],
+    }
 
-    assert an_answer(request=SAID).attribution == said
-    assert an_answer(request={**SAID, "traceparent": TRACE}).attribution == {
+    assert an_answer(request=ATTRIBUTION).attribution == said
+    assert an_answer(request={**ATTRIBUTION, "traceparent": TRACE}).attribution == {
         **said,
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     }

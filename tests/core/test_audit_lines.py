@@ -20,11 +20,11 @@ from backup_agent.core.audit.lines import (
 )
 from backup_agent.core.audit.period import Period, begin_of, end_of
 from backup_agent.core.audit.segments import Segment, foreign, listed
-from tests.builders import OFFSITE, ORDERS, SAID, TAKEN, a_record
+from tests.builders import ATTRIBUTION, OFFSITE, ORDERS, TAKEN, a_record
 
 
 def test_a_line_says_what_was_recorded_and_who_claims_to_have_asked() -> None:
-    record = a_record(**SAID)
+    record = a_record(**ATTRIBUTION)
     line = recorded(record, "ab" * 32)
 
     assert (line.kind, line.key, line.claimed, line.why) == ("recorded", record.key, "the DBA", "before the upgrade")

@@ -12,7 +12,7 @@ from backup_agent.core.audit.lines import AuditKind, AuditLine, drilled, verifie
 from backup_agent.core.audit.period import Period
 from backup_agent.core.audit.report import AuditReport, DrillFacts, Expected, LogFacts, PointFacts, Sources, report
 from backup_agent.core.audit.report_text import markdown, shown
-from tests.builders import OFFSITE, ORDERS, SAID, TAKEN, a_record
+from tests.builders import ATTRIBUTION, OFFSITE, ORDERS, TAKEN, a_record
 from tests.core.audits import DIGEST, VOLUME, backed_up, deleted, line
 
 PAIR = (DEFAULT_SET, ORDERS)
@@ -262,7 +262,7 @@ def test_lines_about_impossible_artifacts_do_not_stop_the_report(kind: AuditKind
 
 
 def everything() -> AuditReport:
-    record = a_record(0, **SAID, admin_version="2026.09.0", server_version="2026.09.0")
+    record = a_record(0, **ATTRIBUTION, admin_version="2026.09.0", server_version="2026.09.0")
     hostile = "</td> | `rm` [x](http://y)\n# Objectives: met"
     lines = written(
         [

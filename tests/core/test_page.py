@@ -48,7 +48,7 @@ from backup_agent.core.status import (
     Status,
 )
 from tests.builders import OFFSITE, ORDERS, an_entry
-from tests.pages import NOW, a_chain, a_problem, a_status, demo, protected, the_summary
+from tests.pages import NOW, a_chain, a_problem, a_status, a_summary, demo, protected
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
@@ -343,7 +343,7 @@ def test_the_worst_databases_come_first_and_those_of_destinations_alone_last() -
     judged = (protected("alpha", FULLS[0]), protected("orders", FULLS[0]).model_copy(update={"set": "test"}), late)
     status = a_status(
         protection=judged,
-        databases=(the_summary(FULLS),),
+        databases=(a_summary(FULLS),),
         health=Health(state=HealthState.DEGRADED, text="DEGRADED: x", problems=(failed,)),
     )
     gone = points_of(DEFAULT_SET, DatabaseName("gone"), [StoredArtifacts(OFFSITE, FULLS)], (), NOW, most=9, command=str)
@@ -361,7 +361,7 @@ def test_the_worst_databases_come_first_and_those_of_destinations_alone_last() -
 def test_a_database_without_restore_points_says_so() -> None:
     status = a_status(
         protection=(protected("new", None, rpo_seconds=None),),
-        databases=(the_summary(FULLS).model_copy(update={"last_success": {}, "owed": {OFFSITE: 2}}),),
+        databases=(a_summary(FULLS).model_copy(update={"last_success": {}, "owed": {OFFSITE: 2}}),),
     )
 
     new, orders = (tuple(cell.text for cell in row) for row in view(status).databases.rows)
@@ -495,8 +495,8 @@ def test_only_schedules_that_back_up_a_database_have_coming_backups() -> None:
 
 
 def test_many_databases_have_few_rows_each_and_the_least_important_ones_none() -> None:
-    few = a_status(databases=(the_summary(FULLS),))
-    summary = the_summary(FULLS)
+    few = a_status(databases=(a_summary(FULLS),))
+    summary = a_summary(FULLS)
     many = a_status(
         databases=tuple(summary.model_copy(update={"database": DatabaseName(f"db{number:04}")}) for number in range(2000)),
         protection=(protected("db1999", None, state=Protection.LATE),),

@@ -13,7 +13,7 @@ from backup_agent.core.artifacts.marks import Damage, Hold
 from backup_agent.core.artifacts.records import LARGEST, ArtifactFile, BackupType, History, Record, TooManyValuesError
 from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.tasks import BackupTask, CopyTask, PruneTask, SurveyTask, VerifyTask
-from tests.builders import SAID, TAKEN, a_header, a_record, artifact_file
+from tests.builders import ATTRIBUTION, TAKEN, a_header, a_record, artifact_file
 
 NOW = TAKEN
 NAME = "orders-2026-11-23T02-00-00.backup"
@@ -144,11 +144,11 @@ def test_the_history_of_an_artifact_consists_of_the_ids_in_its_header() -> None:
 
 
 def test_a_record_says_all_that_its_request_said_of_itself() -> None:
-    record = Record.from_json(a_record(**Request(**SAID).attribution.model_dump()).to_json())
+    record = Record.from_json(a_record(**Request(**ATTRIBUTION).attribution.model_dump()).to_json())
 
-    assert record.attribution == Request(**SAID).attribution == Attribution(**SAID)
-    assert record.given() == SAID
-    assert SAID.keys() == Attribution.model_fields.keys(), "each field has an example"
+    assert record.attribution == Request(**ATTRIBUTION).attribution == Attribution(**ATTRIBUTION)
+    assert record.given() == ATTRIBUTION
+    assert ATTRIBUTION.keys() == Attribution.model_fields.keys(), "each field has an example"
 
 
 def test_the_size_of_an_artifact_is_that_of_all_its_files() -> None:

@@ -1,4 +1,4 @@
-"""The program that forks dying children (dying.py), one for each module."""
+"""Fixture: the program that forks dying children (dying.py), one process for each test module."""
 
 from collections.abc import Iterator
 

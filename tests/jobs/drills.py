@@ -1,4 +1,4 @@
-"""Volumes with artifacts of the neo4j-admin stand-in, and drills of them in this process."""
+"""Builders for tests of drills: volumes with artifacts of the neo4j-admin stand-in, and drills in this process."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ NODES = "neostore.nodestore.db"
 
 @dataclass
 class Drilled:
-    """What a run of drills told."""
+    """The events of a run of drills."""
 
     told: list[dict[str, Any]]
 
@@ -90,12 +90,12 @@ class Vault:
         )
 
     def fault(self, *faults: dict[str, Any]) -> None:
-        """Let the stand-in misbehave."""
+        """Give the stand-in these faults (backup_agent/standins/neo4j_admin/faults.py)."""
         world = cluster.load(self.world)
         cluster.save(type(world)(**{**vars(world), "faults": faults}), self.world)
 
     def back_up(self, kind: str, clock: str, *, database: str = "orders", parent: Record | None = None) -> Record:
-        """Take a backup at a time of the stand-in's clock, and record it."""
+        """Take a backup with the stand-in's clock set to `clock`, and write its record."""
         (self.world / "clock").write_text(clock)
         if kind == "DIFF":
             cluster.save(cluster.load(self.world).with_transactions(database, 5), self.world)
@@ -108,7 +108,7 @@ class Vault:
         return self.record(artifact, parent=parent)
 
     def damage_store(self, artifact: Path) -> None:
-        """Rewrite an artifact around an inconsistent store: six bytes of a record of a node are 0xff."""
+        """Put an inconsistent store into an artifact: six bytes of a node's record are 0xff. The checksums are right."""
         header = artifacts.read_header(artifact)
         entries = tuple(
             dataclasses.replace(one, blocks=partial(_damaged, one)) if one.name == NODES else one
@@ -118,7 +118,7 @@ class Vault:
             artifacts.write(output, header, entries)
 
     def record(self, artifact: Path, *, parent: Record | None = None, **header: Any) -> Record:
-        """Write the record of an artifact. `header` are fields of its header that the record states wrongly."""
+        """Write the record of an artifact. `header` are fields of the header that the record states wrongly."""
         reading = read_through(artifact)
         said = reading.header.model_copy(update=header)
         database = artifact.parent.name
@@ -140,7 +140,7 @@ class Vault:
         return filled(self.root).add(record, files=False)
 
     def run(self, what: str | None = "orders", level: str = "check", **task: Any) -> Drilled:
-        """Drill in this process."""
+        """Drill an artifact, or the newest one of a database, in this process. `task` are further fields of the task."""
         told: list[dict[str, Any]] = []
         given = {"run": "r-1", "place": "local", "what": what, "level": level, "evidence": "beside", **task}
         asked = DrillTask.model_validate({**given, "settings": self.tree})
@@ -149,7 +149,7 @@ class Vault:
         return Drilled(told)
 
     def command(self, *words: str) -> subprocess.Popen[str]:
-        """Start `backup-agent drill`."""
+        """Start `backup-agent drill` as a process of its own."""
         config = self.folder / "config.yaml"
         config.write_text(yaml.safe_dump(self.tree))
         command = [sys.executable, "-m", "backup_agent", "--config", str(config), "drill", *words]
@@ -157,7 +157,7 @@ class Vault:
 
     @property
     def programs(self) -> Iterator[int]:
-        """The processes that carry the tag of the drills in this scratch folder."""
+        """Ids of the processes that have the marker of drills in this scratch folder in their environment."""
         for entry in os.scandir("/proc"):
             try:
                 if (
@@ -174,7 +174,7 @@ class Vault:
 
     @property
     def left(self) -> list[str]:
-        """What is in the scratch folder."""
+        """Names of the files in the scratch folder."""
         return sorted(path.name for path in self.scratch.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""Verification passes over a volume and over destinations in memory."""
+"""Passes of verification over a volume, and over destinations in memory."""
 
 import errno
 import threading
@@ -71,7 +71,7 @@ def events(told: list[dict[str, Any]], name: str) -> list[str]:
 
 
 def judged(told: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the one event with all faults of the place."""
+    """Return the event that lists all faults of the place."""
     (event,) = (event for event in told if event["event"] == "damages")
     return event
 

@@ -1,4 +1,4 @@
-"""What a pass over the volume does with the audit log if there is no destination."""
+"""The audit log without a destination: a pass over the volume lets old lines expire."""
 
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path

@@ -45,7 +45,7 @@ def admin(settings: Settings, versions: tuple[str, ...] = ()) -> dict[Check, Che
     return told(lines)
 
 
-def test_a_missing_neo4j_admin_fails_and_says_where_it_was_looked_for(
+def test_if_neo4j_admin_is_missing_the_finding_names_the_searched_places(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("NEO4J_HOME", raising=False)
@@ -58,7 +58,7 @@ def test_a_missing_neo4j_admin_fails_and_says_where_it_was_looked_for(
     assert found[Check.VERSIONS].outcome.value == "unknown"
 
 
-def test_a_program_of_the_settings_is_found_and_not_started(tmp_path: Path) -> None:
+def test_the_program_of_the_settings_is_found_without_starting_it(tmp_path: Path) -> None:
     program = tmp_path / "neo4j-admin"
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
     program.chmod(0o755)
@@ -73,7 +73,7 @@ def volume(settings: Settings, *, write: bool = False) -> dict[Check, CheckFindi
     return {one.check: one for one in check_volume.findings(settings, write=write)}
 
 
-def test_a_volume_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
+def test_a_volume_that_does_not_exist_yet_is_not_created(tmp_path: Path) -> None:
     found = volume(settings(tmp_path))
 
     assert "does not exist yet, and can be made" in found[Check.VOLUME].found
@@ -97,7 +97,7 @@ def test_the_next_full_is_expected_to_need_twice_the_largest_one(tmp_path: Path)
     assert not index.exists()
 
 
-def test_a_file_in_the_place_of_the_root_is_told(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_root_is_reported(tmp_path: Path) -> None:
     (tmp_path / "backups").write_text("")
 
     assert volume(settings(tmp_path))[Check.VOLUME].found.endswith("backups: it is not a folder")
@@ -118,7 +118,7 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
         (errno.ENOSYS, "inotify: Function not implemented"),
     ],
 )
-def test_a_limit_of_inotify_that_is_reached_is_named(
+def test_an_exhausted_limit_of_inotify_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
 ) -> None:
     def refused(_: Path) -> None:
@@ -147,7 +147,7 @@ def certificate(folder: Path, days: int) -> Path:
 
 
 @pytest.mark.parametrize(("days", "outcome"), [(3, "FAIL"), (20, "warn"), (300, "ok")])
-def test_a_file_with_a_certificate_is_judged_by_its_end(tmp_path: Path, days: int, outcome: str) -> None:
+def test_a_certificate_in_a_file_is_judged_by_its_expiry(tmp_path: Path, days: int, outcome: str) -> None:
     file = certificate(tmp_path, days)
 
     found = check_keys.certificates(
@@ -170,7 +170,7 @@ def test_a_file_without_a_certificate_is_named_and_not_quoted(tmp_path: Path) ->
 
 @contextmanager
 def shows(issued: trustme.LeafCert) -> Iterator[int]:
-    """Show a certificate to one client, and yield the port."""
+    """Serve TLS with a certificate to one client. Yield the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     issued.configure_cert(context)
     with socket() as listening:
@@ -190,7 +190,7 @@ def shows(issued: trustme.LeafCert) -> Iterator[int]:
         thread.join()
 
 
-def test_the_certificate_that_a_server_shows_is_judged_although_no_ca_is_known(tmp_path: Path) -> None:
+def test_the_certificate_of_a_server_is_judged_without_its_ca(tmp_path: Path) -> None:
     issued = trustme.CA().issue_cert("127.0.0.1", not_after=datetime.now(UTC) + timedelta(days=2))
     with shows(issued) as port:
         found = check_keys.certificates(settings(tmp_path, neo4j={"uri": f"neo4j+s://127.0.0.1:{port}"}), ())
@@ -199,7 +199,7 @@ def test_the_certificate_that_a_server_shows_is_judged_although_no_ca_is_known(t
     assert f"neo4j.uri (127.0.0.1:{port}) ends on" in found.found
 
 
-def test_the_certificates_of_backup_ports_are_judged_if_tls_is_used_there(tmp_path: Path) -> None:
+def test_the_certificates_of_backup_ports_are_judged_if_the_ports_use_tls(tmp_path: Path) -> None:
     authority = trustme.CA()
     own = authority.issue_cert("agent")
     authority.cert_pem.write_to_path(str(tmp_path / "ca"))
@@ -222,7 +222,7 @@ def test_the_certificates_of_backup_ports_are_judged_if_tls_is_used_there(tmp_pa
     assert unused.found == "no certificate is in use"
 
 
-def test_a_signing_key_is_tried(tmp_path: Path) -> None:
+def test_a_missing_signing_key_is_a_warning_and_an_existing_one_can_sign(tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     missing = check_keys.signing_key(settings(tmp_path, signing={"key_file": str(key)}))
     key_file.create(key)

@@ -62,14 +62,14 @@ def test_a_copy_suspended_during_a_takeover_stops_sending(tmp_path: Path, monkey
 
 
 def a_world(folder: Path) -> World:
-    """Return a volume with a destination."""
+    """Return a world of a volume and a destination."""
     root = folder / "backups"
     root.mkdir(exist_ok=True)
     return World(root, "offsite", {"offsite": {"type": "s3", "bucket": "backups"}})
 
 
 def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[str, Any]]]:
-    """Make one pass. Return its failure and its warnings."""
+    """Copy what is missing, in one pass. Return the failure and the warnings."""
     report, told = passed(world, store)
     return report.failure, [event for event in told if event["event"] == "warning"]
 
@@ -82,7 +82,7 @@ def passed(
     set_name: str = "default",
     databases: tuple[str, ...] | None = None,
 ) -> tuple[CopyReport, list[dict[str, Any]]]:
-    """Make one pass for whose copies of the `awaited` artifacts requests wait. Return its report and its events."""
+    """Make one pass while requests wait for copies of the `awaited` artifacts. Return its report and its events."""
     told: list[dict[str, Any]] = []
     task = CopyTask(run="copy-1", place="offsite", sets=(set_name,), awaited=awaited, databases=databases, settings={})
     place = with_store(place_of("offsite", world.settings), store)
@@ -91,7 +91,7 @@ def passed(
 
 
 def ends(told: list[dict[str, Any]]) -> dict[str, str]:
-    """Return the artifacts whose copy ended, and how."""
+    """Return artifact -> how its copy ended."""
     return {event["key"]: event["event"] for event in told if event["event"] in ("copied", "not_copied")}
 
 
@@ -283,7 +283,7 @@ def test_a_failure_of_the_destination_ends_the_pass_and_nothing_else_is_tried(tm
     assert {event["database"]: event["owed"] for event in told if event["event"] == "owed"} == {"orders": 3, "stock": 0}
 
 
-def test_a_copy_that_an_earlier_pass_made_is_told_to_who_waits_for_it(tmp_path: Path) -> None:
+def test_a_copy_that_an_earlier_pass_made_is_reported_to_waiting_requests(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     key = world.add(1, 1, 10)
     passed(world, store)
@@ -327,7 +327,7 @@ def test_a_pass_that_must_yield_ends_after_its_artifact_and_says_what_is_missing
     assert [event["owed"] for event in told if event["event"] == "owed"] == [3]
 
 
-def test_what_the_volume_refuses_concerns_one_artifact(tmp_path: Path) -> None:
+def test_an_artifact_that_the_volume_cannot_read_stops_no_other_copy(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     broken_one, sound = world.add(2, 1, 10), world.add(1, 1, 20)
     (world.root / broken_one).unlink()
@@ -339,7 +339,7 @@ def test_what_the_volume_refuses_concerns_one_artifact(tmp_path: Path) -> None:
 
 
 def test_retention_of_the_volume_deletes_nothing_that_a_copy_reads_or_needs(tmp_path: Path) -> None:
-    """It runs during each upload. By its rules all but the newest full would go; what was copied does."""
+    """Retention runs during each upload. Its rules keep only the newest full, so it deletes each artifact once copied."""
     world = a_world(tmp_path)
     keys = chain(world)
     plans: list[PlaceResult] = []

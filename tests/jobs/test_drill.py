@@ -1,4 +1,4 @@
-"""Drills of artifacts of the stand-in, by the stand-in's `restore` and `check`, and what follows from them.
+"""Drills with the stand-in's artifacts, `restore` and `check`: evidence, marks, and the order of databases.
 
 tests/community/test_drills.py drills with real Neo4j.
 """
@@ -33,7 +33,7 @@ def _vault(tmp_path: Path) -> Vault:
     return Vault(tmp_path / "vault")
 
 
-def test_a_chain_is_restored_and_checked_and_the_evidence_says_that_it_was_a_stand_in(vault: Vault) -> None:
+def test_a_chain_is_restored_and_checked_and_the_evidence_names_the_stand_in(vault: Vault) -> None:
     full = vault.back_up("FULL", FIRST)
     differential = vault.back_up("DIFF", SECOND, parent=full)
 
@@ -51,7 +51,7 @@ def test_a_chain_is_restored_and_checked_and_the_evidence_says_that_it_was_a_sta
     ]
 
 
-def test_evidence_is_beside_the_artifact_is_recognised_and_is_remembered_by_level(vault: Vault) -> None:
+def test_evidence_is_written_beside_the_artifact_recognised_and_remembered_by_level(vault: Vault) -> None:
     full = vault.back_up("FULL", FIRST)
 
     told = vault.run(level="restore").only
@@ -90,7 +90,7 @@ def test_a_lower_level_does_not_replace_the_evidence_of_a_higher_one(vault: Vaul
     assert evidence.read(place, Keyring(place.settings), full.key) == (higher, evidence.Origin.NOTED)
 
 
-def test_scratch_data_are_removed_whatever_happens(vault: Vault) -> None:
+def test_scratch_data_are_removed_after_every_outcome(vault: Vault) -> None:
     vault.back_up("FULL", FIRST)
     vault.run()
     vault.fault({"do": "exit_1", "command": "restore"})
@@ -99,7 +99,7 @@ def test_scratch_data_are_removed_whatever_happens(vault: Vault) -> None:
     assert vault.left == []
 
 
-def test_what_a_killed_drill_left_is_removed_and_a_running_drill_is_left_alone(tmp_path: Path) -> None:
+def test_a_killed_drills_scratch_data_are_removed_and_those_of_a_running_drill_are_not(tmp_path: Path) -> None:
     (tmp_path / "drill-dead" / "data").mkdir(parents=True)
     (tmp_path / "drill-dead" / "lock").touch()
     (tmp_path / "drill-young").mkdir()
@@ -217,7 +217,7 @@ def test_another_header_than_recorded_is_damage_of_that_artifact(vault: Vault) -
     assert drilled.marked
 
 
-def test_the_last_point_of_a_database_is_never_marked(vault: Vault) -> None:
+def test_the_only_point_of_a_database_is_never_marked_as_damaged(vault: Vault) -> None:
     full = vault.back_up("FULL", FIRST)
     vault.fault({"do": "exit_1", "command": "restore"})
 
@@ -246,7 +246,7 @@ def test_findings_of_check_mark_nothing_however_often(vault: Vault) -> None:
     assert not list(vault.root.rglob("*.damaged.json"))
 
 
-def test_databases_are_drilled_in_turn_the_oldest_proof_first(tmp_path: Path) -> None:
+def test_the_database_with_the_oldest_proof_is_drilled_first(tmp_path: Path) -> None:
     vault = Vault(tmp_path / "vault", databases=("orders", "sales"), drill={"budget": "1s"})
     vault.back_up("FULL", FIRST)
     vault.back_up("FULL", FIRST, database="sales")

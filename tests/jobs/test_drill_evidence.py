@@ -1,8 +1,8 @@
-"""What a pass at a destination does with evidence of drills.
+"""Evidence of drills at a destination, which is a real bucket.
 
-That of the agent's own drills is written there. That of drills that ran without the agent alerts, and only if it is
-signed it proves or marks something. It is in a real bucket, where such drills and all holders of their credentials
-write it.
+A pass writes the evidence of the agent's own drills there. It also reads evidence that drills without the agent wrote.
+Other programs with the same credentials can write such evidence too. Unsigned evidence only alerts: it proves nothing,
+and marks no artifact as damaged.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ PASSED, FAILED = DrillOutcome.PASSED, DrillOutcome.ARTIFACT_FAILED
 
 @dataclass
 class World:
-    """A destination with two fulls of a database, keys of the drills, and the agent's passes there."""
+    """A destination with two fulls of a database, and keys: of drills, of the agent, of a stranger."""
 
     root: Path
     storage: dict[str, Any]
@@ -88,17 +88,17 @@ class World:
         return Evidence.model_validate({**facts, **fields})
 
     def report(self, done: Evidence, key: str | None = "job") -> None:
-        """Write evidence as a drill does, signed by a key."""
+        """Write evidence as a drill without the agent does, signed by a key."""
         reported_drills.write(self.place(), Keyring(self.settings(key)), done)
 
     def put(self, content: bytes, number: int = 1) -> None:
-        """Write an object where evidence belongs."""
+        """Write an object under the key of an artifact's evidence."""
         name = reported_drills.reported_key(self.records[number].key)
         self.place().store.delete(name)
         self.place().store.create(name, content)
 
     def prune(self, **more: Any) -> list[dict[str, Any]]:
-        """Let retention, which reads the evidence, make a pass. Return what it told of it."""
+        """Make a pass of retention, which reads the evidence. Return its events about evidence."""
         told: list[dict[str, Any]] = []
         prune(PruneTask(run="p", place="offsite", settings={}), self.place(**more), an_event_writer(told))
         warned = "evidence of a drill not read or written"
@@ -168,7 +168,7 @@ def test_noted_evidence_is_kept_if_a_later_drill_proves_less(world: World) -> No
 
 
 @pytest.mark.parametrize("key", [None, "stranger"], ids=["not signed", "signed by a stranger"])
-def test_a_claim_alerts_and_neither_proves_nor_marks(world: World, key: str | None) -> None:
+def test_a_claim_alerts_but_proves_and_marks_nothing(world: World, key: str | None) -> None:
     world.report(world.done(FAILED), key)
     [told] = world.prune()
 
@@ -208,14 +208,14 @@ def test_the_only_point_of_a_database_is_not_marked(world: World) -> None:
     assert not world.marked
 
 
-def test_signed_evidence_of_other_records_than_the_agents_is_a_claim(world: World) -> None:
+def test_signed_evidence_about_other_records_than_the_agents_is_a_claim(world: World) -> None:
     world.report(world.done(FAILED, chain={world.records[1].key: 64 * "0"}))
 
     assert [one["reported"] for one in world.prune()] == ["claimed"]
     assert not world.marked
 
 
-def test_a_time_in_the_future_is_now(world: World) -> None:
+def test_evidence_with_a_time_in_the_future_counts_as_of_now(world: World) -> None:
     world.report(world.done(FAILED, since=NOW + timedelta(days=400)), None)
     world.prune()
     world.report(world.done(since=datetime.now(UTC) + timedelta(minutes=5)))  # NOW may be half an hour ago
@@ -239,7 +239,9 @@ def as_of(world: World, **fields: Any) -> bytes:
         pytest.param(lambda world: as_of(world, place="onsite"), "at onsite", id="of another place"),
     ],
 )
-def test_what_is_no_evidence_is_warned_of_once(world: World, content: Callable[[World], bytes], fault: str) -> None:
+def test_an_object_that_is_not_valid_evidence_causes_one_warning(
+    world: World, content: Callable[[World], bytes], fault: str
+) -> None:
     world.put(content(world))
     [told] = world.prune()
 

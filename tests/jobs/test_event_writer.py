@@ -1,4 +1,4 @@
-"""What a child tells, and a child whose supervisor has gone."""
+"""Events of children: estimates of an upload, and the end of a child without a supervisor."""
 
 import signal
 import subprocess
@@ -30,7 +30,7 @@ TASK = b'{"open_runs": [], "settings": {"cluster": "demo", "neo4j": {"uri": "neo
 
 
 @pytest.mark.process
-def test_a_child_without_a_supervisor_does_not_clean_up(tmp_path: Path) -> None:
+def test_a_child_whose_supervisor_has_ended_does_not_clean_up(tmp_path: Path) -> None:
     tidied = tmp_path / "tidied"
     child = subprocess.Popen(
         [sys.executable, "-c", CHILD, str(tidied)],
@@ -53,7 +53,9 @@ def test_a_child_without_a_supervisor_does_not_clean_up(tmp_path: Path) -> None:
     assert not tidied.exists()
 
 
-def test_the_rest_of_a_resumed_upload_is_estimated_from_what_was_sent_since(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_remaining_time_of_a_resumed_upload_is_estimated_from_the_bytes_sent_since_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     clock, told = [0.0], []
     monkeypatch.setattr("backup_agent.jobs.event_writer.time.monotonic", lambda: clock[0])
     events = EventWriter(lambda line: told.append(parse(line.encode())))

@@ -36,7 +36,7 @@ def lax(root: Path) -> dict[str, Path]:
     return {**files, "folder": folder, "set": root / "default", "root": root}
 
 
-def test_rights_of_others_are_removed_and_the_group_gets_artifacts(tmp_path: Path) -> None:
+def test_others_lose_their_rights_and_the_group_can_read_artifacts(tmp_path: Path) -> None:
     made = lax(tmp_path)
 
     found = repair(tmp_path)
@@ -69,7 +69,7 @@ def test_a_missing_setgid_bit_is_set_silently(tmp_path: Path) -> None:
     assert mode(tmp_path) == 0o2770
 
 
-def test_a_repair_that_was_interrupted_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_repair_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, chmod, count = lax(tmp_path), Path.chmod, 0
 
     def fails(path: Path, to: int) -> None:
@@ -101,7 +101,7 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
     assert mode(outside) == 0o644
 
 
-def test_a_missing_folder_is_no_fault(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_reported(tmp_path: Path) -> None:
     assert repair(tmp_path / "absent").tell() == ""
 
 

@@ -32,7 +32,7 @@ LONG = timedelta(days=31)
 
 
 class World:
-    """A bucket that keeps the newest point, with two; and keys."""
+    """A bucket with two restore points, of which retention keeps the newer one; and keys."""
 
     def __init__(self, folder: Path) -> None:
         self.key, self.stranger = folder / "key.pem", folder / "stranger.pem"
@@ -114,7 +114,7 @@ def test_a_forged_hold_keeps_its_artifact_for_a_limited_time_from_its_first_sigh
 
 
 @FORGED
-def test_a_noted_hold_goes_on_whatever_the_mark_says(world: World, forged: Callable[[World], bytes]) -> None:
+def test_a_noted_hold_lasts_whatever_its_mark_contains(world: World, forged: Callable[[World], bytes]) -> None:
     wanted = Hold(key=world.old.key, since=TAKEN, reason="audit", request="h")
     world.place().wanted_holds.hold(wanted)
     assert None is world.prune().deleted
@@ -186,7 +186,7 @@ def test_a_forged_hold_is_selected_by_a_release_and_removed(world: World) -> Non
     assert None is world.store.stat(hold_key(world.old.key))
 
 
-def test_a_hold_on_an_artifact_without_a_recognised_record_is_not_read(world: World) -> None:
+def test_the_hold_of_an_artifact_with_an_unrecognised_record_is_not_read(world: World) -> None:
     world.bucket.place.record_notes.strike(world.old.key)
     world.put(b"{")
 

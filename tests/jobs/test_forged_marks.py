@@ -1,4 +1,4 @@
-"""Damage marks at a destination where other programs can write: a forged mark takes no restore point away."""
+"""Damage marks at a destination where other programs can write: a forged mark makes no restore point unusable."""
 
 import json
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class World:
         self.store.create(key, data)
 
     def rot(self) -> None:
-        """Alter the copy."""
+        """Change the bytes of the copy."""
         self.put(self.record.key, bytes(self.record.size))
 
 
@@ -97,7 +97,7 @@ FORGED = pytest.mark.parametrize(
 
 @FORGED
 @pytest.mark.parametrize("with_key", [True, False], ids=["with a key", "without a key"])
-def test_a_forged_mark_takes_no_restore_point_away(
+def test_an_artifact_with_a_forged_mark_is_still_a_restore_point(
     world: World, forged: Callable[[World], bytes], with_key: bool
 ) -> None:
     world.put(damage_key(world.record.key), forged(world))
@@ -109,7 +109,7 @@ def test_a_forged_mark_takes_no_restore_point_away(
 
 
 @FORGED
-def test_the_artifact_of_a_forged_mark_is_read_next_and_the_mark_is_ignored_from_then_on(
+def test_the_artifact_of_a_forged_mark_is_verified_next_and_its_mark_is_ignored_afterwards(
     world: World, forged: Callable[[World], bytes]
 ) -> None:
     world.verify(all=True)  # it is not due

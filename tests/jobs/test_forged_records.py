@@ -129,7 +129,7 @@ def test_the_parent_of_an_unrecognised_record_is_kept_for_some_time(offsite: Fil
     assert claims.first(oldest.key) is None
 
 
-def test_files_with_names_of_artifacts_do_not_cost_a_request_each(offsite: FilledPlace) -> None:
+def test_a_file_named_like_an_artifact_costs_no_request_of_its_own(offsite: FilledPlace) -> None:
     asked: list[str] = []
 
     class Counting(MemoryStore):

@@ -57,7 +57,7 @@ class World:
         return verify_at(self.stores, self.root, place=place, **changes)
 
     def whole(self, place: str, record: Record) -> bool:
-        """Return whether a place has the original bytes and no damage mark."""
+        """Return whether an artifact at a place has its original bytes and no damage mark."""
         keys = [f"{record.set}/{record.database}/{file.name}" for file in record.files]
         other = next(name for name in self.stores if name != place)
         as_before = all(self.stores[place].read(key, LIMIT) == self.stores[other].read(key, LIMIT) for key in keys)
@@ -91,7 +91,7 @@ def test_a_damaged_artifact_is_replaced_from_another_place(world: World, place: 
 
 
 @pytest.mark.parametrize("archived", ["offsite", "local"], ids=["the other copy", "the damaged one"])
-def test_what_is_archived_heals_nothing_and_is_not_healed(world: World, archived: str) -> None:
+def test_an_archived_artifact_heals_no_other_and_is_not_healed(world: World, archived: str) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("local", record.key)
     world.stores["mirror"] = MemoryStore("mirror")
@@ -228,7 +228,7 @@ def test_an_artifact_that_is_undamaged_again_keeps_its_mark_until_it_is_healed(w
     record = world.copy(put(world.root))
     world.spoil("offsite", record.key)
     world.verify("offsite")
-    world.spoil("offsite", record.key)  # the same bit back
+    world.spoil("offsite", record.key)  # flip the same bit back
     told = world.verify("offsite", artifact=record.key)
     marked = world.stores["offsite"].stat(damage_key(record.key)) is not None
     healed = world.verify("offsite", artifact=record.key, heal=True)
@@ -338,8 +338,8 @@ def test_an_agent_that_lost_its_lease_replaces_nothing(world: World) -> None:
     assert world.stores["offsite"].stat(damage_key(record.key)) is not None
 
 
-def test_nothing_is_replaced_where_nothing_may_be_deleted(world: World) -> None:
-    """The artifact is marked nevertheless: a mark overwrites nothing."""
+def test_no_file_is_replaced_at_a_place_where_the_agent_may_not_delete(world: World) -> None:
+    """The artifact still gets its damage mark, which overwrites nothing."""
     record = world.copy(put(world.root), "offsite")
     world.spoil("offsite", record.key)
     left = world.stores["offsite"].read(record.key, LIMIT)

@@ -41,7 +41,7 @@ def marks(*records: Record) -> set[str]:
     return {hold_key(record.key) for record in records}
 
 
-def test_what_matches_all_criteria_is_held_and_released_by_the_same(volume: Place) -> None:
+def test_artifacts_that_match_all_criteria_are_held_and_released(volume: Place) -> None:
     filled = FilledPlace(volume)
     case = {"case": "4711"}
     early, late, other = (

@@ -114,7 +114,7 @@ def test_slack_and_teams_get_a_message_in_their_own_form(send: Send) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
-def test_a_refusal_is_told_by_its_number(send: Send, status: int) -> None:
+def test_a_refusal_is_reported_with_its_status_code(send: Send, status: int) -> None:
     with served(status=status, body=SECRET.encode()) as receiver:
         assert send(receiver.url, "webhook", DEGRADED)["error"] == f"the receiver answered HTTP {status}"
 
@@ -201,7 +201,7 @@ def test_a_ca_file_that_cannot_be_read_is_named(send: Send, tmp_path: Path) -> N
         pytest.param(f"https:///{SECRET}", id="no-host"),
         pytest.param(f"https://me:{SECRET}@example.com/", id="a-password"),
         pytest.param(f"https://example.com/{SECRET} x", id="a-space"),
-        pytest.param(f"https://example.com:port/{SECRET}", id="no-number-as-port"),
+        pytest.param(f"https://example.com:port/{SECRET}", id="port-is-not-a-number"),
         pytest.param(f"https://[{SECRET}/", id="half-an-address"),
         pytest.param(f"https://example.com/{SECRET}\x07", id="a-control-character"),
         pytest.param(SECRET, id="no-url"),

@@ -194,7 +194,7 @@ def test_a_database_that_is_only_at_a_destination_is_shown(world: World) -> None
     assert re.search(r'<h3 id="db-\w+-n">old</h3>', made(world))
 
 
-def test_a_page_that_cannot_be_written_is_told(world: World) -> None:
+def test_a_page_that_cannot_be_written_is_reported(world: World) -> None:
     (world.root / FILE).mkdir(parents=True)
     told: list[dict[str, Any]] = []
 
@@ -205,7 +205,7 @@ def test_a_page_that_cannot_be_written_is_told(world: World) -> None:
     assert "page.html" in event["error"]
 
 
-def test_what_a_process_left_that_was_ended_while_it_wrote_is_removed(world: World) -> None:
+def test_the_draft_of_a_process_that_was_killed_is_removed(world: World) -> None:
     left = (world.root / FILE).with_name(".tmp-7-1")
     left.parent.mkdir(parents=True)
     left.touch()
@@ -225,7 +225,7 @@ def test_in_a_rendered_pod_the_command_names_the_pod(world: World) -> None:
     assert row.endswith(f"|kubectl exec -n prod demo-backup-0 -- backup-agent restore {artifact_id(key)}")
 
 
-def test_of_two_artifacts_with_one_id_the_second_is_named_by_its_key(
+def test_of_two_artifacts_with_the_same_id_the_second_is_named_by_its_key(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = world.add(2, 1, 10), world.add(1, 1, 20)

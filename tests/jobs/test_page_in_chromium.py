@@ -18,12 +18,12 @@ Open = Callable[..., Tab]
 
 OVERFLOWING = """[...document.querySelectorAll("body *")].filter(
     one => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".wide, .skip")).map(one => one.outerHTML.slice(0, 80))"""
-"""What reaches beyond the right edge of the window. A wide table scrolls within its own frame."""
+"""A script that returns the elements beyond the right edge of the window. A wide table scrolls in its own frame."""
 
 
 @pytest.fixture(name="open_page")
 def _open_page(chromium: Chromium) -> Iterator[Open]:
-    """Open a page in a tab: a made-up cluster, or what a function answers."""
+    """Return a function that opens a page in a tab: that of a made-up cluster, or the one that a function returns."""
     with ExitStack() as stack:
 
         def open_page(shown: Overview | Callable[[], Answer], width: int, scheme: str = "light") -> Tab:
@@ -65,7 +65,7 @@ def test_the_page_is_shown_whole_and_asks_for_nothing_else(
 
 
 def ground(scheme: str) -> str:
-    """Return the colour of the page's ground in a scheme."""
+    """Return the background colour of the page in a colour scheme."""
     light, dark, *_ = re.findall(r"--page: (#[0-9a-f]{6})", STYLE)
     return str(light if scheme == "light" else dark)
 
@@ -114,7 +114,7 @@ def test_a_printed_page_has_no_navigation(open_page: Open) -> None:
     assert tab.evaluate("getComputedStyle(document.querySelector('.scale')).position") == "static"
 
 
-def test_the_page_that_waits_is_replaced_by_the_page_once_it_is_there(open_page: Open) -> None:
+def test_the_waiting_page_is_replaced_by_the_status_page_once_it_exists(open_page: Open) -> None:
     answers: list[Answer] = [(200, HTML, html(demo()).encode()), (503, HTML, waiting("soon"))]
 
     tab = open_page(lambda: answers.pop() if len(answers) > 1 else answers[0], 390)

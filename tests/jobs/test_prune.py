@@ -254,7 +254,7 @@ def since_boot() -> float:
 
 
 def shown(*, ahead: timedelta = timedelta(0), ago: float = 3600.0) -> ClockTime:
-    """Return the reading of an hour ago by a clock that is now ahead of ours by a given time."""
+    """Return an hour-old reading of a clock that is now ahead of ours by `ahead`."""
     now = datetime.now(UTC) + ahead
     return ClockTime(now=now - timedelta(seconds=ago), monotonic=since_boot() - ago)
 
@@ -269,7 +269,7 @@ def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
 @pytest.mark.parametrize(
     ("ahead", "trusted"),
     [
-        pytest.param(timedelta(0), True, id="nobody has set ours since"),
+        pytest.param(timedelta(0), True, id="our clock was not set since"),
         pytest.param(timedelta(days=-30), False, id="ours was set forward since"),
         pytest.param(timedelta(days=30), False, id="ours was set back since"),
     ],
@@ -289,7 +289,7 @@ def test_a_clock_set_after_the_servers_clock_was_read_is_compared_with_it(
     assert recorded(volume) == before
 
 
-def test_an_idle_pass_stores_its_clock_reading(volume: Place) -> None:
+def test_a_pass_without_deletions_stores_its_clock_reading(volume: Place) -> None:
     applied(volume, force=True)
     kept = volume.root / ".agent" / "clock.json"
     kept.unlink()
@@ -372,7 +372,7 @@ def test_the_pass_on_the_volume_uses_the_clock_of_a_destination(
 
 
 @pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
-def test_with_an_untrusted_clock_no_grace_period_is_over(volume: Place, wrong: bool) -> None:
+def test_no_grace_period_ends_while_the_clock_is_not_trusted(volume: Place, wrong: bool) -> None:
     orphan = full("default", 100).key
     (volume.root / orphan).write_bytes(b"published, and not recorded yet")
     since = datetime.now(UTC) - timedelta(days=30)
@@ -388,7 +388,7 @@ def test_with_an_untrusted_clock_no_grace_period_is_over(volume: Place, wrong: b
 
 @dataclass(frozen=True)
 class Losing(Held):
-    """A tenure that is lost once a given key is deleted, as if the process had been suspended there."""
+    """A tenure that is lost when a given key is deleted, as if the process had been suspended then."""
 
     root: Path = field(kw_only=True)
     last: str = field(kw_only=True)
@@ -430,7 +430,7 @@ def test_deletions_before_a_failure_are_reported(volume: Place) -> None:
     assert summaries["default"] + summaries["weekly"] == 5
 
 
-def test_deletions_that_do_not_fit_the_time_are_left_to_the_next_pass(
+def test_deletions_for_which_a_pass_has_no_time_are_left_to_the_next_pass(
     volume: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup_agent.jobs.prune.BATCH", 2)
@@ -493,7 +493,7 @@ def test_a_hold_set_after_the_plan_also_keeps_the_artifacts_it_needs(volume: Pla
 
 
 def in_the_way(volume: Place, key: str) -> None:
-    """Put a folder in the place of a file."""
+    """Put a folder where a file should be."""
     (volume.root / key).unlink()
     (volume.root / key).mkdir()
     (volume.root / key / "theirs").write_bytes(b"theirs")

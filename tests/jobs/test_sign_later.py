@@ -94,7 +94,7 @@ def test_the_copy_is_made_without_its_key_and_signed_by_the_next_pass_that_has_i
     assert ([record.key], {}, ()) == (list(found.entries), found.altered, found.unreadable)
 
 
-def test_what_is_signed_is_not_written_again(world: World) -> None:
+def test_a_signed_record_is_not_written_again(world: World) -> None:
     key_file.create(world.key)
     record = world.back_up(0)
     world.copy()
@@ -118,7 +118,7 @@ def test_a_record_that_was_replaced_is_not_signed(world: World) -> None:
     assert forged == world.store.read(record_key(record.key), LARGEST)
 
 
-def test_a_record_that_has_gone_is_forgotten(world: World) -> None:
+def test_a_deleted_record_is_no_longer_to_be_signed(world: World) -> None:
     record = world.back_up(0)
     world.copy()
     key_file.create(world.key)
@@ -128,12 +128,12 @@ def test_a_record_that_has_gone_is_forgotten(world: World) -> None:
     assert [] == list(unsigned_at(world.place()))
 
 
-def test_a_crash_between_record_and_note_leaves_it_recognised(world: World) -> None:
+def test_after_a_crash_between_record_and_note_the_record_is_recognised(world: World) -> None:
     class Death(BaseException):
-        """Ends the pass as a kill would: no handler of exceptions sees it."""
+        """Ends the pass as a kill would: no handler catches this exception."""
 
     class Dying(MemoryStore):
-        """A store whose caller dies once it has replaced an object."""
+        """A store whose caller dies after it has replaced an object."""
 
         def swap(self, key: str, content: bytes, version: str | None) -> str:
             done = super().swap(key, content, version)

@@ -10,7 +10,7 @@ from tests.builders import ORDERS
 NOW = datetime(2026, 11, 23, 2, tzinfo=UTC)
 
 
-def test_a_folder_that_neo4j_admin_left_is_discarded_like_a_file(tmp_path: Path) -> None:
+def test_a_folder_of_neo4j_admin_is_discarded_like_a_file(tmp_path: Path) -> None:
     staging = Staging(tmp_path, "run-1", DEFAULT_SET, ORDERS)
     staging.prepare(())
     (staging.target / "orders-failed").mkdir()

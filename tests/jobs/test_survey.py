@@ -103,7 +103,7 @@ def test_missing_and_altered_artifacts_are_reported(tmp_path: Path) -> None:
     assert told(tmp_path, "summary")[0]["chain_links"] == 0
 
 
-def test_a_folder_that_was_lost_does_not_fill_the_log(tmp_path: Path) -> None:
+def test_the_number_of_warnings_about_a_lost_folder_is_limited(tmp_path: Path) -> None:
     place = filled(tmp_path)
     for hour in range(MOST_WARNINGS + 5):
         place.add(a_record(hour), files=False)

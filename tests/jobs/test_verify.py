@@ -92,7 +92,7 @@ def test_artifacts_on_bad_blocks_do_not_keep_others_from_being_read(tmp_path: Pa
     assert events(told, "verified") == good
 
 
-def test_an_unreadable_artifact_is_tried_hourly_and_does_not_change_the_pace(
+def test_an_unreadable_artifact_is_tried_hourly_and_the_others_at_their_usual_times(
     tmp_path: Path,
 ) -> None:
     first, *others = [put(tmp_path, hour) for hour in range(6)]
@@ -148,7 +148,7 @@ def test_an_artifact_with_a_missing_file_is_reported_at_once_and_read_first(tmp_
 
 @pytest.mark.process
 def test_reading_respects_the_bandwidth(tmp_path: Path) -> None:
-    """The first block is read at once; each further block waits for those before."""
+    """The first block is read at once; each further block waits for the bandwidth of those before it."""
     *before, _ = [put(tmp_path, hour) for hour in range(4)]
     size = sum(record.size for record in before)
     rate = 3 * size
@@ -182,7 +182,7 @@ def test_the_summary_of_a_damaged_database_is_reported_again(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("fate", "owed"),
     [
-        pytest.param("deleted", 1, id="by somebody"),
+        pytest.param("deleted", 1, id="by another program"),
         pytest.param("record deleted", 1, id="its record alone"),
         pytest.param("given up", 0, id="by retention"),
         pytest.param("being deleted", 0, id="by retention, which was killed"),
@@ -233,7 +233,7 @@ def young(root: Path, record: Record) -> Record:
     return record
 
 
-def test_the_answer_shows_how_much_was_not_read_and_why(tmp_path: Path) -> None:
+def test_the_answer_says_how_much_was_not_read_and_why(tmp_path: Path) -> None:
     records = [young(tmp_path, put(tmp_path, hour)) for hour in range(6)]
 
     asked, late = verify(tmp_path, request="v"), verify(tmp_path, request="v", seconds=0)
@@ -364,7 +364,7 @@ def test_the_amount_and_the_estimated_time_are_reported_before_the_first_byte(tm
 
 
 class Ending(LocalStore):
-    """Ends the pass in the middle of an artifact, as a backup does, once some artifacts have been read."""
+    """Ends the pass in the middle of an artifact, as a backup does, after some artifacts have been read."""
 
     def __init__(self, root: Path, cancel: threading.Event, after: int) -> None:
         super().__init__(root, "local")

@@ -1,4 +1,4 @@
-"""Places as an agent leaves them after some weeks: records, marks, notes, and files of other programs."""
+"""Builders of places as an agent leaves them after some weeks: records, marks, notes, and files of other programs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ def key(days: float, database: str = "orders", set_name: str = "default") -> str
 
 @dataclass
 class World:
-    """A volume, and the place under test: the volume itself, or a destination."""
+    """A volume, and the place under test, which is the volume itself or a destination."""
 
     root: Path
     place: str = "local"
@@ -38,12 +38,15 @@ class World:
     elsewhere: Callable[[str, bytes], None] | None = None
     """Puts a file at the place. By default files are put on the volume."""
     strangers: dict[str, bytes] = field(default_factory=dict)
+    """Files of other programs, with their content."""
     damaged: set[str] = field(default_factory=set)
+    """Artifacts with a damage mark."""
     kept: list[str] = field(default_factory=list)
-    """Points that are kept, by a rule or a hold."""
+    """Restore points that retention keeps, by a rule or a hold."""
     going: list[str] = field(default_factory=list)
+    """Artifacts that retention deletes."""
     young: str = ""
-    """An orphan of the agent within its grace period."""
+    """An orphan of the agent whose grace period has not ended."""
 
     @property
     def tree(self) -> dict[str, Any]:
@@ -56,7 +59,7 @@ class World:
         return Settings.model_validate(self.tree)
 
     def put(self, key: str, data: bytes) -> None:
-        """Put a file at the place."""
+        """Write a file at the place under test."""
         if self.elsewhere is not None:
             self.elsewhere(key, data)
             return
@@ -67,7 +70,7 @@ class World:
     def add(
         self, days: float, lowest: int, highest: int, *, parent: str | None = None, parts: int = 0, **which: Any
     ) -> str:
-        """Put an artifact and its record at the place. Without a parent it is a full."""
+        """Put an artifact of these append indexes, and its record, at the place. Without a parent it is a full."""
         database = which.get("database", "orders")
         header = a_header(
             full=parent is None, database=database, taken=ago(days), lowest=lowest, highest=highest, recovered=False
@@ -81,7 +84,7 @@ class World:
         return record.key
 
     def hold(self, key: str) -> None:
-        """Put a hold beside an artifact. At a destination it counts by the note on it."""
+        """Write a hold beside an artifact. At a destination also write the note, without which the hold does not count."""
         self.put(hold_key(key), a_hold(key))
         if self.place != "local":
             self.note("holds", key, a_hold(key))
@@ -94,17 +97,17 @@ class World:
         self.damaged.add(key)
 
     def note(self, kind: str, key: str, data: bytes) -> None:
-        """Put a note about the place on the volume."""
+        """Write a note of a kind about the place. Notes are on the volume."""
         path = place_of(self.place, self.settings).folder(kind) / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
 
     def begin(self, key: str, doing: Doing, days: float) -> None:
-        """Write an intent for an artifact of one file."""
+        """Write the intent to publish or delete an artifact of one file."""
         self.note("journal", key, Intent(key=key, doing=doing, files=(key,), since=ago(days)).to_json())
 
     def age_intents(self, *, days: float) -> None:
-        """Set the age of every intent for the place."""
+        """Make every intent for the place `days` days old."""
         for path in self.root.glob(f".agent/journal/{self.place}@*/*/*/*"):
             begun = Intent.from_json(path.read_bytes())
             path.write_bytes(begun.model_copy(update={"since": ago(days)}).to_json())
@@ -141,7 +144,7 @@ def a_hold(key: str) -> bytes:
 
 
 def aged(world: World) -> World:
-    """Fill a place: chains of which the older are deleted, one held, one damaged; orphans, marks, foreign files."""
+    """Fill a place with chains (old ones, a held one, a damaged one), orphans, marks and files of other programs."""
     first = world.add(9, 1, 10)
     held = world.add(8, 11, 20, parent=first)
     behind = world.add(7, 21, 30, parent=held)
@@ -183,7 +186,7 @@ def chained(world: World) -> World:
 
 
 def small(world: World) -> World:
-    """Fill a place with a few files for each thing that retention does."""
+    """Fill a place with as few files as possible for each kind of deletion."""
     full = world.add(6, 1, 10)
     differential = world.add(5, 11, 20, parent=full)
     held = world.add(4, 1, 30)

@@ -10,7 +10,7 @@ import pytest
 from backup_agent.core.requests.request import Request
 from backup_agent.core.requests.schedules import request_id
 from backup_agent.supervisor.schedules.calendar import Calendar
-from tests.builders import SAID, a_spool, settings_with
+from tests.builders import ATTRIBUTION, a_spool, settings_with
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -70,11 +70,11 @@ def test_a_due_time_is_submitted_once_however_often_it_is_checked(tmp_path: Path
 
 
 def test_a_request_says_of_itself_all_that_its_schedule_says(tmp_path: Path, queue: Queue) -> None:
-    made = calendar(tmp_path, queue, often={"cron": "* * * * *", **SAID})
+    made = calendar(tmp_path, queue, often={"cron": "* * * * *", **ATTRIBUTION})
     made.check(NOON)
     made.check(NOON + MINUTE)
 
-    assert queue.taken[0][1].given() == SAID
+    assert queue.taken[0][1].given() == ATTRIBUTION
 
 
 def test_a_dropped_file_cannot_replace_the_request_of_a_due_time(tmp_path: Path, queue: Queue) -> None:

@@ -12,7 +12,7 @@ from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult, State
 from backup_agent.core.requests.events import CopyStored
 from backup_agent.supervisor.status import log_lines
-from tests.builders import OFFSITE, ORDERS, SAID, TAKEN, an_answer
+from tests.builders import ATTRIBUTION, OFFSITE, ORDERS, TAKEN, an_answer
 
 NOW = TAKEN
 ANSWER = an_answer(state=State.RUNNING, schedule="nightly", request={"type": "FULL"})
@@ -84,7 +84,7 @@ def test_unknown_fields_are_absent_and_an_exit_code_of_zero_is_known() -> None:
 
 
 def test_every_line_about_a_request_says_who_asked_and_why() -> None:
-    asked = ANSWER.model_copy(update={"request": SAID})
+    asked = ANSWER.model_copy(update={"request": ATTRIBUTION})
     told = [
         log_lines.backup_ended(asked, "one+orders+1", DEFAULT_SET, ORDERS, RESULT, EXECUTION),
         log_lines.request_accepted(asked),
@@ -93,7 +93,11 @@ def test_every_line_about_a_request_says_who_asked_and_why() -> None:
         log_lines.copy_ended(OFFSITE, asked, CopyStored(key="k", type="FULL", bytes=7, seconds=0.5)),
     ]
 
-    said = {"requested_by": SAID["requested_by"], "request_reason": SAID["reason"], "labels": SAID["labels"]}
+    said = {
+        "requested_by": ATTRIBUTION["requested_by"],
+        "request_reason": ATTRIBUTION["reason"],
+        "labels": ATTRIBUTION["labels"],
+    }
     assert all(line.fields.items() >= said.items() for line in told)
     assert not any(said.keys() & line.fields.keys() for line in LINES)
 
