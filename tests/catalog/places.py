@@ -1,4 +1,4 @@
-"""Stores filled with small artifacts and their records. None of them is a real backup."""
+"""Builder: places filled with small artifacts and their records. Their content is not that of real artifacts."""
 
 import json
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class FilledPlace:
         self.store.create(key, data)
 
     def put_record(self, record: Record, data: bytes) -> None:
-        """Put a record as the agent might have written it, of another content or form, beside its artifact."""
+        """Put a record with other content or in another form beside its artifact, with a note, as if the agent had written it."""
         self.place.record_notes.add(record.key, data)
         self.put(record_key(record.key), data)
 
@@ -75,7 +75,7 @@ class FilledPlace:
 
 
 def write_record(root: Path, record: Record) -> None:
-    """Write a record on the volume as the agent does, in the place of the one that is there."""
+    """Replace a record on the volume, with its note, as the agent does."""
     place = place_at(root)
     place.record_notes.add(record.key, record.to_json())
     (root / record_key(record.key)).write_bytes(record.to_json())
@@ -108,7 +108,7 @@ def newer(data: bytes) -> bytes:
 
 
 def tree(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Return all files below a folder: content and inode."""
+    """Return the content and the inode of each file below a folder."""
     return {
         path.relative_to(folder).as_posix(): (path.read_bytes(), path.stat().st_ino)
         for path in sorted(folder.rglob("*"))

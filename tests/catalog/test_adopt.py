@@ -1,4 +1,4 @@
-"""Adopting artifacts of other tools: real containers in any folder, and a process that dies at each step."""
+"""Adopting artifacts of other tools from any folder, also by a process that dies at each step."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ def key(facts: Written, set_name: str = "default") -> str:
     return f"{set_name}/{database}/{artifact_name(DatabaseName(database), facts.taken)}"
 
 
-def test_a_plain_folder_becomes_a_chain(world: World) -> None:
+def test_the_artifacts_of_a_plain_folder_become_a_chain(world: World) -> None:
     for facts in (SECOND, FULL, DIFF):
         world.put("elsewhere", facts)
 
@@ -272,7 +272,7 @@ def test_a_differential_that_overlaps_its_full_is_adopted(world: World) -> None:
     assert world.recorded()[key(DIFF)].parent == key(FULL)
 
 
-def test_of_two_possible_parents_the_one_without_overlap_is_chosen(world: World) -> None:
+def test_if_two_parents_are_possible_the_one_without_overlap_is_chosen(world: World) -> None:
     world.put("elsewhere")
     world.put("elsewhere", replace(FULL, highest=15, taken=TAKEN + timedelta(minutes=30)))
     world.put("elsewhere", DIFF)
@@ -348,7 +348,7 @@ def test_a_foreign_file_in_the_place_of_an_artifact_is_not_overwritten(world: Wo
     assert result.became is AdoptOutcome.REFUSED
     assert strange.read_bytes() == b"strange"
     assert world.recorded() == {}
-    assert list(place_at(world.root).journal) == []  # an intent would have the file deleted after a while
+    assert list(place_at(world.root).journal) == []  # because of an intent the file would be deleted later
 
 
 def test_an_unreadable_record_is_not_overwritten(world: World) -> None:
@@ -458,7 +458,7 @@ def test_an_adoption_killed_at_any_step_is_finished_by_the_next(tmp_path: Path, 
     assert step > 15
 
 
-def test_the_request_in_the_record_is_no_valid_request_id() -> None:
+def test_the_request_in_the_record_of_an_adopted_artifact_cannot_be_the_id_of_a_request() -> None:
     from backup_agent.core.artifacts.names import REQUEST_ID  # noqa: PLC0415  only for this test
 
     assert REQUEST_ID.fullmatch(module.REQUEST) is None

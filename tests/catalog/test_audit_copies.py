@@ -109,7 +109,7 @@ def test_segments_are_sealed_and_a_changed_one_is_found(volume: Volume) -> None:
     assert {AuditFault.SEAL, AuditFault.REMOVED} <= set(volume.faults())
 
 
-def test_a_seal_by_a_key_that_nobody_trusts_is_found(volume: Volume) -> None:
+def test_a_seal_by_a_key_that_is_not_trusted_is_found(volume: Volume) -> None:
     volume.key = volume.folder.parent / "key.pem"
     key_file.create(volume.key)
     volume.write()
@@ -177,7 +177,7 @@ def test_a_snapshot_from_before_anything_was_stored_is_a_fork(volume: Volume, tm
     assert volume.faults() == [AuditFault.GAP]
 
 
-def test_the_log_of_a_lost_volume_is_taken_up(volume: Volume) -> None:
+def test_a_new_volume_continues_the_log_of_a_lost_one(volume: Volume) -> None:
     for _ in range(3):
         volume.write()
     shutil.rmtree(volume.folder)
@@ -190,7 +190,7 @@ def test_the_log_of_a_lost_volume_is_taken_up(volume: Volume) -> None:
     assert volume.faults() == [AuditFault.GAP]
 
 
-def test_a_new_volume_takes_up_a_log_whose_first_lines_have_expired(volume: Volume) -> None:
+def test_a_new_volume_continues_a_log_whose_first_lines_have_expired(volume: Volume) -> None:
     for _ in range(3):
         volume.write()
     volume.store.delete("audit/000000000001-000000000002.jsonl")
@@ -199,7 +199,7 @@ def test_a_new_volume_takes_up_a_log_whose_first_lines_have_expired(volume: Volu
     assert volume.write() is not None
 
 
-def test_another_program_that_writes_under_the_name_of_the_next_segment_stops_nothing(volume: Volume) -> None:
+def test_a_foreign_object_with_the_name_of_the_next_segment_stops_nothing(volume: Volume) -> None:
     volume.write()
     volume.store.create("audit/000000000003-000000000003.jsonl", b'{"n":3,"epoch":1,"kind":"started"}\n')
 
@@ -265,7 +265,7 @@ def test_old_segments_expire_at_the_destination_once_a_day(volume: Volume) -> No
 
 
 @pytest.mark.parametrize("step", range(6))
-def test_storing_that_is_interrupted_at_any_request_goes_on(volume: Volume, step: int) -> None:
+def test_after_an_interruption_at_any_request_storing_continues(volume: Volume, step: int) -> None:
     class Breaking(MemoryStore):
         left = step
 

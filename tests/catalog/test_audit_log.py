@@ -58,7 +58,7 @@ def test_a_line_that_was_cut_off_is_moved_aside_and_the_log_says_so(log: AuditLo
     assert faults(log) == [AuditFault.GAP]
 
 
-def test_a_segment_in_which_nothing_is_whole_is_moved_aside_as_a_whole(log: AuditLog) -> None:
+def test_a_segment_without_a_whole_line_is_moved_aside_completely(log: AuditLog) -> None:
     log.append(STARTED)
     log.close()
     (log.folder / OPEN).write_bytes(b"garbage")
@@ -93,7 +93,7 @@ def test_a_segment_is_closed_when_it_is_large(log: AuditLog, monkeypatch: pytest
     assert faults(log) == []
 
 
-def test_a_line_that_is_too_long_is_refused_and_the_log_stays_as_it_is(log: AuditLog) -> None:
+def test_a_line_that_is_too_long_is_refused_and_the_log_is_unchanged(log: AuditLog) -> None:
     log.append(STARTED)
     with pytest.raises(OSError, match="an audit line of"):
         log.append(STARTED, AuditLine(kind=AuditKind.SETTINGS, why="x" * 2**16))
@@ -118,7 +118,7 @@ def test_old_segments_expire_and_the_log_says_up_to_which_line(log: AuditLog) ->
 
 
 class Full:
-    """A volume on which each write fails until a number of files of the reserve are gone."""
+    """A volume on which each write fails until all files of the reserve are deleted."""
 
     def __init__(self, log: AuditLog, files: int) -> None:
         self._reserve = log.folder / RESERVE
@@ -134,7 +134,9 @@ class Full:
         return self._write(descriptor, content)
 
 
-def test_a_full_volume_costs_the_reserve_and_no_line(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_full_volume_the_reserve_is_given_up_and_no_line_is_lost(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     full = Full(log, files=3)
     monkeypatch.setattr(os, "write", full.write)
 

@@ -291,7 +291,7 @@ def test_a_record_with_another_size_than_in_the_index_is_reported(place: FilledP
     assert found.altered[record.key].kind is Kind.INDEX_DIFFERS
 
 
-def test_an_error_of_the_store_is_raised_and_leaves_the_index(place: FilledPlace, index: Path) -> None:
+def test_an_error_of_the_store_is_raised_and_the_index_is_unchanged(place: FilledPlace, index: Path) -> None:
     place.add(a_record(0))
     survey(place.at(index))
     before = index.read_bytes()
@@ -308,7 +308,7 @@ def test_an_error_of_the_store_is_raised_and_leaves_the_index(place: FilledPlace
     assert [path.name for path in index.parent.iterdir()] == [index.name]
 
 
-def test_stopping_half_way_leaves_the_index(place: FilledPlace, index: Path) -> None:
+def test_if_reading_stops_half_way_the_index_is_unchanged(place: FilledPlace, index: Path) -> None:
     place.add(a_record(0))
     place.add(a_record(0, set_name="zoo"))
 
@@ -360,7 +360,7 @@ def test_after_any_history_an_index_equals_a_rebuilt_one(
     assert kept.entries.keys() == there
 
 
-def test_the_contents_of_one_database_equal_its_part_of_the_whole(tmp_path: Path) -> None:
+def test_the_contents_of_one_database_equal_its_part_of_all_contents(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     place = filled(root)

@@ -92,10 +92,10 @@ def test_each_kind_of_drift_is_found_and_nothing_is_repaired(
 @pytest.mark.parametrize(
     "spoil",
     [
-        pytest.param(lambda place, one: place.remove(one), id="gone"),
-        pytest.param(lambda place, one: place.store.delete(one.key), id="its file gone"),
+        pytest.param(lambda place, one: place.remove(one), id="missing"),
+        pytest.param(lambda place, one: place.store.delete(one.key), id="its file missing"),
         pytest.param(lambda place, one: place.damage(one), id="damaged"),
-        pytest.param(lambda place, one: place.put(record_key(one.key), b"{"), id="its record garbled"),
+        pytest.param(lambda place, one: place.put(record_key(one.key), b"{"), id="its record unreadable"),
     ],
 )
 @pytest.mark.parametrize("warm", [False, True], ids=["without an index", "with one"])
@@ -214,8 +214,8 @@ def test_rebuilding_removes_no_note(place: FilledPlace, tmp_path: Path) -> None:
     assert notes.has(record.key)
 
 
-def test_what_a_pass_has_deleted_by_the_second_look_is_not_drift(place: FilledPlace, at: Place) -> None:
-    """A pass deletes the record first. A file that is left for good stays drift."""
+def test_an_artifact_that_a_pass_deletes_between_the_two_looks_is_not_drift(place: FilledPlace, at: Place) -> None:
+    """A pass deletes the record first. A file that still exists at the second look is drift."""
     going, left = place.add(a_record(0)), place.add(a_record(24))
     for one in (going, left):
         place.store.delete(record_key(one.key))
@@ -233,7 +233,7 @@ def test_a_changed_checksum_is_compared_again(place: FilledPlace, at: Place) -> 
     assert [(one.kind, one.key) for one in found] == [(Kind.CHECKSUM_CHANGED, bad.key)]
 
 
-def test_without_drift_nothing_is_looked_at_twice(place: FilledPlace, at: Place) -> None:
+def test_without_drift_there_is_no_second_look(place: FilledPlace, at: Place) -> None:
     place.add(a_record())
 
     def never(_: float) -> None:

@@ -1,4 +1,4 @@
-"""A hold and a deletion at the same time: one of the two gives way and says so."""
+"""A hold and a deletion at the same time: one of the two gives way and reports it. Also: ends of holds."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_an_artifact_that_is_being_deleted_keeps_the_hold_that_it_had(root: Path
     assert on_volume(root) == until(1)
 
 
-def test_a_mark_that_cannot_be_read_is_left_as_a_hold(root: Path) -> None:
+def test_an_unreadable_mark_remains_and_counts_as_a_hold(root: Path) -> None:
     (root / hold_key(KEY)).write_bytes(b"{")
 
     assert hold(place_at(root).settings, until(1)) == {"local": "held before, by a mark that cannot be read"}
@@ -115,7 +115,7 @@ def test_at_a_destination_only_a_noted_hold_has_an_end(tmp_path: Path) -> None:
     assert holds_at(offsite, {KEY: WANTED}) == {KEY: WANTED}
 
 
-def test_a_change_wanted_during_an_earlier_one_is_kept(root: Path) -> None:
+def test_a_change_that_is_requested_during_an_earlier_one_is_kept(root: Path) -> None:
     wanted = place_at(root, "offsite").wanted_holds
     wanted.release(KEY)
     [(key, earlier)] = wanted

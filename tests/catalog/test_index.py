@@ -196,7 +196,7 @@ def test_damaged_lines_do_not_hide_others(many: Path, prefix: str) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b'{"index":2}\n', HEAD, HEAD + b"cut"])
-def test_an_index_without_lines_has_none(tmp_path: Path, left: bytes) -> None:
+def test_no_lines_are_found_in_an_empty_index(tmp_path: Path, left: bytes) -> None:
     (tmp_path / "index").write_bytes(left)
 
     assert lines_of(tmp_path / "index", "a/orders/") == {}
@@ -204,7 +204,7 @@ def test_an_index_without_lines_has_none(tmp_path: Path, left: bytes) -> None:
 
 
 @pytest.mark.parametrize("planted", ["sparse", "no folder"])
-def test_a_path_that_is_no_regular_file_counts_as_no_index(tmp_path: Path, planted: str) -> None:
+def test_a_path_that_is_not_a_regular_file_counts_as_a_missing_index(tmp_path: Path, planted: str) -> None:
     place, path = filled(tmp_path / "own", MemoryStore()), tmp_path / "catalog" / "index"
     place.add(a_record(0))
     if planted == "sparse":

@@ -1,4 +1,4 @@
-"""Intents name the agent's own files, and no files of other programs."""
+"""An intent names the agent's own files, and no files of other programs."""
 
 import errno
 import json
@@ -58,7 +58,7 @@ def test_an_intent_keeps_the_files_of_an_earlier_try(journal: Journal) -> None:
         pytest.param(KEY, "default/orders/orders-2026-11-24T02-00-00.backup", id="a file of another artifact"),
         pytest.param(KEY, "../../etc/passwd", id="a path"),
         pytest.param(KEY, f"{KEY}.json", id="a record"),
-        pytest.param("default/orders/notes.txt", "default/orders/notes.txt", id="no artifact"),
+        pytest.param("default/orders/notes.txt", "default/orders/notes.txt", id="not an artifact"),
         pytest.param("default/orders/orders-2026-11-24T02-00-00.backup", KEY, id="an intent under another key"),
     ],
 )
@@ -128,7 +128,9 @@ def test_notes_and_marks_that_cannot_be_listed_are_an_error(
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "link"])
-def test_a_note_that_is_no_regular_file_does_not_block(tmp_path: Path, plant: Callable[[Path], None]) -> None:
+def test_reading_a_note_that_is_not_a_regular_file_does_not_block(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
     place = place_at(tmp_path, "offsite")
     journal = place.journal
     for one in (journal, place.record_notes, place.wanted_holds):

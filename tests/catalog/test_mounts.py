@@ -60,7 +60,9 @@ def test_a_folder_is_on_the_containers_own_disk_if_no_volume_is_mounted_above_it
     assert is_own_disk(Path(folder), require, environ) is expected
 
 
-def test_a_marker_of_the_container_engine_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_marker_file_of_the_container_engine_shows_that_this_is_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen(tmp_path, monkeypatch, BOUND)
     monkeypatch.setattr(mounts, "MARKERS", (tmp_path / "mountinfo",))
 

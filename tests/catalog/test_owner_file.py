@@ -40,7 +40,7 @@ class PoorStore(MemoryStore):
 
 @dataclass
 class Agent:
-    """An agent as its child processes see it: settings, a volume, the saved topology."""
+    """What child processes of an agent know: its settings, its volume and the saved topology."""
 
     root: Path
     settings: Settings
@@ -79,7 +79,7 @@ def at(store: Store) -> dict[str, Any]:
 
 
 def refusal(agent: Agent, store: Store, wait: float = 0) -> str:
-    """Return the error with which an agent is refused at a store. Check that it wrote nothing there."""
+    """Return the error with which an agent is refused at a store. Check that the agent wrote nothing there."""
     before = at(store)
     with pytest.raises(BackupError) as refused:
         agent.hold(store, wait)
@@ -89,7 +89,7 @@ def refusal(agent: Agent, store: Store, wait: float = 0) -> str:
     return refused.value.failure.error
 
 
-def test_a_volume_gets_an_id_that_stays(tmp_path: Path) -> None:
+def test_a_volume_gets_an_id_and_keeps_it(tmp_path: Path) -> None:
     first = check_volume(tmp_path, "demo")
     again = check_volume(tmp_path, "demo", namespace="prod", system_id="S1")
 
@@ -298,7 +298,9 @@ def test_a_takeover_is_noted_before_it_happens(make: Callable[..., Agent], monke
     assert at(store) == before
 
 
-def test_the_place_of_another_pod_is_taken_over_once_its_agent_is_quiet(make: Callable[..., Agent]) -> None:
+def test_the_place_of_another_pod_is_taken_over_once_its_agent_no_longer_renews_the_lease(
+    make: Callable[..., Agent],
+) -> None:
     """The other agent may be alive by mistake, so its lease is watched, even a released one."""
     store, former, agent = MemoryStore("offsite"), make("a", "S1"), make("b", "S1")
     former.hold(store)
@@ -312,7 +314,7 @@ def test_the_place_of_another_pod_is_taken_over_once_its_agent_is_quiet(make: Ca
     assert "it belongs to" in refusal(former, store, wait=10 * PERIOD)
 
 
-def test_without_the_system_id_a_place_is_taken_over_only_by_command(make: Callable[..., Agent]) -> None:
+def test_without_the_system_id_a_place_is_taken_over_only_by_adopt_root(make: Callable[..., Agent]) -> None:
     store, former, agent = MemoryStore("offsite"), make("a"), make("b")
     former.hold(store)
     assert "adopt-root" in refusal_hint(agent, store)
@@ -403,7 +405,7 @@ def test_the_volume_needs_no_lease(make: Callable[..., Agent]) -> None:
     assert (held.number, held.may_delete) == (None, True)
 
 
-def test_a_pass_costs_four_requests(make: Callable[..., Agent]) -> None:
+def test_a_pass_sends_four_requests_for_ownership(make: Callable[..., Agent]) -> None:
     """With S3, the fourth request tests whether conditional overwrites are supported."""
     store, agent = FaultyStore(MemoryStore("offsite")), make(system="S1")
     agent.hold(store)

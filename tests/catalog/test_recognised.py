@@ -1,4 +1,4 @@
-"""Which records are recognised: only those that the agent wrote or accepted."""
+"""Only records that the agent wrote or accepted are recognised."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,7 +30,7 @@ def later(record: Record) -> bytes:
     return record.model_copy(update={"finished": record.finished + timedelta(seconds=1)}).to_json()
 
 
-def test_a_record_of_another_program_is_reported_and_is_no_artifact(bucket: FilledPlace) -> None:
+def test_a_record_of_another_program_is_reported_and_is_not_an_entry(bucket: FilledPlace) -> None:
     own, forged = bucket.add(a_record(0)), bucket.add(a_record(24), recognised=False)
 
     for _ in ("without the index", "with it"):
@@ -105,7 +105,7 @@ def test_an_invalid_record_cannot_be_accepted(bucket: FilledPlace) -> None:
     assert [one.artifact for one in unrecognised(bucket.place)] == [a_record(0).key]
 
 
-def test_a_copy_that_was_given_up_is_not_recognised_if_it_is_put_back(bucket: FilledPlace) -> None:
+def test_the_record_of_a_copy_that_was_given_up_is_not_recognised(bucket: FilledPlace) -> None:
     record = bucket.add(a_record(0))
     bucket.place.record_notes.give_up(record.key)
 

@@ -49,7 +49,7 @@ def test_a_copy_made_after_giving_up_counts(notes: RecordNotes) -> None:
     assert owed(notes) == [FULL.key, LATER.key]
 
 
-def test_giving_up_concerns_one_destination(notes: RecordNotes, tmp_path: Path) -> None:
+def test_giving_up_a_copy_at_one_destination_does_not_affect_others(notes: RecordNotes, tmp_path: Path) -> None:
     notes.give_up(DIFF.key)
 
     assert DIFF.key in owed(place_at(tmp_path, "mirror").record_notes)

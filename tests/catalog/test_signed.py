@@ -57,7 +57,7 @@ def _world(tmp_path: Path) -> World:
 
 
 def unread(place: Place) -> None:
-    """Remove the index, as if the volume were new."""
+    """Remove the index, so that the records are read as on a new volume."""
     place.index.unlink(missing_ok=True)
 
 
@@ -104,7 +104,7 @@ def test_a_record_of_another_cluster_or_artifact_is_not_recognised(world: World)
     assert {other.key, moved.key} == found.unrecognised.keys()
 
 
-def test_a_copy_that_was_given_up_stays_so_though_its_record_is_put_back(world: World) -> None:
+def test_the_signed_record_of_a_copy_that_was_given_up_is_not_recognised(world: World) -> None:
     record = world.add(0)
     place = world.place(key_file=str(world.key))
     place.record_notes.give_up(record.key)
@@ -146,7 +146,7 @@ def test_a_signed_record_without_its_files_confirms_no_copy(world: World) -> Non
     assert not place.record_notes.has(record.key)
 
 
-def test_a_revoked_key_takes_back_what_its_signature_alone_had_recognised_from_that_time_on(world: World) -> None:
+def test_a_revoked_key_no_longer_recognises_records_that_finished_after_the_revocation(world: World) -> None:
     before, after = world.add(0), world.add(24)
     assert {before.key, after.key} == survey(world.place(trusted=[world.own])).entries.keys()
     new = world.add(1)
@@ -160,7 +160,7 @@ def test_a_revoked_key_takes_back_what_its_signature_alone_had_recognised_from_t
         read_record(place, after.key)
 
 
-def test_a_revoked_key_takes_nothing_back_that_the_agent_wrote_or_a_person_accepted(world: World) -> None:
+def test_after_a_revocation_records_that_the_agent_wrote_or_a_person_accepts_are_recognised(world: World) -> None:
     written = world.bucket.add(world.signed(a_record(24)))
     accepted = world.add(48)
     survey(world.place(trusted=[world.own]))
@@ -190,7 +190,7 @@ def test_the_index_of_earlier_keys_is_removed(world: World) -> None:
     assert [later.index.name] == [path.name for path in later.index.parent.iterdir()]
 
 
-def test_one_database_alone_is_read_by_signatures_too(world: World) -> None:
+def test_signed_records_are_recognised_when_one_database_is_read(world: World) -> None:
     record = world.add(0)
 
     assert [record.key] == list(of_database(world.place(trusted=[world.own]), DEFAULT_SET, ORDERS).entries)
@@ -209,7 +209,7 @@ def test_the_record_on_the_volume_is_signed_when_it_is_written(world: World, tmp
     assert written == read_record(volume.place, written.key)
 
 
-def test_a_copy_may_have_another_lease_and_signature_and_nothing_else(world: World) -> None:
+def test_a_copied_record_may_differ_in_its_lease_and_signature_only(world: World) -> None:
     record = world.signed(a_record(0))
     copy = world.signed(a_record(0).model_copy(update={"fencing": 7}), world.stranger)
 
@@ -218,7 +218,7 @@ def test_a_copy_may_have_another_lease_and_signature_and_nothing_else(world: Wor
     assert not is_copy(copy.model_copy(update={"reason": "x"}).to_json(), record)
 
 
-def test_forged_signatures_take_no_key_to_be_loaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_that_is_not_trusted_is_not_loaded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.add(0, world.stranger)
     loaded: list[object] = []
     monkeypatch.setattr("backup_agent.signing.keyring._verifies", lambda *given: loaded.append(given))
@@ -228,7 +228,7 @@ def test_forged_signatures_take_no_key_to_be_loaded(world: World, monkeypatch: p
     assert loaded == []
 
 
-def test_a_filled_place_needs_no_key(world: World) -> None:
+def test_a_place_whose_records_are_all_noted_needs_no_key(world: World) -> None:
     own: FilledPlace = world.bucket
     record = own.add(a_record(0))
 

@@ -1,6 +1,6 @@
-"""Holding the lease of a destination: one agent at a time, taken over from a dead one, lost by a stalled one.
+"""The lease of a destination: one agent holds it at a time, takes it over from a dead one, and loses it when stalled.
 
-All but the last tests run in virtual time: a period costs nothing, and ends at an exact moment.
+All tests except the last run in virtual time: a period costs nothing, and ends at an exact moment.
 """
 
 import os
@@ -68,7 +68,7 @@ class Agents:
         return refused.value.failure
 
     def part(self, name: str) -> Tenure:
-        """Return an agent's tenure, not taken yet."""
+        """Return an agent's tenure, whose lease is not taken yet."""
         return Tenure(self.store, owner(name), self.folder / name, PERIOD)
 
     def take_and_stall(self, name: str) -> Tenure:
@@ -79,7 +79,7 @@ class Agents:
         return part
 
     def kill_one_that_holds(self, name: str) -> None:
-        """Let an agent take the lease and die: its flocks are free, and the lease was not released."""
+        """Let an agent take the lease and die: its flocks are released, and the lease is not."""
         part = self.part(name)
         part.take(0)
         part.close()
@@ -166,7 +166,7 @@ def test_the_lease_of_a_dead_agent_is_taken_over_after_three_periods_and_not_bef
 
 
 def test_children_that_do_not_wait_watch_the_lease_of_another_agent_together(agents: Agents) -> None:
-    """Each notes on the volume what it has seen, so that none has to wait three periods by itself."""
+    """Each child notes on the volume what it saw of the lease, so no child has to wait for three periods by itself."""
     agents.kill_one_that_holds("a")
     for _ in range(12):
         agents.refused("b")
@@ -446,7 +446,7 @@ def test_the_next_child_goes_on_with_a_lease_that_was_not_released(agents: Agent
         held.check()
         agents.refused("b")
 
-    # Within two periods it is still held. Later another agent may have watched it long enough: it is taken anew.
+    # Within two periods the lease still counts. Later, another agent may have watched it long enough: it is taken anew.
     assert held.number == (1 if later < 2 else 2)
     assert store.calls["swap"] == (0 if later < 1 else 1)
 

@@ -1,4 +1,4 @@
-"""Virtual time for threads that wait for each other. It passes at once, and only while all of them wait."""
+"""Virtual time for threads that wait for each other. Time passes at once, and only while all of them wait."""
 
 import threading
 from collections.abc import Callable
@@ -42,7 +42,7 @@ class VirtualTime:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: clock.now))
 
     def advance(self, seconds: float) -> None:
-        """Let time pass, and let the other threads run that are due meanwhile."""
+        """Let time pass. Other threads run when their waits end."""
         self.wait(seconds, None)
 
     def wait(self, seconds: float, event: "VirtualEvent | None") -> None:

@@ -34,15 +34,15 @@ MASKS = {
     r"\d+(\.\d+)?": "N",
     r" +": " ",
 }
-"""What differs each time -> what is compared instead."""
+"""Pattern of text that differs each time -> what is compared instead."""
 
 
 VARIES = r" *(running:|doctor|WARNING:|offsite has)"
-"""The beginning of lines that depend on the moment: what runs, and whether the agent knows already that a server is down."""
+"""Beginnings of lines that depend on timing: what runs now, and whether the agent already knows that a server is down."""
 
 
 def masked(text: str) -> list[str]:
-    """Return the lines of an output without what differs from one playground to the next."""
+    """Return the lines of an output with the masks applied."""
     for pattern, word in MASKS.items():
         text = re.sub(pattern, word, text)
     return [line.strip() for line in text.strip().splitlines() if line.strip() and not re.match(VARIES, line)]
@@ -67,7 +67,7 @@ def playground(folder: Path) -> Iterator[Path]:
 
 
 def enter(folder: Path, line: str) -> str:
-    """Enter a line in another terminal. Return what it prints on stdout, which progress is not."""
+    """Enter a line in another terminal. Return its stdout, which does not contain progress."""
     environment = {**os.environ, "TZ": "UTC", "USER": "you"}
     script = f". {shlex.quote(str(folder / 'env'))}\n{line}"
     done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, env=environment, text=True, check=False)

@@ -95,7 +95,7 @@ def not_in(output: str, acts: list[str]) -> list[str]:
 
 
 @pytest.mark.nightly
-@pytest.mark.components  # it needs none, but it is too slow for test-fast
+@pytest.mark.components  # it uses no component, but is too slow for test-fast
 def test_without_the_extra_the_demo_uses_the_volume_alone_and_stays_up_until_ctrl_c(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     with demo("--full", "--dir", str(folder), plain=True) as process:
@@ -136,7 +136,7 @@ def test_with_the_extra_the_demo_copies_to_a_real_s3_server_and_fits_a_terminal(
     assert "2 deleted" in output
     assert "OK" in lines[[line.strip() for line in lines].index("$ backup-agent status") + 1]
     assert "passed: customers-" in output
-    assert output.count(": OK") == 2  # the artifacts that were brought to the server
+    assert output.count(": OK") == 2  # the artifacts that were copied to the server
     assert output.count('"online", "online"') == 3
     assert lines[-1].endswith(" demo --keep")
     assert "Traceback" not in output + (folder / "agent.log").read_text()

@@ -1,4 +1,4 @@
-"""Fetching: every byte is compared with the record, and an interrupted fetch goes on where it was."""
+"""Fetching: every byte is compared with the record, and an interrupted fetch is continued."""
 
 import hashlib
 import io
@@ -32,7 +32,7 @@ class Progress:
 
 @dataclass
 class Watched(MemoryStore):
-    """A store that notes from which byte each file was read, and may break off."""
+    """A store that notes from which byte each file was read. Its connection may break."""
 
     starts: list[tuple[str, int]] = field(default_factory=list)
     breaks_after: int | None = None
@@ -106,7 +106,7 @@ def test_a_folder_gets_every_file_of_the_chain_for_its_user_alone(
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def test_what_is_there_already_is_compared_and_not_fetched_again(
+def test_an_existing_file_is_compared_and_not_fetched_again(
     offsite: FilledPlace, chain: tuple[Record, ...], store: Watched, tmp_path: Path
 ) -> None:
     fetch(offsite.place, chain, tmp_path / "folder")
@@ -150,7 +150,7 @@ def test_a_part_that_does_not_belong_to_the_file_is_fetched_anew(
     assert sorted(path.name for path in folder.iterdir()) == sorted(names(chain))
 
 
-def test_a_part_that_is_whole_only_gets_its_name(
+def test_a_complete_partial_file_is_renamed_without_fetching(
     offsite: FilledPlace, chain: tuple[Record, ...], store: Watched, tmp_path: Path
 ) -> None:
     folder = tmp_path / "folder"

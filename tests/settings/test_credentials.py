@@ -28,13 +28,13 @@ def test_without_a_file_the_password_is_that_of_the_environment() -> None:
     assert credentials(neo4j(username="backup"), {"NEO4J_PASSWORD": " p w "}).password == " p w "
 
 
-def test_the_name_may_stand_in_a_file(tmp_path: Path) -> None:
+def test_the_user_name_may_be_in_a_file(tmp_path: Path) -> None:
     (tmp_path / "username").write_text("backup\n")
 
     assert credentials(neo4j(username_file=tmp_path / "username"), {"NEO4J_PASSWORD": "x"}).username == "backup"
 
 
-def test_only_a_newline_at_the_end_is_not_part_of_a_password(tmp_path: Path) -> None:
+def test_only_a_final_newline_is_not_part_of_a_password(tmp_path: Path) -> None:
     (tmp_path / "password").write_text(" a b \r\n")
 
     assert credentials(neo4j(password_file=tmp_path / "password"), {}).password == " a b "

@@ -1,4 +1,4 @@
-"""docs/settings.md and the JSON Schema tell of every key, and what they tell is true."""
+"""docs/settings.md and the JSON Schema describe every key, and agree with the settings."""
 
 import json
 import re
@@ -68,12 +68,12 @@ def sections(node: dict[str, Any]) -> Iterator[str]:
 
 
 def keys(properties: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every key that holds a value, with what the schema says of it."""
+    """Yield every key that has a value, with its description in the schema."""
     definitions = schema()["$defs"]
     for name, node in properties.items():
         below = [definitions[one] for one in sections(node) if "properties" in definitions[one]]
         is_map = any("additionalProperties" in one for one in (node, *node.get("anyOf", ())))
-        if prefix and name in ("retention", "verify"):  # told once, at the top
+        if prefix and name in ("retention", "verify"):  # described once, at the top
             below = []
         for section in below:
             yield from keys(section["properties"], f"{prefix}{name}.{'NAME.' if is_map else ''}")
@@ -84,7 +84,7 @@ def keys(properties: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, di
 KEYS = dict(keys(schema()["properties"]))
 
 
-def test_the_document_has_a_row_for_every_key_and_for_no_other() -> None:
+def test_the_document_has_a_row_for_every_key_and_no_other_rows() -> None:
     assert sorted(ROWS) == sorted(KEYS)
 
 

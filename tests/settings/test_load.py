@@ -33,19 +33,19 @@ def faults(text: str, **environ: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        pytest.param("", "cluster: required, such as demo", id="nothing"),
+        pytest.param("", "cluster: required, such as demo", id="empty-file"),
         pytest.param("cluster: demo", "neo4j.uri: required, such as neo4j://demo-client:7687", id="no-uri"),
         pytest.param("[]", "expected keys and values, such as cluster: demo", id="a-list"),
         pytest.param("cluster: 7", "cluster: expected text, in quotes (got 7)", id="a-number-for-text"),
         pytest.param("cluster: on", "cluster: expected text, in quotes (got true)", id="YAMLs-own-idea-of-on"),
-        pytest.param("cluster: 2026-11-23", None, id="no-dates"),
+        pytest.param("cluster: 2026-11-23", None, id="a-date-for-text"),
         pytest.param("clutser: demo", "clutser: unknown key: did you mean cluster?", id="misspelt"),
         pytest.param("frob: 1", "frob: unknown key: known here are chain, cluster, databases, doctor, drill, http, limits, log, neo4j, notify, objectives, requests, restore, retention, schedules, sets, signing, storage, verify", id="unknown"),
         pytest.param("limits:", "limits: expected keys and values; leave it out, or write {} (got null)", id="a-section-of-comments"),
-        pytest.param("databases: '*'", 'databases: expected a list, such as [a, b] (got "*")', id="no-list"),
+        pytest.param("databases: '*'", 'databases: expected a list, such as [a, b] (got "*")', id="text-for-a-list"),
         pytest.param("databases: []", 'databases: expected at least one name or glob without "!", such as "*" (got a list)', id="nothing-to-back-up"),
         pytest.param("databases: ['!a']", 'databases: expected at least one name or glob without "!", such as "*" (got a list)', id="only-exclusions"),
-        pytest.param("databases: ['a b']", 'databases[0]: expected a database name, a glob such as "orders*", or "!" and one of these (got "a b")', id="no-glob"),
+        pytest.param("databases: ['a b']", 'databases[0]: expected a database name, a glob such as "orders*", or "!" and one of these (got "a b")', id="not-a-glob"),
         pytest.param("sets: [.staging]", "sets[0]: expected the name of a set alone, such as test: letters, digits, '.', '_' and '-' (got \".staging\")", id="the-agents-own-name"),
         pytest.param("requests: {folder: here}", "requests.folder: expected an absolute path without '..' (got \"here\")", id="relative-path"),
         pytest.param("requests: {folder: /a/../b}", "requests.folder: expected an absolute path without '..' (got \"/a/../b\")", id="dots"),
@@ -69,7 +69,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("retention: {max_delete_share: .nan}", "retention.max_delete_share: expected a number (got nan)", id="not-a-number"),
         pytest.param("chain: {max_links: 1.5}", "chain.max_links: expected a whole number (got 1.5)", id="half-a-link"),
         pytest.param("chain: {max_age: 7}", "chain.max_age: expected a duration such as 90s, 15m, 6h or 30d (got 7)", id="a-duration-without-unit"),
-        pytest.param("limits: {run_timeout: 0s}", 'limits.run_timeout: expected a duration of at least 1s (got "0s")', id="no-time"),
+        pytest.param("limits: {run_timeout: 0s}", 'limits.run_timeout: expected a duration of at least 1s (got "0s")', id="not-a-time"),
         pytest.param("limits: {parallel: '2'}", 'limits.parallel: expected a whole number (got "2")', id="text-for-a-number"),
         pytest.param("signing: {trusted: [abc]}", 'signing.trusted[0]: expected the fingerprint of a public key: sha256: and 64 hex digits, from `signing show` (got "abc")', id="fingerprint"),
         pytest.param("signing: {revoked: {x: 2026-11-23T02:00:00Z}}", 'signing.revoked.x: expected the fingerprint of a public key: sha256: and 64 hex digits, from `signing show` (got "x")', id="revoked-fingerprint"),
@@ -82,7 +82,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("log: {level: loud}", 'log.level: expected debug, info, warning or error (got "loud")', id="level"),
         pytest.param("schedules:", "schedules: expected keys and values; leave it out, or write {} (got null)", id="schedules-null"),
         pytest.param("schedules: {a b: {cron: '@daily'}}", "schedules.a b: expected a name of at most 63 letters, digits, '.', '_' and '-', beginning with a letter or digit (got \"a b\")", id="schedule-name"),
-        pytest.param("schedules: {n: {}}", "schedules.n.cron: required, such as 0 2 * * *", id="no-cron"),
+        pytest.param("schedules: {n: {}}", "schedules.n.cron: required, such as 0 2 * * *", id="cron-missing"),
         pytest.param("schedules: {n: {cron: 0 2 * *}}", 'schedules.n.cron: expected five fields: minute, hour, day of month, month, weekday (got "0 2 * *")', id="cron"),
         pytest.param("schedules: {n: {cron: 0 0 31 2 *}}", 'schedules.n.cron: expected an expression that matches at least one date (got "0 0 31 2 *")', id="never-due"),
         pytest.param("schedules: {n: {cron: '@reboot'}}", 'schedules.n.cron: expected five fields, or one of @hourly, @daily, @midnight, @weekly, @monthly, @yearly, @annually (got "@reboot")', id="@reboot"),
@@ -95,7 +95,7 @@ def faults(text: str, **environ: str) -> list[str]:
         pytest.param("schedules: {n: {cron: '*/30 * * * *', jitter: 30m}}", 'schedules.n.jitter: expected less than the 30m between two runs (got "30m")', id="jitter"),
     ],
 )  # fmt: skip
-def test_a_fault_has_its_path_what_was_expected_and_what_was_found(text: str, expected: str | None) -> None:
+def test_a_fault_names_its_path_what_was_expected_and_what_was_found(text: str, expected: str | None) -> None:
     base = "" if text.startswith(("cluster", "clutser", "[")) or not text else LEAST
     if expected is None:
         assert loaded(text + "\nneo4j: {uri: 'bolt://x'}").settings.cluster == "2026-11-23"
@@ -124,7 +124,9 @@ def test_a_fault_has_its_path_what_was_expected_and_what_was_found(text: str, ex
         pytest.param("uri: bolt://x, username: ''", None, id="no-name"),
     ],
 )  # fmt: skip
-def test_a_fault_in_the_neo4j_section_does_so_too(text: str, expected: str | None) -> None:
+def test_a_fault_in_the_neo4j_section_names_its_path_what_was_expected_and_what_was_found(
+    text: str, expected: str | None
+) -> None:
     found = faults(f"cluster: demo\nneo4j: {{{text}}}")
 
     assert len(found) == 1
@@ -201,14 +203,14 @@ TOO_DEEP = "nested more than 64 levels deep"
 
 
 def laughs(first: str, more: str, levels: int = 9) -> str:
-    """Return a text whose every level repeats the one before it ten times."""
+    """Return YAML in which each level repeats the level before it ten times (the "billion laughs" attack)."""
     lines = [f"l{level}: &l{level} " + more.format(", ".join(10 * [f"*l{level - 1}"])) for level in range(1, levels)]
     return "\n".join([LEAST, f"l0: &l0 {first}", *lines])
 
 
 @pytest.fixture(name="parser", params=["CSafeLoader", "SafeLoader"])
 def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let YAML be read by libyaml, and as it is where PyYAML was built without it."""
+    """Read YAML with libyaml, and as PyYAML does without libyaml."""
     monkeypatch.setattr(yaml_reader, "PARSER", getattr(yaml, request.param))
 
 
@@ -232,7 +234,7 @@ def _parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         pytest.param("a: '" + 262_144 * "x" + "'", "expected at most 262144 bytes (got 262149)", id="a-long-text"),
     ],
 )  # fmt: skip
-def test_what_is_too_deep_or_too_much_is_refused_at_once(text: str, expected: str) -> None:
+def test_yaml_that_is_too_deep_or_too_large_is_refused_at_once(text: str, expected: str) -> None:
     begun = time.process_time()
     (fault,) = faults(text)
 
@@ -250,7 +252,7 @@ def test_a_variable_has_the_same_bounds_as_the_file() -> None:
     assert TOO_DEEP in found[1]
 
 
-def test_a_variable_names_no_key_deeper_than_any_key_is() -> None:
+def test_a_variable_for_a_key_deeper_than_any_setting_is_refused() -> None:
     (fault,) = faults(LEAST, **{"BACKUP_AGENT_LIMITS" + "__A" * 3000: "1"})
 
     assert fault.endswith("expected at most 16 keys with '__' between them (got 3001)")
@@ -268,7 +270,7 @@ def test_of_many_faults_the_first_hundred_are_listed() -> None:
 
 @pytest.mark.patience
 def test_a_file_of_a_thousand_schedules_is_read_in_a_moment() -> None:
-    """It is read in the supervisor's loop, which answers requests and probes."""
+    """The file is read in the supervisor's loop, which answers requests and probes."""
     lines = (f"  s{number}: {{cron: '15 3 * * *', type: FULL, databases: ['orders*']}}\n" for number in range(1000))
     text = LEAST + "schedules:\n" + "".join(lines)
     begun = time.process_time()
@@ -326,7 +328,7 @@ def test_a_secret_in_the_environment_is_not_repeated_either() -> None:
 
 @settings(deadline=None, max_examples=examples(200))
 @given(st.text(alphabet=":{}[]&*!|>'\"%@`#,-?\n\t abz019~<.é\ud800\0", max_size=60) | st.text(max_size=40))
-def test_any_text_is_settings_or_is_refused(text: str) -> None:
+def test_any_text_is_accepted_as_settings_or_refused(text: str) -> None:
     with pytest.raises(SettingsError) as refused:
         parse(text.encode(errors="surrogatepass"), {}, "config.yaml")
 
@@ -345,7 +347,7 @@ json_values = st.recursive(
     st.sampled_from(["cluster", "neo4j", "databases", "requests", "storage", "retention", "schedules", "http"]),
     json_values,
 )
-def test_any_value_for_a_key_is_taken_or_refused(key: str, value: object) -> None:
+def test_any_value_of_a_key_is_accepted_or_refused(key: str, value: object) -> None:
     tree = settings_tree(**{key: value})
     try:
         parse(json.dumps(tree).encode(), {}, "config.yaml")
@@ -394,7 +396,7 @@ def test_an_unknown_key_with_two_underscores_is_a_fault_that_names_the_variable(
     ]
 
 
-def test_entries_are_made_and_found_by_variables() -> None:
+def test_variables_create_and_change_entries_of_mappings() -> None:
     text = LEAST + "storage: {destinations: {off-site: {bucket: backups}}}\nschedules: {Nightly: {cron: '@daily'}}"
     found = loaded(
         text,
@@ -446,7 +448,7 @@ def test_every_value_in_force_has_its_origin() -> None:
     assert found["databases"] == (["*"], "default")
 
 
-def test_what_is_in_force_is_a_file_that_loads_to_the_same() -> None:
+def test_the_settings_in_force_written_to_a_file_load_to_the_same_settings() -> None:
     first = loaded(
         LEAST + "storage: {destinations: {a: {bucket: bbb, bandwidth: 50MiB}}}\nneo4j2: 1".replace("neo4j2: 1", "")
     )
@@ -458,7 +460,7 @@ def test_what_is_in_force_is_a_file_that_loads_to_the_same() -> None:
 # The file
 
 
-def test_the_file_is_the_one_named_then_that_of_the_environment(tmp_path: Path) -> None:
+def test_the_file_named_on_the_command_line_comes_before_that_of_the_environment(tmp_path: Path) -> None:
     for name in ("named", "configured"):
         (tmp_path / name).write_text(LEAST.replace("demo\n", f"{name}\n"))
     environ = {"BACKUP_AGENT_CONFIG": str(tmp_path / "configured")}
@@ -495,7 +497,7 @@ def test_without_any_file_the_environment_is_enough() -> None:
 @pytest.mark.parametrize(
     "name", ["Bucket", "Key", "Body", "ChecksumSHA256", "ChecksumAlgorithm", "UploadId", "IfMatch", "StorageClas", "x"]
 )
-def test_options_that_are_not_an_objects_are_refused_with_those_that_are(name: str) -> None:
+def test_a_put_option_that_is_not_allowed_is_refused_with_a_list_of_the_allowed_ones(name: str) -> None:
     [fault] = faults(f"{LEAST}\nstorage: {{destinations: {{a: {{bucket: bbb, put_options: {{{name}: x}}}}}}}}")
 
     assert f"put_options: expected no {name}: allowed are ACL, BucketKeyEnabled, " in fault
@@ -511,7 +513,7 @@ def test_a_settings_file_may_be_a_link_as_kubernetes_mounts_it(tmp_path: Path) -
     assert load(tmp_path / "config.yaml", {}).settings.cluster
 
 
-def test_a_fifo_and_a_device_are_no_settings_files_and_are_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_or_a_device_as_settings_file_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
 
     with pytest.raises(SettingsError, match="cannot be read: a FIFO"):

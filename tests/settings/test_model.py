@@ -51,7 +51,7 @@ def test_settings_are_frozen() -> None:
         settings_with().cluster = "other"  # type: ignore[misc]  # that is the point
 
 
-def test_http_listens_on_host_and_port() -> None:
+def test_http_addresses_consist_of_host_and_port() -> None:
     assert (settings_with().http.listen_address, settings_with().http.probes_address) == (
         ("0.0.0.0", 8080),
         ("0.0.0.0", 8081),
@@ -99,7 +99,7 @@ def test_a_destination_that_may_not_delete_has_no_retention() -> None:
         settings_with(storage={"destinations": {"a": {**destination, "retention": {"last": 1}}}})
 
 
-def test_destinations_are_identified_by_their_place() -> None:
+def test_the_identity_of_a_destination_depends_on_its_location() -> None:
     places = settings_with(
         storage={"destinations": {"a": {"bucket": "aaa"}, "b": {"bucket": "aaa", "prefix": "b"}}}
     ).storage
@@ -107,7 +107,7 @@ def test_destinations_are_identified_by_their_place() -> None:
     assert {one.identity for one in places.destinations.values()} == {"s3:/aaa/", "s3:/aaa/b"}
 
 
-def test_what_was_found_is_not_in_pydantics_own_text() -> None:
+def test_the_text_of_a_validation_error_does_not_contain_the_input() -> None:
     with pytest.raises(ValidationError) as refused:
         settings_with(neo4j={"uri": "x", "password": "hunter2", "password_file": "hunter2"})
 

@@ -1,4 +1,4 @@
-"""Where the agent answers, and how it is recognised: as the whole settings say, from the file and the environment."""
+"""The page's address and the cluster's name, read without loading all settings, are those of the whole settings."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def written(folder: Path, tree: dict[str, Any]) -> Path:
         pytest.param(None, {"BACKUP_AGENT_HTTP": '{"page": "127.0.0.3:98"}'}, id="section in the environment"),
     ],
 )
-def test_it_is_the_address_that_the_whole_settings_have(
+def test_the_address_is_that_of_the_whole_settings(
     tmp_path: Path, http: dict[str, Any] | None, environ: dict[str, str]
 ) -> None:
     path = written(tmp_path, settings_tree(**({} if http is None else {"http": http})))
@@ -52,7 +52,7 @@ def test_it_is_the_address_that_the_whole_settings_have(
         pytest.param([], id="no section"),
     ],
 )
-def test_there_is_none_if_the_settings_are_faulty_there(tmp_path: Path, http: object) -> None:
+def test_there_is_no_address_if_its_setting_is_faulty(tmp_path: Path, http: object) -> None:
     path = written(tmp_path, settings_tree(http=http))
 
     assert agent_address(path, {}) is None
@@ -60,7 +60,7 @@ def test_there_is_none_if_the_settings_are_faulty_there(tmp_path: Path, http: ob
         load(path, {})
 
 
-def test_a_file_that_cannot_be_read_is_the_same_error(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_gives_the_same_error_as_the_whole_settings(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("a: [")
     with pytest.raises(SettingsError) as whole:

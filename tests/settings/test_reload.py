@@ -14,7 +14,7 @@ def _file(tmp_path: Path) -> Path:
     return tmp_path / "config.yaml"
 
 
-def test_nothing_to_start_with_is_an_error(tmp_path: Path) -> None:
+def test_without_valid_settings_the_first_load_fails(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
         Reloader(tmp_path / "none", {})
 
@@ -27,7 +27,7 @@ def test_writing_the_same_content_again_is_not_a_change(file: Path) -> None:
     assert reloader.check() is None
 
 
-def test_new_content_is_in_force(file: Path) -> None:
+def test_changed_content_comes_into_force(file: Path) -> None:
     reloader = Reloader(file, {})
     file.write_text(LEAST + "limits: {parallel: 3}\nsets: [release]\n")
     change = reloader.check()
@@ -68,7 +68,7 @@ def test_a_faulty_file_leaves_the_last_good_settings_in_force_and_is_reported_on
     assert reloader.check() is None
 
 
-def test_the_good_file_back_again_ends_the_fault(file: Path) -> None:
+def test_the_fault_ends_when_the_valid_content_is_restored(file: Path) -> None:
     reloader = Reloader(file, {})
     file.write_text("[")
     assert reloader.check() is not None
@@ -94,7 +94,7 @@ def test_a_file_that_vanishes_is_a_fault_until_it_is_back(file: Path) -> None:
     assert change.fault is None
 
 
-def test_keys_that_change_at_restart_only_are_kept_and_named(file: Path) -> None:
+def test_changed_keys_that_need_a_restart_keep_their_values_and_are_named(file: Path) -> None:
     reloader = Reloader(file, {})
     changed = LEAST.replace("demo\n", "other\n") + (
         "requests: {folder: /drop}\nstorage: {root: /data, destinations: {a: {bucket: aaa}}}\nhttp: {listen: 'x:1'}\nsets: [b]\n"

@@ -117,7 +117,7 @@ def test_a_document_that_was_changed_has_no_signer(key: Path, change: Callable[[
     assert signer(json.dumps(document).encode(), trusted=[fingerprint(key)]) is None
 
 
-def test_a_repeated_key_cannot_smuggle_in_another_value(key: Path) -> None:
+def test_a_signed_document_with_a_repeated_key_has_no_signer(key: Path) -> None:
     content = signed(key).removesuffix(b"\n}\n") + b', "reason": "forged"}'
 
     assert json.loads(content)["reason"] == "forged"
@@ -139,13 +139,13 @@ def test_a_signature_counts_for_its_own_kind_cluster_and_key_only(key: Path) -> 
     [Hold(key=KEY, since=NOW, reason="audit", request="h1"), Damage(key=KEY, since=NOW, found="size 1, recorded 2")],
     ids=["hold", "damage"],
 )
-def test_marks_are_signed_too(key: Path, mark: Hold | Damage) -> None:
+def test_marks_are_signed_like_records(key: Path, mark: Hold | Damage) -> None:
     content = Keyring(settings(key_file=str(key))).sign(mark).to_json()
 
     assert fingerprint(key) == signer(content, kind=type(mark), trusted=[fingerprint(key)])
 
 
-def test_keys_of_a_newer_agent_are_covered(key: Path) -> None:
+def test_fields_of_a_newer_agent_are_covered_by_the_signature(key: Path) -> None:
     newer = Record.from_json(json.dumps(json.loads(a_record().to_json()) | {"later": {"x": [1, None]}}).encode())
     content = Keyring(settings(key_file=str(key))).sign(newer).to_json()
 
@@ -153,7 +153,7 @@ def test_keys_of_a_newer_agent_are_covered(key: Path) -> None:
     assert fingerprint(key) == signer(content, trusted=[fingerprint(key)])
 
 
-def test_without_a_key_nothing_is_signed_and_nothing_is_wrong() -> None:
+def test_without_a_key_nothing_is_signed_and_no_fault_is_reported() -> None:
     keyring = Keyring(settings())
 
     assert a_record() == keyring.sign(a_record())
@@ -208,14 +208,14 @@ def test_a_key_that_cannot_be_used_leaves_the_record_unsigned_and_names_the_file
     assert SECRET not in keyring.fault
 
 
-def test_a_link_to_the_key_is_followed_as_a_mounted_secret_is_one(key: Path, tmp_path: Path) -> None:
+def test_a_link_to_the_key_is_followed_because_mounted_secrets_are_links(key: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.pem"
     link.symlink_to(key)
 
     assert fingerprint(key) == signer(signed(link), trusted=[fingerprint(key)])
 
 
-def test_a_new_key_is_for_its_owner_alone_and_overwrites_nothing(tmp_path: Path) -> None:
+def test_only_its_owner_can_read_a_new_key_and_it_overwrites_no_file(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         made = key_file.create(tmp_path / "key.pem")
@@ -237,7 +237,7 @@ def test_a_key_made_by_openssl_can_be_used(tmp_path: Path) -> None:
     assert public == key_file.public_key_of(key_file.load(tmp_path / "key.pem"))
 
 
-def test_a_key_is_trusted_or_revoked_and_not_both() -> None:
+def test_a_key_cannot_be_both_trusted_and_revoked() -> None:
     one = "sha256:" + 64 * "0"
 
     with pytest.raises(ValueError, match=r"in signing\.trusted or here, not in both"):

@@ -26,13 +26,13 @@ def covered(document: object, *, kind: str = "record", cluster: str = "demo", ke
 
 
 def second_opinion(document: dict[str, Any]) -> bytes:
-    """Return what Python's own encoder makes of a message, which is the same for texts and whole numbers."""
+    """Return a message by Python's own JSON encoder, which agrees with RFC 8785 for texts and integers."""
     whole = {"cluster": "demo", "document": document, "key": "a/b/c", "kind": "record"}
     return json.dumps(whole, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 @given(DOCUMENTS)
-def test_it_is_canonical_json_as_another_encoder_writes_it(document: dict[str, Any]) -> None:
+def test_a_message_is_canonical_json_as_another_encoder_writes_it(document: dict[str, Any]) -> None:
     document.pop("signature", None)
 
     assert second_opinion(document) == covered(document)
@@ -92,7 +92,7 @@ def test_kind_cluster_and_key_are_covered(other: dict[str, str]) -> None:
     "content",
     [
         pytest.param(b'{"n": 9007199254740992}', id="integer beyond what a double can tell from its neighbours"),
-        pytest.param(b'{"n": -9007199254740993}', id="the same, negative"),
+        pytest.param(b'{"n": -9007199254740993}', id="negative integer beyond that"),
         pytest.param(b'{"n": 1e400}', id="infinity"),
         pytest.param(b'{"n": NaN}', id="not a number"),
         pytest.param(b'{"a": 1, "a": 2}', id="repeated key"),
@@ -106,6 +106,6 @@ def test_kind_cluster_and_key_are_covered(other: dict[str, str]) -> None:
         pytest.param(b'{"a": [' + 200_000 * b"1," + b"1]}", id="too many values"),
     ],
 )
-def test_what_two_readers_could_understand_differently_is_not_signed(content: bytes) -> None:
+def test_a_document_that_two_parsers_could_read_differently_is_not_signed(content: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  any kind
         message("record", "demo", "a/b/c", content)

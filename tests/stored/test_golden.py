@@ -1,4 +1,4 @@
-"""What is stored keeps its form, and grows: a newer agent's optional key makes nothing unreadable and is not lost."""
+"""Stored documents keep their form. An optional key of a newer agent makes no document unreadable, and is not lost."""
 
 import json
 from typing import Any
@@ -33,7 +33,7 @@ def grown(value: Any, written: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_a_golden_file_is_read_as_what_it_means(name: str) -> None:
+def test_a_golden_file_is_read_as_its_value(name: str) -> None:
     value = VALUES[name]
 
     assert type(value).from_json((GOLDEN / f"{name}.json").read_bytes()) == value
@@ -45,7 +45,7 @@ def test_a_value_is_written_as_its_golden_file(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_unknown_keys_are_read_over_and_written_again(name: str) -> None:
+def test_unknown_keys_are_ignored_and_written_again(name: str) -> None:
     value = VALUES[name]
     document = grown(value, json.loads(value.to_json()))
 
@@ -55,14 +55,14 @@ def test_unknown_keys_are_read_over_and_written_again(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_another_schema_is_not_read(name: str) -> None:
+def test_a_document_of_another_schema_is_refused(name: str) -> None:
     document = {**json.loads(VALUES[name].to_json()), "schema": 2}
 
     with pytest.raises(ValidationError, match="schema"):
         type(VALUES[name]).from_json(json.dumps(document).encode())
 
 
-def test_an_unknown_key_of_a_copy_is_read_over() -> None:
+def test_an_unknown_key_of_a_copy_is_ignored() -> None:
     document = json.loads(VALUES["topology"].to_json())
     document["copies"][0] |= NEW
 
@@ -84,7 +84,7 @@ def test_a_golden_line_is_read_and_written_as_it_is(name: str) -> None:
     assert line.write(line.value) == content
 
 
-def test_what_a_newer_agent_adds_to_a_line_of_the_index_is_read_over() -> None:
+def test_an_unknown_field_in_a_line_of_the_index_is_ignored() -> None:
     line = IndexLine.of(RECORD, 2222, recognised=True)
     values = json.loads(line.to_bytes()[9:])
 

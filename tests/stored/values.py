@@ -1,6 +1,6 @@
 """One value of each kind that is stored, with every field set. `python -m tests.stored.values` writes golden files anew.
 
-A golden file that changes means that stored documents change: a release before reads the new one, and this one the old.
+If a golden file changes, stored documents change: earlier releases must read the new ones, and this one the old ones.
 """
 
 from collections.abc import Callable

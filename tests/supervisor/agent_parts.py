@@ -1,4 +1,4 @@
-"""The parts of an agent, in which no process is started and no loop runs."""
+"""The parts of an agent for tests in which no process is started and no loop runs."""
 
 import json
 from datetime import datetime
@@ -30,7 +30,7 @@ class AgentParts:
         self.parts = self.parts_again()
 
     def parts_again(self) -> Parts:
-        """Return the parts as after a start, which know only what is in the folders."""
+        """Return the parts of an agent that has just started: they know only what is in the folders."""
         parts = Parts(Reloader(self.config, {}), lambda _: None, Metrics(_no_status))
         parts.spool.prepare()
         parts.maintenance.take_settings(surveyed=False)

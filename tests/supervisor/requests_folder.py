@@ -1,4 +1,4 @@
-"""A requests folder, with the spool of the agent that takes requests from it."""
+"""Builder: a requests folder, with the spool of the agent that takes requests from it."""
 
 import json
 from datetime import datetime
@@ -25,13 +25,13 @@ class RequestsFolder:
         self.spool = a_spool(self.path)
 
     def drop(self, name: str = "x.request", content: bytes | None = None, **request: Any) -> Path:
-        """Drop a file: a request with these fields, or any content."""
+        """Drop a file with a request of these fields, or with any other content."""
         path = self.path / name
         path.write_bytes(json.dumps(request).encode() if content is None else content)
         return path
 
     def take(self, name: str = "x.request", now: datetime = TAKEN) -> Answer:
-        """Let the agent take a dropped file; return its answer."""
+        """Let the agent take a dropped file. Return the answer."""
         taken = self.spool.take(name, now)
         assert taken is not None
         return taken.answer

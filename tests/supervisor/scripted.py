@@ -29,7 +29,7 @@ BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS, CHECK_SECONDS, NOTIFY_SECONDS = 20.0
 PAGE_SECONDS = 3.0
 
 Step = tuple[float, events.ChildEvent]
-"""Seconds since the step before, and what the child tells then."""
+"""Seconds since the previous step, and the event that the child writes then."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Child:
     script: Iterator[Step]
     pid: int = 0
     waits: bool = False
-    """Each child ends after its task."""
+    """Whether the child waits for a next task. A scripted child ends after its task."""
     over: bool = False
     yields: bool = False
 
@@ -107,7 +107,7 @@ class ScriptedAgent:
     page_fault: str | None = None
     """Why the status page cannot be made."""
     together: int = 0
-    """Largest number of processes at destinations beside a backup."""
+    """Largest number of processes at destinations that have run beside a backup."""
 
     def __post_init__(self) -> None:
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
@@ -118,7 +118,7 @@ class ScriptedAgent:
         self.monkeypatch.setattr(runs, "Child", self._spawn)
         for part in ("destinations", "memory_beside"):
             self.monkeypatch.setattr(f"backup_agent.supervisor.work.{part}.memory_limit", lambda: self.limit)
-        # An hour has a thousand writes. The memory of the test's own process is not the agent's.
+        # An hour has a thousand writes, which need not be durable. The memory limit of the test's process is ignored.
         self.monkeypatch.setattr(os, "fsync", lambda _: None)
         self.monkeypatch.setattr("backup_agent.supervisor.agent.give_back", lambda: None)
         root = self.folder / "root"
@@ -160,7 +160,7 @@ class ScriptedAgent:
         self.parts.intake.take_dropped(self.now)
 
     def go_until(self, end: float) -> None:
-        """Let the time pass: a step of the loop for each event, and one every five seconds."""
+        """Let the time pass until `end`. The loop makes a step for each event, and one every five seconds."""
         for tick in range(int(self.now), int(end), 5):
             heapq.heappush(self._queue, (float(tick), next(self._number), lambda: None))
         while self._queue and self._queue[0][0] <= end:

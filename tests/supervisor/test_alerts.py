@@ -1,4 +1,4 @@
-"""The alert rules: each fires, clears and has a runbook; an agent's PrometheusRule is for this agent alone."""
+"""The alert rules: each fires, clears and has a runbook. A rendered PrometheusRule applies to one agent only."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ RUNBOOK = (ROOT / "docs" / "runbooks" / "alerts.md").read_text()
 SECTIONS = dict(re.findall(r"^## (\S+)\n\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
 QUESTIONS = ["What it means", "What to look at", "What to do", "When it may be ignored"]
 TARGET = {"job", "instance", "namespace"}
-"""Labels that Prometheus gives the series of a target in Kubernetes, of those that the rules and the tests use."""
+"""Labels of a target in Kubernetes that Prometheus adds to its series, as far as the rules or the tests use them."""
 
 by_name = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 
@@ -58,7 +58,7 @@ def test_every_alert_is_seen_to_fire() -> None:
     assert {one["alertname"] for one in fired()} == {alert.name for alert in ALERTS}
 
 
-def test_after_every_trouble_a_case_expects_that_nothing_fires_any_more() -> None:
+def test_every_case_ends_with_the_expectation_that_no_alert_fires() -> None:
     for one in cases():
         assert one["promql_expr_test"][-1]["exp_samples"] == [], one["name"]
 
@@ -82,7 +82,7 @@ def test_an_alert_names_metrics_and_labels_that_exist(alert: Alert) -> None:
 
 
 @by_name
-def test_the_texts_of_an_alert_name_only_labels_that_it_has_when_it_fires(alert: Alert) -> None:
+def test_the_texts_of_an_alert_use_only_labels_that_the_firing_alert_has(alert: Alert) -> None:
     named = set(re.findall(r"\{\{ \$labels\.(\w+)", alert.summary + alert.description))
 
     for one in fired():
@@ -93,7 +93,7 @@ def test_the_texts_of_an_alert_name_only_labels_that_it_has_when_it_fires(alert:
 @by_name
 def test_an_alert_of_an_agent_has_its_cluster_and_namespace(alert: Alert) -> None:
     for one in fired():
-        # Of an agent that was never scraped nothing is known.
+        # An agent that was never scraped has no series, so its alert has no labels of a target.
         if one["alertname"] == alert.name and one.keys() != {"alertname", "alertstate", "severity"}:
             assert {"cluster", "namespace"} <= one.keys()
 
@@ -115,7 +115,7 @@ def test_a_runbook_answers_the_four_questions(alert: Alert) -> None:
     assert re.findall(r"^\*\*(.+?)\.\*\*", SECTIONS[alert.name], re.MULTILINE) == QUESTIONS
 
 
-def test_each_problem_of_the_health_but_one_has_an_alert_whose_runbook_the_page_of_health_names() -> None:
+def test_the_page_of_health_names_a_runbook_for_each_problem_except_a_replaced_database() -> None:
     page = (ROOT / "docs" / "health.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \|.*\| (.+?) \|$", page, re.MULTILINE)
     named = {problem: re.findall(r"\[(\w+)\]\(runbooks/alerts\.md#(\w+)\)", cell) for problem, cell in rows}
@@ -134,7 +134,7 @@ def test_the_address_of_a_runbook_leads_to_its_section() -> None:
 
 
 @by_name
-def test_the_page_says_of_each_alert_that_is_critical_that_it_is(alert: Alert) -> None:
+def test_the_page_says_which_alerts_are_critical(alert: Alert) -> None:
     assert SECTIONS[alert.name].startswith("*critical*") == (alert.severity == CRITICAL)
 
 
@@ -145,7 +145,7 @@ def write(path: Path, content: Any) -> Path:
 
 
 def series(name: str, values: str, **labels: str) -> dict[str, str]:
-    """Return a series of the agent of `demo`, unless the labels say something else."""
+    """Return a series of the agent of `demo`. Other labels replace those of that agent."""
     usual = {"job": "demo-backup", "instance": "10.0.0.1:8080", "namespace": "default"}
     inner = ", ".join(f'{key}="{value}"' for key, value in (usual | labels).items())
     return {"series": f"neo4j_backup_{name}{{{inner}}}", "values": values}
@@ -154,7 +154,7 @@ def series(name: str, values: str, **labels: str) -> dict[str, str]:
 def expect(
     folder: Path, rules: Path, shown: Iterable[dict[str, str]], moment: str, queries: dict[str, Sequence[str]]
 ) -> None:
-    """Let promtool evaluate the rules over the series every 5 minutes, then each query. Each series found must be 1."""
+    """Let promtool evaluate the rules over the series every 5 minutes, then the queries. Every result must have the value 1."""
     case = {
         "interval": "5m",
         "input_series": list(shown),
@@ -180,7 +180,7 @@ def agents(values: str) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.components
-def test_a_rendered_rule_is_for_the_agent_of_its_cluster_and_namespace_alone(tmp_path: Path) -> None:
+def test_a_rendered_rule_applies_only_to_the_agent_of_its_cluster_and_namespace(tmp_path: Path) -> None:
     rules = write(tmp_path / "rules.json", prometheus_rule(parsed(SMALLEST))["spec"])
 
     def fires(shown: Iterable[dict[str, str]], *samples: str) -> None:
@@ -201,7 +201,7 @@ PILOT = ORDERS | {"database": "pilot"}
 
 
 def quiet_time(days: int) -> Iterator[dict[str, str]]:
-    """Yield what an agent shows in a time in which something harmless happens, once in so many days.
+    """Yield the series of an agent while harmless things happen, one every `days` days.
 
     The agent is updated, its node is drained, its bucket does not answer for an hour, a backup fails and the next one
     succeeds, a database is created and dropped, and a drill does not fit.
@@ -250,7 +250,7 @@ def quiet_time(days: int) -> Iterator[dict[str, str]]:
             for state in ("waiting", "protected", "missing")
         ),
     ]
-    # Each pod has an address of its own. The metrics are absent for ten minutes in between.
+    # Each pod has its own address. Between two pods the metrics are absent for ten minutes.
     pods = (("0", 0, update), ("1", update + 2, drain), ("1", drain + 2, end))
     for number, (version, begin, stop) in enumerate(pods, 1):
         pod = {"instance": f"10.0.0.{number}:8080"}

@@ -14,7 +14,7 @@ EVERY = 60
 
 
 def an_hour(folder: Path, monkeypatch: pytest.MonkeyPatch, bad: str, limit: int | None = None) -> ScriptedAgent:
-    """Ask for a backup every minute, for an hour; then wait until the last wait must be over."""
+    """Request a backup every minute for an hour. Then let time pass until every wait must have ended."""
     agent = ScriptedAgent(folder, monkeypatch, {"bad": bad, "good": "works"}, limit)
     start = agent.now
     agent.go_until(start + 10.0)
@@ -47,7 +47,7 @@ def test_a_destination_that_fails_for_an_hour_delays_no_backup_and_no_other_dest
     assert longest < BACKUP_SECONDS + {"works": 15.0, "hangs": 920.0, "refuses": 45.0, "throttles": 120.0}[bad]
 
 
-def test_a_destination_that_refuses_gets_no_process_for_each_backup(
+def test_a_destination_that_refuses_does_not_cost_a_process_for_each_backup(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One try follows each new artifact, and the waits between tries double."""
@@ -89,10 +89,10 @@ def test_in_the_smallest_pod_a_process_copies_what_several_backups_have_recorded
 
 
 @pytest.mark.parametrize(("limit", "together"), [(512 * MIB, 1), (None, 2)], ids=["one fits", "no limit"])
-def test_as_many_processes_work_beside_a_jvm_as_fit(
+def test_as_many_processes_work_beside_a_jvm_as_memory_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int | None, together: int
 ) -> None:
-    """A backup follows the other, so that copies are always made beside one."""
+    """One backup follows another, so all copies are made beside a backup."""
     agent = ScriptedAgent(tmp_path, monkeypatch, {"one": "works", "two": "works"}, limit)
     agent.go_until(agent.now + 10.0)
     for number in range(10):

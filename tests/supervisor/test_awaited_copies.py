@@ -1,4 +1,4 @@
-"""Requests that wait for copies: how each wait ends, and what is left of it in the ledger."""
+"""Requests that wait for copies: how each wait ends, and what the ledger keeps of it."""
 
 import time
 from datetime import UTC, datetime
@@ -60,7 +60,7 @@ class Waiting:
         self.parts.awaited.end(place, key(database), failure)
 
     def answer(self, identity: str) -> dict[str, Any]:
-        """Return an answer as it is published in the end: not each change is."""
+        """Return an answer after all changes were published. Not each change is published by itself."""
         self.parts.requests.show_due(time.monotonic() + SHOW_SECONDS)
         return self.agent.answer(identity)
 
@@ -146,7 +146,7 @@ def test_a_wait_without_progress_ends_after_copy_wait(waiting: Waiting) -> None:
         assert "no progress for 15m (limits.copy_wait)" in answer["error"]
 
 
-def test_a_destination_that_the_settings_lose_is_not_waited_for(waiting: Waiting) -> None:
+def test_a_destination_that_is_removed_from_the_settings_is_not_waited_for(waiting: Waiting) -> None:
     waiting.record("one", "orders", places=(OFFSITE, NEARBY))
     waiting.parts.awaited.use({OFFSITE})
     waiting.copied("orders")
@@ -169,8 +169,8 @@ def test_after_a_restart_copies_are_awaited_and_no_attempt_is_made(waiting: Wait
     assert again.answer("one")["state"] == "succeeded"
 
 
-def test_the_end_of_one_copy_may_be_lost_and_is_told_again(waiting: Waiting) -> None:
-    """Not each copy of a large request is written. A restart waits again for what was not."""
+def test_a_restart_waits_again_for_a_copy_whose_end_was_not_written(waiting: Waiting) -> None:
+    """The ledger of a large request is not written after each copy."""
     waiting.record("one", "orders", "stock", "web")
     for database in ("orders", "stock"):
         waiting.copied(database)

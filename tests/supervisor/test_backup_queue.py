@@ -41,7 +41,7 @@ class World:
         return taken.answer
 
     def select(self, *databases: str, failures: dict[str, Failure] | None = None) -> None:
-        """Select the databases of each request without a selection."""
+        """Select databases for each request that has none yet."""
         self.backups.activate()
         targets = tuple(Target(DatabaseName(name), None, DiscoverySource.BOLT) for name in databases)
         for answer in self.backups.unselected():
@@ -61,7 +61,7 @@ class World:
             self.backups.expire(answer, now)
 
     def told(self, identity: str) -> dict[str, Any]:
-        """Return what clients read of a request, once all changes are published."""
+        """Return the answer that clients read, after all changes were published."""
         self.requests.show_due(math.inf)
         return self.published(identity)
 
@@ -97,7 +97,7 @@ def test_an_attempt_is_in_the_ledger_before_its_child_is_started(world: World) -
     assert world.backups.running == {run: Job(RequestId("one"), DEFAULT_SET, ORDERS)}
 
 
-def test_the_name_of_a_run_is_short_enough_for_a_folder() -> None:
+def test_the_name_of_a_run_is_short_enough_for_the_name_of_a_folder() -> None:
     request, database = "r" * 128, "d" * 128
     names = {
         run_name(RequestId(request), DatabaseName(database), 1),
@@ -155,7 +155,7 @@ def test_a_verdict_that_cannot_be_written_is_written_later(world: World) -> None
     assert world.answered == [("one", State.SUCCEEDED)]
 
 
-def test_after_two_attempts_one_more_only_adopts_and_then_the_backup_fails(world: World) -> None:
+def test_after_two_attempts_a_third_only_adopts_and_then_the_backup_fails(world: World) -> None:
     world.accept("one")
     world.select("orders")
     outcomes = []
@@ -212,7 +212,7 @@ def test_answers_show_positions_that_move_up(world: World) -> None:
     assert [world.told(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
 
 
-def test_answers_say_behind_which_request_they_are(world: World) -> None:
+def test_an_answer_names_the_request_before_it_in_the_queue(world: World) -> None:
     world.accept("a")
     world.select("orders")
     for name in ("b", "c"):

@@ -69,7 +69,7 @@ def test_a_due_time_is_submitted_once_however_often_it_is_checked(tmp_path: Path
     assert request.given() == {"requested_by": "schedule often"}
 
 
-def test_a_request_says_of_itself_all_that_its_schedule_says(tmp_path: Path, queue: Queue) -> None:
+def test_a_request_has_the_attribution_of_its_schedule(tmp_path: Path, queue: Queue) -> None:
     made = calendar(tmp_path, queue, often={"cron": "* * * * *", **ATTRIBUTION})
     made.check(NOON)
     made.check(NOON + MINUTE)

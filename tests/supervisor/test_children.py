@@ -161,7 +161,7 @@ def test_killing_ends_all_processes_of_the_child_in_any_group(world: World) -> N
     child.kill()  # killing a child that has ended is no error
 
 
-def test_a_child_holds_the_lock_until_it_ends_and_has_the_mark(world: World) -> None:
+def test_a_child_holds_the_lock_until_it_ends_and_has_the_marker_of_its_supervisor(world: World) -> None:
     fcntl.flock(world.lock, fcntl.LOCK_EX)
     child = world.start(
         """

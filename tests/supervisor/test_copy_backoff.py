@@ -47,7 +47,7 @@ def test_a_success_resets_the_wait() -> None:
     assert destination.retry.wait(1000.0) == FIRST_WAIT
 
 
-def test_after_a_change_of_settings_the_next_try_is_at_once_and_then_the_wait_goes_on() -> None:
+def test_after_a_change_of_settings_the_next_try_is_at_once_and_the_wait_after_it_still_doubles() -> None:
     destination = failed(3)
     destination.retry.hurry()
 

@@ -27,7 +27,7 @@ def test_an_old_attempt_at_an_ad_hoc_set_is_forgotten() -> None:
     assert list(account.attempts) == ["default/orders", "release/orders"]
 
 
-def test_a_database_that_fails_again_has_failed_since_the_first_time_until_it_succeeds() -> None:
+def test_a_database_counts_as_failing_from_its_first_failure_until_it_succeeds() -> None:
     account = Counters(Metrics(unasked))
     answer = an_answer()
     failed = DatabaseResult(outcome=Outcome.FAILED, reason=Reason.TIMEOUT, error="too slow")

@@ -1,4 +1,4 @@
-"""The dashboard: its metrics and labels exist, its JSON is what Grafana reads, a rendered one is for one agent."""
+"""The dashboard: its metrics and labels exist, Grafana can read it, and a rendered one shows one agent."""
 
 import itertools
 import json
@@ -16,7 +16,7 @@ from tests.k8s.specs import SMALLEST, parsed, rendered, spec
 from tests.supervisor.shown_metrics import shown
 
 TARGET = {"namespace", "job", "instance"}
-"""Labels that Prometheus gives the series of a target."""
+"""Labels of a target that Prometheus adds to its series."""
 
 PANELS = [panel for section in SECTIONS for panel in section.panels]
 QUERIES = [(panel, query) for panel in PANELS for query in panel.queries]
@@ -140,7 +140,7 @@ def test_panels_lie_in_the_grid_and_none_over_another(model: Object) -> None:
         taken |= cells
 
 
-def test_panels_and_queries_have_ids_of_their_own() -> None:
+def test_panels_and_queries_have_unique_ids() -> None:
     panels = dashboard("x")["panels"]
 
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -158,7 +158,7 @@ def test_a_query_over_time_is_drawn_and_any_other_shows_the_present() -> None:
 
 
 @by_model
-def test_each_variable_that_is_used_exists_and_none_is_left_out(model: Object) -> None:
+def test_the_dashboard_defines_exactly_the_variables_that_it_uses(model: Object) -> None:
     text = json.dumps({**model, "templating": None})
     used = set(re.findall(r"\$\{?([a-z]+)", text))
 

@@ -1,4 +1,4 @@
-"""The supervisor's knowledge of the cluster."""
+"""Discovery in the supervisor: which topology is used, and when the cluster is queried again."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ TOPOLOGY = {"seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {
 
 
 def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> None:
-    """Let the child report a topology, some rows of which are lost."""
+    """Let the child report a topology without its first `lost` rows."""
     known.begin()
     rows = [{"database": name, "address": "server-0:7687"} for name in databases]
     for event in told({COPIES: rows[lost:]}):
@@ -40,7 +40,7 @@ def test_the_last_reading_of_the_servers_clock_is_kept_while_bolt_does_not_answe
     assert abs(known.server_clock.time_at(time.clock_gettime(time.CLOCK_BOOTTIME)) - shown) < timedelta(seconds=5)
 
 
-def test_a_doubted_answer_is_queried_again(tmp_path: Path) -> None:
+def test_after_a_doubtful_answer_the_cluster_is_queried_again(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     known.fail(SILENT, 1.0)
     known.doubt()
@@ -48,7 +48,7 @@ def test_a_doubted_answer_is_queried_again(tmp_path: Path) -> None:
     assert (known.asked, known.fresh(1.0)) == (False, False)
 
 
-def test_an_unlisted_database_is_missing_until_it_is_listed_again_also_after_a_restart(tmp_path: Path) -> None:
+def test_an_unlisted_database_is_missing_until_it_is_listed_again_even_after_a_restart(tmp_path: Path) -> None:
     known = Discovery(tmp_path)
     answer(known, "orders", "system")
     answer(known, "system")

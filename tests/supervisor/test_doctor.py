@@ -1,4 +1,4 @@
-"""The doctor in the agent: when it runs, what counts as failing, and that it gives way to backups. Virtual clock."""
+"""The doctor in the agent, by a virtual clock: when it runs, what counts as failing, and how it gives way to backups."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.supervisor.scripted import BACKUP_SECONDS, ScriptedAgent
 
 MIB = 1 << 20
 RUN_SECONDS = 50.0
-"""More than a run of the doctor takes here."""
+"""Longer than a run of the doctor takes in these tests."""
 
 BAD = fail(Check.HOST, "demo does not resolve", "correct it")
 STEPS = ["check_cluster", "check_admin", "check_volume", "check_keys", "check_destination"]
@@ -40,7 +40,7 @@ def steps(agent: ScriptedAgent) -> list[str]:
     return [name for child in agent.children if (name := child.module.rpartition(".")[2]).startswith("check_")]
 
 
-def test_it_runs_soon_after_the_start_step_by_step_and_then_once_a_day(agent: ScriptedAgent) -> None:
+def test_the_doctor_runs_soon_after_the_start_step_by_step_and_then_once_a_day(agent: ScriptedAgent) -> None:
     start = agent.now
     agent.go_until(start + START_SECONDS - 1)
     assert steps(agent) == []
@@ -55,7 +55,7 @@ def test_it_runs_soon_after_the_start_step_by_step_and_then_once_a_day(agent: Sc
     assert steps(agent) == 2 * STEPS
 
 
-def test_a_failure_is_looked_at_again_and_counts_from_the_second_run_on(agent: ScriptedAgent) -> None:
+def test_a_failed_check_is_repeated_soon_and_counts_after_the_second_failure(agent: ScriptedAgent) -> None:
     agent.checks["cluster"] = BAD
     agent.go_until(agent.now + START_SECONDS + RUN_SECONDS)
     assert [one.runs for one in doctor(agent).failing.values()] == [1]
@@ -80,7 +80,7 @@ def test_a_step_whose_process_hangs_is_ended_and_its_checks_are_unknown(agent: S
     assert "longer than 120 s" in found[Check.HOST].found
 
 
-def test_where_memory_allows_only_one_a_backup_ends_the_step_which_begins_again_later(
+def test_if_memory_is_too_small_for_both_a_backup_ends_the_step_which_is_repeated_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     agent = ScriptedAgent(tmp_path, monkeypatch, {}, limit=256 * MIB)
@@ -96,7 +96,7 @@ def test_where_memory_allows_only_one_a_backup_ends_the_step_which_begins_again_
     assert steps(agent) == [STEPS[0], *STEPS[:4]]
 
 
-def test_where_there_is_room_it_runs_beside_a_backup(agent: ScriptedAgent) -> None:
+def test_if_memory_allows_both_the_doctor_runs_beside_a_backup(agent: ScriptedAgent) -> None:
     agent.go_until(agent.now + START_SECONDS - 2)
     agent.ask("now", "db-1")
     agent.go_until(agent.now + BACKUP_SECONDS)
@@ -132,6 +132,6 @@ def test_a_check_that_failed_twice_is_a_problem_of_the_health_and_shown_in_the_m
         seen.append([one.subject for one in problems if one.kind is ProblemKind.CHECK])
         assert "neo4j_backup_check host 2" in page
         assert f"neo4j_backup_check_failed_runs host {len(seen)}" in page
-        assert "neo4j_backup_check bolt " not in page  # it is unknown
+        assert "neo4j_backup_check bolt " not in page  # its outcome is unknown
 
     assert seen == [[], ["host"]]

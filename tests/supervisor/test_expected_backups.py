@@ -1,4 +1,4 @@
-"""What the agent keeps over restarts to judge its databases: since when backups are expected, and which failed last."""
+"""expected.json: since when backups are expected, and which failed last, also after a restart."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ def _agent(tmp_path: Path) -> AgentParts:
 
 
 def lists(parts: Parts, *databases: str) -> None:
-    """Let the cluster list these databases, and let the volume be surveyed and empty."""
+    """Let the cluster list these databases, and let the survey find an empty volume."""
     parts.discovery.last = Topology(seen=NOW, copies=tuple(a_copy(database=name) for name in databases))
     parts.volume_summaries.known = True
 
@@ -38,7 +38,7 @@ def states(parts: Parts, now: datetime) -> dict[DatabaseName, Protection]:
     return {one.database: one.state for one in parts.expected_backups.judge(now) or ()}
 
 
-def test_nothing_is_judged_before_the_volume_is_known(agent: AgentParts) -> None:
+def test_no_database_is_judged_before_the_survey(agent: AgentParts) -> None:
     assert agent.parts.expected_backups.judge(NOW) is None
 
 
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_logged_and_backups_are_expected_from_now_
     assert states(agent.parts, NOW) == {ORDERS: Protection.WAITING}
 
 
-def test_a_volume_that_refuses_the_file_is_logged_and_tried_again(
+def test_if_the_file_cannot_be_written_this_is_logged_and_tried_again(
     agent: AgentParts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:

@@ -13,7 +13,7 @@ from tests.supervisor.requests_folder import RequestsFolder
 
 KEEP = timedelta(days=30)
 THEN = datetime(2100, 1, 1, 2, 0, tzinfo=UTC)
-"""Later than the modification time of any file: a file that is younger than `KEEP` is not even read."""
+"""Later than the modification time of any file. Files that are younger than `KEEP` are not read."""
 
 LATER = THEN + KEEP + timedelta(minutes=1)
 
@@ -64,7 +64,7 @@ def test_a_rejected_file_is_removed_with_its_answer(requests: RequestsFolder) ->
 
 
 @pytest.mark.parametrize("gone", ["x.status.json", "answers/one.json", ".spool/done/one.json"])
-def test_files_of_a_removed_request_that_a_crash_left_are_removed(requests: RequestsFolder, gone: str) -> None:
+def test_files_that_a_crash_left_of_a_removed_request_are_removed(requests: RequestsFolder, gone: str) -> None:
     answered(requests, id="one")
     (requests.path / gone).unlink()
     requests.restart()
@@ -121,7 +121,7 @@ def test_a_rejected_directory_is_kept(requests: RequestsFolder) -> None:
     assert [path.read_text() for path in rejected.glob("*/data")] == ["mine"]
 
 
-def test_a_file_that_is_no_answer_is_kept(requests: RequestsFolder) -> None:
+def test_a_file_that_is_not_an_answer_is_kept(requests: RequestsFolder) -> None:
     for folder in (".", "answers", ".spool/done", ".spool/rejected"):
         (requests.path / folder / "mine.status.json").write_text("{}")
     os.mkfifo(requests.path / "pipe.status.json")

@@ -51,7 +51,7 @@ def _serve() -> Iterator[Serve]:
             patience: float = CLIENT_SECONDS,
             people: Callable[[], Answer] | None = None,
         ) -> int:
-            """Serve the pages of all servers at once; `people` is the page for people."""
+            """Serve the pages of all servers on one port. `people` makes the status page."""
             pages = {**metrics_pages(page), **status_pages(status, people), **probe_pages(status, lambda: True)}
             server = HttpServer("http.listen", host, 0, pages, patience=patience)
             server.start()
@@ -94,7 +94,7 @@ def end_of(client: socket.socket) -> bytes:
 
 @contextmanager
 def no_gap_between_descriptors() -> Iterator[int]:
-    """Fill the gaps between the open descriptors; give the number that the next one would have."""
+    """Fill the gaps between the open descriptors during the block. Yield the number of the next descriptor."""
     last = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
     filling = []
     try:
@@ -155,14 +155,14 @@ def test_each_page_is_served_with_and_without_a_query(serve: Serve) -> None:
     assert ask(port, "/favicon.ico")[0] == 404
 
 
-def test_the_page_for_people_is_at_the_root(serve: Serve) -> None:
+def test_the_status_page_is_at_the_root(serve: Serve) -> None:
     port = serve(people=lambda: (200, HTML, b"<!doctype html>"))
 
     assert ask(port, "/") == (200, b"<!doctype html>")
 
 
 @pytest.mark.parametrize("path", ["/", "/status.json", "/nowhere"])
-def test_a_browser_is_told_to_load_nothing_and_to_show_an_answer_in_no_frame(serve: Serve, path: str) -> None:
+def test_the_headers_forbid_browsers_to_load_anything_and_to_show_an_answer_in_a_frame(serve: Serve, path: str) -> None:
     with connected(serve(people=lambda: (200, HTML, b""))) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\n\r\n".encode())
         head = end_of(client).partition(b"\r\n\r\n")[0].decode()
@@ -197,8 +197,8 @@ def test_a_page_that_takes_long_delays_no_other_page(serve: Serve) -> None:
         pytest.param(b"POST /livez HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"405", id="a body"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"400", id="another version"),
         pytest.param(b"\r\n\r\n", b"400", id="nothing"),
-        pytest.param(b"\xff\xfe \x00 HTTP/1.1\r\n\r\n", b"405", id="no text"),
-        pytest.param(b"GET /" + b"a" * 15_000 + b" x\r\n\r\n", b"400", id="a long line that is no request"),
+        pytest.param(b"\xff\xfe \x00 HTTP/1.1\r\n\r\n", b"405", id="bytes that are not text"),
+        pytest.param(b"GET /" + b"a" * 15_000 + b" x\r\n\r\n", b"400", id="a long line that is not a request"),
         pytest.param(b"GET / HTTP/1.1\r\n" + b"a: b\r\n" * 4_000, b"431", id="headers without end"),
     ],
 )
@@ -343,7 +343,9 @@ def test_many_concurrent_requests_ask_the_loop_once_at_a_time(serve: Serve) -> N
         for client in clients:
             client.sendall(b"GET /status.json HTTP/1.1\r\n\r\n")
         asked.get(timeout=10)
-        for _ in range(3):  # the first may be read before the last client; every client has been read by the last
+        for _ in range(
+            3
+        ):  # the first answer may be given before the last client asks; all clients have asked before the last answer
             assert ask(port, "/livez") == (200, b"ok\n")
         release.set()
 

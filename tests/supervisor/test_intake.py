@@ -122,14 +122,14 @@ def test_a_forbidden_request_is_rejected_with_the_key_to_change(
     assert world.parts.orders.paused is None
 
 
-def test_what_is_not_forbidden_is_carried_out(world: AgentParts) -> None:
+def test_an_allowed_request_is_carried_out(world: AgentParts) -> None:
     world.forbid("forget", "prune_force")
     world.ask("x", action="pause")
 
     assert world.answer("x")["state"] == "succeeded"
 
 
-def test_a_pause_with_an_end_ends_by_itself_also_after_a_restart(world: AgentParts) -> None:
+def test_a_pause_with_an_end_ends_by_itself_even_after_a_restart(world: AgentParts) -> None:
     until = datetime.now(UTC) + timedelta(hours=2)
     world.ask("x", action="pause", until=until.isoformat())
     restarted = Orders(orders_file(world.parts.settings.storage.root))
@@ -144,9 +144,7 @@ def test_a_pause_with_an_end_ends_by_itself_also_after_a_restart(world: AgentPar
     assert again.paused is None
 
 
-def test_a_pause_ends_in_time_on_a_volume_that_takes_nothing(
-    world: AgentParts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pause_ends_in_time_even_if_the_volume_is_full(world: AgentParts, monkeypatch: pytest.MonkeyPatch) -> None:
     until = datetime.now(UTC) + timedelta(hours=2)
     world.ask("x", action="pause", until=until.isoformat())
 

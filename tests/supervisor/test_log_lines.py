@@ -16,7 +16,7 @@ from tests.builders import ATTRIBUTION, OFFSITE, ORDERS, TAKEN, an_answer
 
 NOW = TAKEN
 ANSWER = an_answer(state=State.RUNNING, schedule="nightly", request={"type": "FULL"})
-TELLING_NOTHING = {"started", "finished", "hint"}
+NOT_LOGGED = {"started", "finished", "hint"}
 """Fields of a result that the log line does not have under the same name."""
 
 RESULT = DatabaseResult(
@@ -47,7 +47,7 @@ def ended(result: DatabaseResult = RESULT, execution: Execution = EXECUTION) -> 
     return log_lines.backup_ended(ANSWER, "one+orders+2", DEFAULT_SET, ORDERS, result, execution)
 
 
-@pytest.mark.parametrize("name", sorted(DatabaseResult.model_fields.keys() - TELLING_NOTHING))
+@pytest.mark.parametrize("name", sorted(DatabaseResult.model_fields.keys() - NOT_LOGGED))
 def test_the_line_of_a_backup_has_each_field_of_its_result(name: str) -> None:
     assert ended().fields[name] == getattr(RESULT, name)
     assert getattr(RESULT, name), "the example says nothing about this field"
@@ -116,7 +116,7 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.event)
-def test_no_field_has_the_name_of_a_parameter_or_of_what_the_log_adds(line: log_lines.LogLine) -> None:
+def test_no_field_has_the_name_of_a_parameter_or_of_a_field_that_the_log_adds(line: log_lines.LogLine) -> None:
     parameters: Any = inspect.signature(structlog.make_filtering_bound_logger("DEBUG").log).parameters
 
     assert line.fields.keys() & {*parameters, "event", "level", "timestamp", "exc_info", "stack_info"} == set()

@@ -1,4 +1,4 @@
-"""Entries of requests for many databases: their changes are appended, and each crash leaves the last answer written."""
+"""Ledger entries of requests for many databases: changes are appended, and no crash loses a written change."""
 
 import errno
 import shutil
@@ -57,7 +57,9 @@ def test_a_change_is_appended_and_the_entry_itself_is_not_written(requests: Requ
     assert reopened(requests) == answer
 
 
-def test_an_entry_with_as_many_changes_is_written_anew(requests: RequestsFolder, answer: Answer) -> None:
+def test_an_entry_is_written_anew_before_its_changes_are_longer_than_the_entry(
+    requests: RequestsFolder, answer: Answer
+) -> None:
     written = {entry(requests).stat().st_ino}
     for name in DATABASES:
         answer = answer.with_result(name, DONE)
@@ -70,7 +72,7 @@ def test_an_entry_with_as_many_changes_is_written_anew(requests: RequestsFolder,
     assert reopened(requests) == answer
 
 
-def test_changes_of_an_entry_that_was_written_anew_do_not_count(requests: RequestsFolder, answer: Answer) -> None:
+def test_changes_from_before_the_entry_was_written_anew_do_not_count(requests: RequestsFolder, answer: Answer) -> None:
     """As after a crash between the two: the entry is written, and its earlier changes still exist."""
     requests.spool.save(answer.with_result("db0", DatabaseResult(outcome=Outcome.RUNNING, attempts=1)))
     (earlier,) = changes(requests)

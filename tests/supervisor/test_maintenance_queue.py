@@ -29,7 +29,7 @@ SOUND = PlaceResult(outcome=Outcome.SUCCEEDED, verified=1)
 
 
 class Ledger(Spool):
-    """A spool in memory that keeps the written entries."""
+    """A spool in memory that keeps the entries written to the ledger."""
 
     def __init__(self) -> None:
         self.kept: list[Answer] = []
@@ -62,7 +62,7 @@ def expire(passes: MaintenanceQueue, now: datetime) -> None:
 
 
 def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
-    """Carry out a request for `verify` at the volume and one destination; return the queue and the final answer."""
+    """Carry out a request for `verify` at the volume and one destination. Return its final answer."""
     return carried_out(request, **results)[1]
 
 
@@ -152,7 +152,7 @@ def test_a_pass_without_not_after_does_not_expire() -> None:
     assert passes.asked() is not None
 
 
-def test_an_artifact_must_be_at_the_named_place() -> None:
+def test_a_request_fails_if_the_named_place_lacks_the_artifact() -> None:
     answer = concluded({"artifact": KEY, "place": "offsite"}, offsite=ABSENT)
 
     assert (answer.state, answer.reason) == (State.FAILED, Reason.NOT_FOUND)
@@ -185,7 +185,7 @@ BEGUN = PlaceResult(outcome=Outcome.WAITING, artifacts=6, size=600, read=2, read
 def passes_with(
     *requests: dict[str, Any], **places: PlaceResult
 ) -> tuple[MaintenanceQueue, list[Answer], list[Answer]]:
-    """Return a queue for two places with requests for `verify`, and the lists of its written and final answers."""
+    """Return a queue for two places with requests for `verify`, and the lists of its written and its final answers."""
     ledger = Ledger()
     concluded: list[Answer] = []
     passes = queue(concluded, ledger)
@@ -234,7 +234,7 @@ def test_each_place_has_its_own_next_pass() -> None:
     assert passes.due(OFFSITE, 1.0) == Wish("prune", OFFSITE)
 
 
-def test_a_copy_pass_is_pressed_by_requests_marks_and_overdue_retention() -> None:
+def test_a_copy_pass_should_end_for_requests_marks_and_overdue_retention() -> None:
     passes = queue([])
     passes.succeeded([OFFSITE], 0.0)
     pressed = [passes.presses(OFFSITE, OVERDUE_SECONDS), passes.presses(OFFSITE, OVERDUE_SECONDS + 1.0)]

@@ -57,7 +57,7 @@ def problem(kind: ProblemKind, level: HealthState) -> Problem:
         pytest.param((ProblemKind.NOT_READY, HealthState.FAILING), "0.0", id="another problem"),
     ],
 )
-def test_damage_everywhere_is_the_damage_that_makes_the_health_failing(
+def test_damaged_everywhere_is_1_if_damage_makes_the_health_failing(
     health: tuple[ProblemKind, HealthState] | None, line: str | None
 ) -> None:
     problems = (problem(*health),) if health else ()

@@ -1,4 +1,4 @@
-"""A FULL is queued for a database that was replaced or whose artifact is damaged, with the real parts of the agent but without its children."""
+"""A FULL is queued for a database that was replaced, or whose artifact is damaged. The agent has no loop and no children."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ def _world(tmp_path: Path) -> AgentParts:
 
 
 def see(world: AgentParts, identity: str, status: str = "online", *, at: float = 0.0) -> None:
-    """Let the cluster answer, and let the agent do what follows."""
+    """Let discovery report these copies of the database, and let the agent act on them."""
     discovery = world.parts.discovery
     copies = (a_copy(0, database_id=identity), a_copy(1, database_id=identity, status=status))
     discovery.current = discovery.last = a_topology(*copies, seen=NOW).following(discovery.last)
@@ -51,7 +51,7 @@ def test_a_full_is_queued_once_when_all_copies_of_the_replaced_database_are_onli
     assert world.status(NOW).without_full == {}
 
 
-def test_a_full_that_failed_is_queued_again_later_and_later(world: AgentParts) -> None:
+def test_a_full_that_failed_is_queued_again_after_longer_and_longer_waits(world: AgentParts) -> None:
     see(world, "A")
     see(world, "B", at=1.0)
     asked = []

@@ -1,4 +1,4 @@
-"""Notifications in the agent: what is sent and when, and that a receiver that fails or hangs harms nothing. Virtual clock."""
+"""Notifications in the agent, by a virtual clock: what is sent and when, and receivers that fail or hang."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ PING = {"kind": "ping", "url_file": "/run/secrets/notify/nightly"}
 CHAT = {"kind": "slack", "url_file": "/run/secrets/notify/chat"}
 A_RUN = BACKUP_SECONDS + 2 * PAUSE_SECONDS + 10
 ALL_TRIES = 2_400.0
-"""More seconds than all tries to send one notification take."""
+"""Seconds. Longer than all tries to send one notification."""
 
 Start = Callable[..., ScriptedAgent]
 
@@ -58,12 +58,12 @@ def counted(agent: ScriptedAgent, receiver: str, outcome: str) -> float:
 
 
 def becomes(agent: ScriptedAgent, state: str, notifications: Notifications | None = None) -> None:
-    """Let the agent look at its health."""
+    """Give the health this state, and let the agent look at it."""
     health = Health(state=HealthState(state), text=f"{state}: 1 of 20 databases late")
     (notifications or agent.parts.notifications).health_is(health, NOW, agent.now)
 
 
-def test_a_run_is_told_at_its_start_and_at_its_success(start: Start) -> None:
+def test_pings_are_sent_at_the_start_of_a_run_and_at_its_success(start: Start) -> None:
     agent = start(nightly=PING)
 
     agent.ask("r1", "db-1")
@@ -74,7 +74,7 @@ def test_a_run_is_told_at_its_start_and_at_its_success(start: Start) -> None:
     assert counted(agent, "nightly", "sent") == 2
 
 
-def test_a_request_that_fails_is_told_as_a_failure_with_its_reason(start: Start) -> None:
+def test_the_ping_of_a_failed_request_has_the_reason(start: Start) -> None:
     agent = start(nightly=PING)
 
     agent.ask("r1", "nosuch")
@@ -84,7 +84,7 @@ def test_a_request_that_fails_is_told_as_a_failure_with_its_reason(start: Start)
     assert children(agent)[0].task["notice"]["reason"] == "no_such_database"
 
 
-def test_a_cancelled_request_is_told_as_no_failure(start: Start) -> None:
+def test_no_failure_is_sent_for_a_cancelled_request(start: Start) -> None:
     agent = start(nightly=PING)
     answer = an_answer(state=State.CANCELLED)
 
@@ -166,7 +166,7 @@ def test_hanging_receivers_delay_no_backup_and_another_receiver_has_its_turn(sta
     assert (counted(agent, "chat", "failed"), counted(agent, "team", "failed")) == (2, 1)
 
 
-def test_in_little_memory_the_process_gives_way_to_a_backup_and_is_started_again_after_it(start: Start) -> None:
+def test_if_memory_is_small_the_process_gives_way_to_a_backup_and_is_started_again_after_it(start: Start) -> None:
     agent = start(chat=CHAT)
     agent.limit = 256 * MIB
     agent.hanging.add("chat")
@@ -188,7 +188,7 @@ def test_in_little_memory_the_process_gives_way_to_a_backup_and_is_started_again
     assert counted(agent, "chat", "failed") == 0
 
 
-def test_each_change_of_the_health_is_told_once(start: Start) -> None:
+def test_each_change_of_the_health_is_sent_once(start: Start) -> None:
     agent = start(chat=CHAT, nightly=PING)
     for state in ("DEGRADED", "DEGRADED", "FAILING", "FAILING"):
         becomes(agent, state)
@@ -201,7 +201,7 @@ def test_each_change_of_the_health_is_told_once(start: Start) -> None:
     assert [child.task["notice"]["before"] for child in children(agent)] == ["OK", "DEGRADED", "FAILING"]
 
 
-def test_a_change_that_is_over_before_it_was_told_is_not_told(start: Start) -> None:
+def test_a_change_that_ended_before_it_was_sent_is_not_sent(start: Start) -> None:
     agent = start(chat=CHAT)
     agent.refusing.add("chat")
     becomes(agent, "DEGRADED")
@@ -214,7 +214,7 @@ def test_a_change_that_is_over_before_it_was_told_is_not_told(start: Start) -> N
     assert counted(agent, "chat", "sent") == 0
 
 
-def test_a_restart_tells_nothing_again_and_ok_only_once_problems_had_time_to_appear(start: Start) -> None:
+def test_a_restart_sends_nothing_twice_and_ok_only_after_problems_had_time_to_appear(start: Start) -> None:
     agent = start(chat=CHAT)
     becomes(agent, "FAILING")
     agent.go_until(agent.now + 60)

@@ -105,7 +105,7 @@ def test_a_reserve_is_given_up_file_by_file_and_made_again(tmp_path: Path) -> No
     assert kept.make() == made
 
 
-def test_without_a_reserve_nothing_is_given_up(tmp_path: Path) -> None:
+def test_without_a_reserve_there_is_nothing_to_give_up(tmp_path: Path) -> None:
     assert not Reserve(tmp_path / "nothing").give_up()
 
 
@@ -137,7 +137,7 @@ def test_without_a_reserve_a_full_volume_is_an_error(tmp_path: Path) -> None:
         Reserve(tmp_path / "reserve").insist(act)
 
 
-def test_after_another_error_nothing_is_given_up(tmp_path: Path) -> None:
+def test_an_error_other_than_a_full_volume_leaves_the_reserve(tmp_path: Path) -> None:
     kept = Reserve(tmp_path / "reserve")
     made = kept.make()
 

@@ -1,4 +1,4 @@
-"""Runs in children that stay for their next run. Each child is a few lines of Python."""
+"""Runs in children that wait for their next run. Each child is a few lines of Python."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ for line in sys.stdin:
     exec(line)
     print('{"event":"task_ended"}', flush=True)
 """
-"""A child that runs its tasks as Python and stays."""
+"""A child that executes each task as Python code, and then waits for the next one."""
 
 
 class World:
@@ -130,7 +130,7 @@ def test_there_is_one_run_at_a_destination_at_a_time(world: World) -> None:
     assert world.runs.at(OFFSITE) is None
 
 
-def test_what_a_run_has_left_is_killed_and_its_child_goes_on(world: World) -> None:
+def test_processes_that_a_run_leaves_are_killed_and_its_child_is_used_again(world: World) -> None:
     run = world.begin("one", "subprocess.Popen(['sleep', '60'], process_group=0)")
     world.told("one")
     assert world.end("one") == 0
@@ -147,7 +147,7 @@ def test_a_child_that_dies_in_a_run_ends_the_run_by_its_signal(world: World) -> 
     assert world.do("three") != first
 
 
-def test_a_child_that_died_while_it_waited_is_replaced(world: World) -> None:
+def test_a_child_that_died_between_two_runs_is_replaced(world: World) -> None:
     run = world.begin("one")
     world.end("one")
     os.kill(run.child.pid, signal.SIGKILL)
@@ -185,7 +185,7 @@ def test_a_child_that_was_asked_to_end_gets_no_further_run(world: World) -> None
     assert world.do("two") != run.child.pid
 
 
-def test_a_child_that_has_waited_long_enough_ends_in_good_order(world: World) -> None:
+def test_a_child_is_ended_after_it_has_waited_long_enough(world: World) -> None:
     run = world.begin("one")
     world.end("one")
     (moment,) = world.runs.moments()
@@ -212,7 +212,7 @@ def test_a_child_for_backups_waits_on_while_a_backup_waits_for_its_turn(
     assert world.runs.moments() == [first + BACKUP_WAITS_SECONDS, copying]
 
 
-def test_a_child_that_does_not_end_when_it_is_let_go_is_killed(world: World) -> None:
+def test_a_child_that_does_not_end_when_its_stdin_is_closed_is_killed(world: World) -> None:
     run = world.begin("one")
     world.end("one")
     os.kill(run.child.pid, signal.SIGSTOP)

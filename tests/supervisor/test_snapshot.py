@@ -1,4 +1,4 @@
-"""The status of an agent says what its parts know, and metrics show it."""
+"""The status of an agent has what its parts know, and the metrics show it."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_request_of_every_kind_waits_in_the_queue_until_it_is_started(
     assert age(agent, "one") == 90.0
 
 
-def test_a_pass_that_has_started_waits_no_longer(agent: AgentParts) -> None:
+def test_a_request_whose_pass_has_started_does_not_count_as_waiting(agent: AgentParts) -> None:
     agent.ask("one", action="verify")
     wish = agent.parts.maintenance_queue.asked()
     assert wish is not None
@@ -60,7 +60,7 @@ def test_a_pass_that_has_started_waits_no_longer(agent: AgentParts) -> None:
     assert age(agent, "two") == 90.0
 
 
-def test_a_backup_waits_behind_all_that_have_started(agent: AgentParts) -> None:
+def test_a_backup_waits_behind_all_backups_that_have_started(agent: AgentParts) -> None:
     queue = agent.parts.backup_queue
     for number in range(MOST_ACTIVE + 1):
         agent.ask(f"r{number}")
@@ -83,7 +83,7 @@ def test_every_field_of_the_status_is_set(agent: AgentParts) -> None:
     assert Status.model_fields.keys() - agent.status(datetime.now(UTC)).model_fields_set == {"schema_"}
 
 
-def test_a_second_pause_keeps_who_asked_first_and_why_and_ends_no_earlier(agent: AgentParts) -> None:
+def test_a_second_pause_keeps_the_first_requester_and_reason_and_ends_no_earlier(agent: AgentParts) -> None:
     agent.ask("one", action="pause", requested_by="ann", reason="the store moves", until="2099-01-02T00:00:00Z")
     first = agent.status(datetime.now(UTC)).paused
     agent.ask("two", action="pause", requested_by="bob", reason="lunch", until="2099-01-01T00:00:00Z")

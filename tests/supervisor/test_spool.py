@@ -233,10 +233,10 @@ def test_a_rejected_file_keeps_its_mode_and_is_not_quoted(requests: RequestsFold
     assert (kept.read_bytes()[:4], kept.stat().st_mode & 0o777) == (b"root", 0o600)
 
 
-def test_an_immovable_file_is_rejected_once_and_taken_when_it_can_be_moved(
+def test_a_file_that_cannot_be_moved_is_rejected_once_and_taken_when_it_can_be_moved(
     requests: RequestsFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as another user's file in a sticky folder. The test may run as root, which may move every file."""
+    """Such as another user's file in a sticky folder. Here renaming fails instead, since root may move every file."""
     requests.drop(type="FULL")
 
     def refuse(path: Path, target: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_request_of_a_command_has_the_name_of_its_file_as_id(requests: Request
     assert requests.ask(f"{name}0.request", action="cancel", id=name).id == f"{name}0"
 
 
-def test_a_file_named_like_a_run_of_a_schedule_gets_its_ticket_as_id(requests: RequestsFolder) -> None:
+def test_a_file_named_like_a_run_of_a_schedule_gets_its_intake_as_id(requests: RequestsFolder) -> None:
     answer = requests.ask("cli@20261123T020000Z.request")
 
     assert answer.id == answer.intake
@@ -473,11 +473,11 @@ def test_backup_status_has_a_rejection_unless_an_accepted_request_is_open(reques
 
 
 class CrashError(BaseException):
-    """Stands for the end of the process. The spool must not catch it."""
+    """Ends the process in place of a kill. The spool must not catch it."""
 
 
 def live(requests: RequestsFolder) -> None:
-    """Do what an agent does: settle, take, and carry out the requests in the folder."""
+    """Do what an agent does with the requests in the folder: let files settle, take them, and carry them out."""
     dropped = [name for name in ("good.json", "bad.json") if (requests.path / name).exists()]
     for intake in requests.spool.unsettled():
         requests.spool.settle(intake, TAKEN)
@@ -508,7 +508,7 @@ def crash_before(change: int, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(owner, name, counted(getattr(owner, name)))
 
 
-def test_after_a_crash_a_file_is_matched_with_its_entry_and_counts_as_new(
+def test_after_a_crash_a_file_is_matched_with_its_entry_and_counts_as_a_new_request(
     requests: RequestsFolder,
 ) -> None:
     answer = requests.ask(id="one")

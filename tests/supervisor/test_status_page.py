@@ -1,4 +1,4 @@
-"""When the status page is made, and what clients get that wait for it. Virtual clock."""
+"""The status page, by a virtual clock: when it is made, and what clients get while they wait."""
 
 import queue
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def _start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 
 def ask(agent: ScriptedAgent, seconds: float = 5.0) -> Reply:
-    """Ask for the page, and wait for it so long."""
+    """Ask for the page. The client waits for at most `seconds`."""
     reply: Reply = queue.SimpleQueue()
     agent.agent._handle(PageAsked(Ask(reply, agent.now + seconds)))
     agent.agent._advance()
@@ -47,7 +47,7 @@ def answers(*replies: Reply) -> list[str | None]:
     return [reply.get_nowait() for reply in replies if not reply.empty()]
 
 
-def test_nothing_is_made_while_no_client_asks(start: Start) -> None:
+def test_no_page_is_made_while_no_client_asks(start: Start) -> None:
     agent = start()
 
     agent.go_until(agent.now + 10 * YOUNG_SECONDS)
@@ -84,7 +84,7 @@ def test_the_page_is_made_at_most_once_a_minute(start: Start) -> None:
     assert len(children(agent)) == 2
 
 
-def test_a_client_whose_time_is_over_starts_no_process(start: Start) -> None:
+def test_a_client_that_has_waited_too_long_starts_no_process(start: Start) -> None:
     agent = start(limit=256 * MIB)
     agent.ask("r1", "db-1")
     agent.go_until(agent.now + 5)
@@ -124,7 +124,7 @@ def test_where_memory_is_scarce_the_process_gives_way_to_a_backup(
     assert len(children(agent)) == 2
 
 
-def test_a_page_that_cannot_be_made_is_told_and_logged_and_tried_again(start: Start) -> None:
+def test_a_page_that_cannot_be_made_is_reported_logged_and_tried_again(start: Start) -> None:
     agent = start()
     agent.page_fault = "no space left on device"
 
@@ -140,7 +140,7 @@ def test_a_page_that_cannot_be_made_is_told_and_logged_and_tried_again(start: St
     assert answers(again) == [None]
 
 
-def test_a_process_that_dies_is_told(start: Start) -> None:
+def test_clients_get_an_error_if_the_process_dies(start: Start) -> None:
     agent = start()
     reply = ask(agent)
 
@@ -150,7 +150,7 @@ def test_a_process_that_dies_is_told(start: Start) -> None:
     assert answers(reply) == ["its process took too long, or ended without a result"]
 
 
-def test_a_process_that_cannot_be_started_is_told(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_get_an_error_if_the_process_cannot_be_started(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(11, "Resource temporarily unavailable")
 
@@ -165,7 +165,7 @@ def test_a_process_that_cannot_be_started_is_told(start: Start, monkeypatch: pyt
 
 @pytest.fixture(name="answering")
 def _answering(start: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[ScriptedAgent, list[str | None]]:
-    """An agent that answers each client with the next of these at once, and not at all if there is none."""
+    """An agent that gives each client the next of some answers at once. When they are used up, it does not answer."""
     agent, given = start(), list[str | None]()
 
     def put(message: PageAsked) -> None:
@@ -177,7 +177,9 @@ def _answering(start: Start, monkeypatch: pytest.MonkeyPatch) -> tuple[ScriptedA
     return agent, given
 
 
-def test_a_client_gets_the_page_or_one_that_asks_again(answering: tuple[ScriptedAgent, list[str | None]]) -> None:
+def test_a_client_gets_the_page_or_a_waiting_page_that_reloads_itself(
+    answering: tuple[ScriptedAgent, list[str | None]],
+) -> None:
     agent, given = answering
     file = agent.folder / "root" / FILE
     file.parent.mkdir()
@@ -192,7 +194,7 @@ def test_a_client_gets_the_page_or_one_that_asks_again(answering: tuple[Scripted
 
 
 @pytest.mark.parametrize("fault", ["<b>no space</b>", None], ids=["not-made", "not-there"])
-def test_a_client_is_told_that_there_is_no_page_without_the_text_of_the_fault(
+def test_the_error_for_a_client_does_not_contain_the_text_of_the_fault(
     answering: tuple[ScriptedAgent, list[str | None]], fault: str | None
 ) -> None:
     agent, given = answering

@@ -75,7 +75,7 @@ def running(heartbeat: timedelta, **timetables: Timetable) -> Iterator[tuple[Tim
         pytest.param(timetable("30 2 * * *", BERLIN), "2027-03-28T01:00", id="spring-gap"),
         pytest.param(timetable("30 2 * * *", BERLIN), "2027-10-31T00:30", id="autumn"),
         pytest.param(timetable("*/30 * * * *", BERLIN), "2027-10-31T01:30", id="half-hourly-in-the-second-pass"),
-        pytest.param(timetable("0 2 * * *", suspend=True), "2026-11-23T02:00", id="suspended-rings-as-well"),
+        pytest.param(timetable("0 2 * * *", suspend=True), "2026-11-23T02:00", id="suspended-schedules-too"),
     ],
 )
 def test_the_timer_fires_when_a_schedule_is_due(table: Timetable, due: str) -> None:

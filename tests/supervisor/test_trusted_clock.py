@@ -26,13 +26,13 @@ class World:
         self.passed = timedelta(0)
         """How long all clocks have run since START."""
         self.set_by = timedelta(0)
-        """By how much the clock of this machine was set."""
+        """How far the clock of this machine was set forward."""
         self.server: ClockTime | None = ClockTime(now=START, monotonic=0.0)
         self.clock = TrustedClock(self.seen, lambda: self.server, self.read)
         for name, content in (("x.request", "{}"), ("y.request", "no JSON")):
             (folder / "requests" / name).write_text(content)
             taken = self.spool.take(name, START)
-            if taken is None:  # it may still be being written
+            if taken is None:  # a young file may still be incomplete
                 continue
             if not taken.answer.state.final:
                 self.spool.save(taken.answer.becomes(State.SUCCEEDED, START))
@@ -111,7 +111,7 @@ def test_clocks_seen_by_the_last_pass_of_retention_are_used_after_a_restart(worl
     assert TrustedClock(world.seen, lambda: None, world.read).now() is None
 
 
-def test_that_nothing_expires_is_logged_once(world: World) -> None:
+def test_one_log_line_says_that_nothing_expires(world: World) -> None:
     world.clock.now()
     world.set_by = DECADE
     with structlog.testing.capture_logs() as logged:
@@ -121,7 +121,7 @@ def test_that_nothing_expires_is_logged_once(world: World) -> None:
     assert [(line["event"], line["log_level"]) for line in logged] == [("answers do not expire", "warning")]
 
 
-def test_that_no_other_clock_was_seen_yet_is_no_warning(world: World) -> None:
+def test_there_is_no_warning_before_another_clock_was_read(world: World) -> None:
     world.server = None
     with structlog.testing.capture_logs() as logged:
         for _ in range(3):

@@ -26,14 +26,14 @@ SURVEYED = {
 
 
 def tried(holdings: VolumeSummaries) -> list[str]:
-    """Return the destinations at which copies are or may be missing and that may be tried now."""
+    """Return the destinations where copies are, or may be, missing, and which may be tried now."""
     return [
         name for name in holdings.destinations if holdings.owed(name) != 0 and holdings.may_try(name, time.monotonic())
     ]
 
 
 def counts(holdings: VolumeSummaries, place: PlaceName, owed: int) -> None:
-    """Let a pass that begins now count the missing copies of a database."""
+    """Make a pass, which begins now, that counts the missing copies of a database."""
     holdings.owes(DEFAULT_SET, ORDERS, {place: owed}, {}, time.monotonic())
 
 
@@ -65,7 +65,7 @@ def test_missing_copies_at_a_new_destination_are_unknown_until_a_pass_counts_the
 ) -> None:
     (name,) = now
     holdings.use(now, uncounted_since=10.0)
-    holdings.counted(name, 9.0)  # by a pass over the earlier place of this name
+    holdings.counted(name, 9.0)  # counted by a pass over the place that had this name before
 
     assert (holdings.owed(name), tried(holdings)) == (None, [name])
     counts(holdings, name, 3)

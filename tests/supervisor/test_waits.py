@@ -28,7 +28,7 @@ def waits(agent: AgentParts, name: str) -> str | None:
 
 
 def work(agent: AgentParts, kind: str, place: str | None = VOLUME) -> None:
-    """Let a run of a kind be under way."""
+    """Start a run of a kind, which does not end."""
     agent.parts.runs._runs[kind] = SimpleNamespace(kind=kind, place=place, destination=None)  # type: ignore[assignment]  # what is read of a run
 
 
@@ -79,7 +79,7 @@ def test_a_pass_waits_for_work_at_its_place_and_on_the_volume_for_backups(agent:
     assert (waits(agent, "there"), waits(agent, "here")) == ("copies at offsite", "backups, which come first")
 
 
-def test_a_request_that_starts_waits_no_longer(agent: AgentParts) -> None:
+def test_the_answer_of_a_started_request_names_nothing_that_it_waits_for(agent: AgentParts) -> None:
     agent.ask("one", action="verify", place="offsite")
     work(agent, "copy", "offsite")
     assert waits(agent, "one") == "copies at offsite"

@@ -1,4 +1,4 @@
-"""Requests are noticed by inotify, and it is noticed if the folder is no longer watched."""
+"""The watch on the requests folder notices requests, and knows whether it still watches the folder."""
 
 import ctypes
 import errno
@@ -71,7 +71,7 @@ def test_answers_cause_no_events(listener: Listener) -> None:
 
 
 def test_reading_an_answer_causes_no_events(listener: Listener) -> None:
-    """The kernel says for which events it was asked, so that the test need not wait for the absence of an event."""
+    """The kernel shows which events are watched, so the test need not wait for the absence of an event."""
     reading = 0x1 | 0x10 | 0x20  # IN_ACCESS, IN_CLOSE_NOWRITE, IN_OPEN
     inode = f"ino:{listener.folder.stat().st_ino:x} "
     told = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
@@ -97,7 +97,7 @@ def test_a_folder_made_again_counts_as_unwatched_until_it_is_watched_again(liste
     listener.folder.mkdir()
     until(
         lambda: not listener.bell.still_hears(), "bell that knows that it hears nothing"
-    )  # if the inode is the same again, only the event of the deletion tells, a moment later
+    )  # if the new folder has the same inode, only the event of the deletion shows it, a moment later
     listener.bell.listen()
     (listener.folder / "x.json").write_text("{}")
 
