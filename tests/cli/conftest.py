@@ -1,4 +1,4 @@
-"""A volume and a settings file, and the command line called in this process. No agent runs unless a test starts one."""
+"""Builders: a volume and a settings file. Commands run in this process. No agent runs unless a test starts one."""
 
 import json
 import os
@@ -115,7 +115,9 @@ def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
     """Start `backup-agent` on a new terminal. Yield its process id and the terminal."""
     process, terminal = pty.fork()
     if process == 0:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in a shell: what runs in the background may ignore it
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # as in a shell; a process in the background may have inherited that SIGINT is ignored
         os.execv(sys.executable, [sys.executable, "-m", "backup_agent", *arguments])
     try:
         yield process, terminal
@@ -124,7 +126,7 @@ def on_a_terminal(*arguments: str) -> Iterator[tuple[int, int]]:
 
 
 def exit_code(process: int) -> int:
-    """Return the exit code of a process of this one, as soon as it has ended."""
+    """Wait for a child process. Return its exit code."""
 
     def look() -> tuple[int, int] | None:
         ended, status = os.waitpid(process, os.WNOHANG)
@@ -163,7 +165,7 @@ def _place(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 @pytest.fixture(autouse=True)
 def _utc() -> Iterator[None]:
-    """Run the commands with UTC as the local time zone, whatever that of the machine is."""
+    """Run the commands with UTC as the local time zone."""
     with local_time_zone("UTC"):
         yield
 

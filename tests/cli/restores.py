@@ -87,7 +87,7 @@ CASES: dict[str, tuple[Source, Known, Wanted]] = {
     "2026.09-standalone": (source(before_tx=4700), known("2026.09.0", HOSTS[:1]), BESIDE),
     "2026.09-standalone-replace": (source(until=AT), known("2026.09.0", HOSTS[:1]), REPLACE),
 }
-"""Name of the file -> facts and what is wanted."""
+"""Name of the golden file -> the facts and the wishes from which the plan is made."""
 
 
 def planned(name: str) -> RestorePlan:

@@ -56,7 +56,7 @@ def fill_volume(root: Path) -> None:
 
 
 def aged(text: str) -> str:
-    """Return the output of `list` with the ages that it had at the time of the session, whatever time it is."""
+    """Return the output of `list` with the ages at the time of the session instead of the present ones."""
 
     def age(found: re.Match[str]) -> str:
         hours = int((MORNING - datetime.fromisoformat(found[1])).total_seconds()) // 3600

@@ -53,7 +53,9 @@ def test_a_discarded_record_of_a_destination_is_deleted_and_the_artifact_of_the_
     assert (genuine,) == bucket.place.record_notes.owed([genuine])
 
 
-def test_a_copy_that_was_given_up_stays_so_when_its_record_is_discarded(place: Place, bucket: FilledPlace) -> None:
+def test_a_copy_that_was_given_up_stays_given_up_when_its_record_is_discarded(
+    place: Place, bucket: FilledPlace
+) -> None:
     genuine = filled(place.root).add(a_record())
     bucket.add(genuine, recognised=False)
     bucket.place.record_notes.give_up(genuine.key)

@@ -1,4 +1,4 @@
-"""Answers as text: artifacts that were verified, and those that were not read."""
+"""Answers as text: waiting requests, verified artifacts and those that were not read, deletions."""
 
 from datetime import UTC, datetime
 
@@ -41,7 +41,7 @@ def verified(state: State = State.RUNNING, **fields: object) -> Answer:
     )
 
 
-def test_a_queued_request_says_behind_which_request_it_is() -> None:
+def test_a_queued_request_shows_the_request_before_it() -> None:
     answer = Answer(id="b", state=State.QUEUED, intake="t", received=NOW, position=2)
 
     assert answers.stage(answer) == "queued position 2"
@@ -98,7 +98,7 @@ def test_the_amount_to_read_is_shown_before_the_progress() -> None:
     assert answers.progress(known) == "2 of 6 artifacts, 1.0 GiB of 6.0 GiB"
 
 
-def test_selected_artifacts_are_listed_with_what_became_of_them() -> None:
+def test_selected_artifacts_are_listed_with_their_outcomes() -> None:
     result = PlaceResult(outcome=Outcome.SUCCEEDED, marked=1, marked_keys=("default/orders/x.backup",), warnings=("y",))
     shown = [answers.lines(an_answer(action=action, places={"local": result}))[1:] for action in ("hold", "release")]
 
@@ -119,7 +119,7 @@ def test_deletions_that_an_answer_does_not_name_are_counted_and_found_in_the_aud
     assert "local: 8 would be deleted; 1 artifact kept, plan 0123" in found
 
 
-def test_a_queued_request_says_behind_what_it_is_and_what_it_waits_for() -> None:
+def test_a_queued_request_shows_the_request_before_it_and_what_it_waits_for() -> None:
     queued = an_answer(position=2, behind="nightly@1", waits_for="the end of the pause")
 
     assert answers.stage(queued) == "queued position 2, behind nightly@1 (waits for the end of the pause)"

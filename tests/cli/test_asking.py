@@ -1,4 +1,4 @@
-"""The commands that send one request: nothing is deleted by surprise, and an interruption withdraws the request."""
+"""The commands that send one request: confirmation before deletions, and the end of an interrupted command."""
 
 import json
 import os
@@ -68,7 +68,7 @@ def test_a_name_that_no_database_has_is_refused_before_a_plan_is_shown(place: Pl
 @pytest.mark.parametrize(
     "words", [["request", "--wait"], ["pause"], ["prune", "--yes"]], ids=["request", "pause", "prune"]
 )
-def test_nothing_is_requested_of_an_agent_that_owns_another_volume(place: Place, words: list[str]) -> None:
+def test_no_request_is_sent_to_an_agent_that_owns_another_volume(place: Place, words: list[str]) -> None:
     (place.root / "owner.json").write_text('{"schema": 1, "id": "4567", "cluster": "demo"}')
     with an_agent(place):
         place.requests.joinpath(".spool", ".lock").write_text("0123\n")
@@ -102,7 +102,9 @@ def test_a_destructive_request_is_confirmed_at_a_terminal(place: Place, words: l
 
 
 @pytest.mark.parametrize("words", [*DESTRUCTIVE, pytest.param(["pause"], id="pause"), pytest.param(["resume"])])
-def test_requests_that_would_surprise_if_late_expire_after_a_quarter_of_an_hour(place: Place, words: list[str]) -> None:
+def test_requests_that_should_not_be_carried_out_late_expire_after_a_quarter_of_an_hour(
+    place: Place, words: list[str]
+) -> None:
     yes = [] if words[0] in ("pause", "resume") else ["--yes"]
     with an_agent(place):
         place.run(*words, *yes, "--timeout", "0")
@@ -137,7 +139,7 @@ def test_hold_and_release_select_by_the_same_options(place: Place) -> None:
     assert {**released, **fields, "action": "release", "reason": "over"} == released
 
 
-def test_a_hold_of_nothing_is_refused(place: Place) -> None:
+def test_a_hold_that_selects_no_artifact_is_refused(place: Place) -> None:
     result = place.run("hold", "--reason", "audit")
 
     assert result.code == 2
@@ -153,7 +155,7 @@ def test_a_fault_names_options_and_not_fields_of_the_request(place: Place) -> No
     assert "Error: ARTIFACT and --from are both given: give one of them\n" in both.err
 
 
-def test_the_duration_of_a_pause_must_be_one(place: Place) -> None:
+def test_an_invalid_duration_of_a_pause_is_refused(place: Place) -> None:
     result = place.run("pause", "--for", "long")
 
     assert result.code == 2
@@ -163,7 +165,7 @@ def test_the_duration_of_a_pause_must_be_one(place: Place) -> None:
 @pytest.mark.parametrize(
     "words", [["hold", KEY, "--reason", "audit"], ["verify"], ["prune", "--dry-run"], ["request", "--wait"]]
 )
-def test_other_requests_wait_for_an_agent_and_say_so(place: Place, words: list[str]) -> None:
+def test_other_requests_wait_for_an_agent_and_the_command_says_so(place: Place, words: list[str]) -> None:
     result = place.run(*words, "--timeout", "0")
 
     assert f"no agent takes requests from {place.requests} yet: the request waits there for an agent" in result.err

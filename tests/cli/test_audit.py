@@ -68,7 +68,7 @@ def test_the_history_is_filtered(place: Place, words: list[str], kinds: list[str
     assert [line.split()[1] for line in place.run("history", *words).out.splitlines()] == kinds
 
 
-def test_a_place_without_a_log_has_no_history_and_words_without_a_match_are_said_to_have_none(place: Place) -> None:
+def test_a_place_without_a_log_has_no_history_and_filters_without_a_match_are_reported(place: Place) -> None:
     nothing = place.run("history")
     AuditLog(place.root).append(AuditLine(kind=AuditKind.STARTED))
     without = place.run("history", "--kind", "deleted")

@@ -161,7 +161,7 @@ def test_a_folder_is_adopted(place: Place) -> None:
     assert (place.root / "owner.json").exists()
 
 
-def test_without_its_key_adopting_goes_on_and_says_that_the_records_are_not_signed(place: Place) -> None:
+def test_without_the_key_artifacts_are_adopted_and_the_command_says_that_records_are_not_signed(place: Place) -> None:
     place.settings["signing"] = {"key_file": str(place.folder / "gone.pem")}
     result = place.run("catalog", "adopt", "--from", str(left(place, FULL)))
 
@@ -223,7 +223,7 @@ def test_adopting_is_refused_on_another_clusters_volume(place: Place) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_an_option_of_another_action_is_wrong_usage(place: Place, arguments: tuple[str, ...], option: str) -> None:
+def test_an_option_of_another_subcommand_is_wrong_usage(place: Place, arguments: tuple[str, ...], option: str) -> None:
     result = place.run("catalog", *arguments)
 
     assert result.code == 2

@@ -46,7 +46,7 @@ def test_each_reason_to_wait_has_a_line_and_the_verdict_is_last() -> None:
     ]
 
 
-def test_what_cannot_be_seen_is_told_before_the_verdict() -> None:
+def test_facts_that_cannot_be_seen_are_listed_before_the_verdict() -> None:
     assert list(text(UNSEEN, 80)) == [
         "wait: z is starting",
         "unknown: SHOW SERVERS is not granted",
@@ -55,7 +55,7 @@ def test_what_cannot_be_seen_is_told_before_the_verdict() -> None:
 
 
 class Scripted:
-    """Gives one answer after the other, and the last one for ever."""
+    """Gives one answer after another, and then repeats the last one."""
 
     def __init__(self, *answers: ClusterState | BackupError) -> None:
         self._answers = answers
@@ -95,7 +95,7 @@ def test_a_wait_ends_with_the_last_answer_when_its_time_is_over() -> None:
         when_settled(Scripted(BUSY, AWAY), 0.01, pause=0.001)
 
 
-def test_nothing_is_waited_for_that_no_time_mends() -> None:
+def test_a_failure_that_will_not_pass_ends_the_wait_at_once() -> None:
     ask, refused = Scripted(UNSEEN, SETTLED), Scripted(REFUSED, SETTLED)
 
     assert when_settled(ask, 60.0, pause=0.001) is UNSEEN

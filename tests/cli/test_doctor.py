@@ -1,4 +1,4 @@
-"""`backup-agent doctor`, as a first user meets it: its children are the real ones."""
+"""`backup-agent doctor` on a new installation, with its real child processes."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ pytestmark = pytest.mark.process
 
 @pytest.fixture(name="nothing", autouse=True)
 def _nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let neither a password nor a neo4j-admin be found."""
+    """Remove everything from the environment by which a password or a neo4j-admin would be found."""
     for name in ("NEO4J_HOME", "NEO4J_PASSWORD", "JAVA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
 
 
-def test_a_new_user_is_told_by_name_what_is_missing(place: Place) -> None:
+def test_missing_parts_of_an_installation_are_named(place: Place) -> None:
     place.settings["neo4j"] = {"uri": "neo4j+s://no-such-host.invalid", "password_file": "/run/secrets/none"}
 
     told = place.run("doctor")

@@ -1,4 +1,4 @@
-"""`drill`: without an agent, from the settings and a place alone; killed at any time, it leaves nothing for long."""
+"""`drill` without an agent, from the settings and a place alone; and what a killed drill leaves."""
 
 import json
 import os
@@ -84,7 +84,7 @@ def test_a_failed_drill_exits_with_1_and_says_what_to_do(vault: Vault) -> None:
     assert "live database" in err
 
 
-def test_what_is_drilled_is_named_or_all(vault: Vault) -> None:
+def test_an_artifact_a_database_or_all_databases_can_be_drilled(vault: Vault) -> None:
     drill(vault, code=2)
     drill(vault, "orders", "--all", code=2)
     assert "no artifact of sales is recorded" in drill(vault, "sales", code=1)[1]
@@ -103,6 +103,6 @@ def test_a_killed_drill_ends_its_programs_and_the_next_one_removes_its_data(vaul
     process.communicate()
 
     until(lambda: not set(vault.programs), "end of the programs")
-    assert len(vault.left) <= 1  # the process of the drill may have removed it before its own end
+    assert len(vault.left) <= 1  # the process of the drill may have removed the data before it ended
     drill(vault, "orders")
     assert vault.left == []

@@ -139,7 +139,7 @@ LARGE = 96 << 20
 def test_a_large_artifact_of_a_bucket_takes_little_memory(
     place: Place, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Sixteen ranges of 4 MiB are read at a time where memory is not limited: with them it would be 120 MiB."""
+    """Without a memory limit sixteen ranges of 4 MiB are read at a time, which would take 120 MiB."""
     ADMIN.use(monkeypatch)
     name = names(a_record(0))[0]
     digest = hashlib.sha256()

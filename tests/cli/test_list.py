@@ -143,7 +143,7 @@ def test_a_time_may_be_a_duration_before_now(place: Place) -> None:
     assert "a duration before now, such as 7d, or a day, as 2026-11-23, or an ISO 8601 time" in wrong.err
 
 
-def test_the_last_of_each_database_that_match_are_listed_oldest_first(place: Place) -> None:
+def test_the_last_matching_artifacts_of_each_database_are_listed_oldest_first(place: Place) -> None:
     orders = [place.record(hour, labels={"odd": str(hour % 2)}) for hour in range(6)]
     web = place.record(0, database="web", labels={"odd": "0"})
 
@@ -205,7 +205,7 @@ def test_a_name_that_no_database_has_is_an_error_with_a_suggestion(place: Place)
     assert "no database web in set default\n" in place.run("list", "--set", "default", "--database", "web").err
 
 
-def test_databases_of_a_destination_are_known_once_all_of_it_is_listed(
+def test_a_misspelt_database_of_a_destination_is_reported_after_all_of_it_was_listed(
     place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bucket").mkdir()

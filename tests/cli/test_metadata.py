@@ -57,7 +57,7 @@ def test_the_script_is_shown_with_masked_passwords_and_escapes(place: Place) -> 
     }
 
 
-def test_the_script_is_written_as_it_is_to_a_file_of_its_owner_alone(place: Place, tmp_path: Path) -> None:
+def test_the_script_is_written_unchanged_to_a_file_that_only_its_owner_can_read(place: Place, tmp_path: Path) -> None:
     record, file = artifact(place), tmp_path / "users.cypher"
     result = place.run("fetch", record.key, "--metadata", str(file))
 
@@ -86,7 +86,7 @@ def test_the_header_of_one_whole_artifact_is_enough(place: Place, tmp_path: Path
     assert moment.code == 1
 
 
-def test_the_script_goes_through_a_pipe_as_it_is(place: Place) -> None:
+def test_the_script_goes_unchanged_through_a_pipe(place: Place) -> None:
     record = artifact(place)
     fetched = to_stdout(place, record.key)
 

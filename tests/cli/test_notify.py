@@ -1,4 +1,4 @@
-"""`notify`: a test that each receiver gets, and that changes nothing there."""
+"""`notify` sends each receiver a test, which changes nothing there."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_a_receiver_gets_a_test_in_its_own_form(
     assert b"health" not in body
 
 
-def test_each_receiver_that_did_not_take_it_is_named_with_the_reason(place: Place, tmp_path: Path) -> None:
+def test_each_receiver_that_did_not_take_the_test_is_named_with_the_reason(place: Place, tmp_path: Path) -> None:
     with served() as good, served(status=404) as bad:
         receivers(place, tmp_path, good=("ping", good.url), bad=("webhook", bad.url))
         result, told = place.run("notify"), place.run("notify", "--json")
@@ -53,7 +53,7 @@ def test_each_receiver_that_did_not_take_it_is_named_with_the_reason(place: Plac
     assert SECRET not in result.out + result.err + told.out
 
 
-def test_only_the_receivers_that_are_named_are_told(place: Place, tmp_path: Path) -> None:
+def test_only_the_named_receivers_get_a_test(place: Place, tmp_path: Path) -> None:
     with served() as one, served() as other:
         receivers(place, tmp_path, one=("ping", one.url), other=("ping", other.url))
 

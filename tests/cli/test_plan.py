@@ -39,7 +39,7 @@ def test_a_plan_has_a_reason_for_each_artifact_and_deletes_nothing(kept: Place) 
     assert len(list((kept.root / "default" / "orders").glob("*.backup"))) == 4
 
 
-def test_a_plan_names_by_its_id_what_needs_an_artifact(place: Place) -> None:
+def test_a_plan_names_by_id_the_artifact_that_needs_another(place: Place) -> None:
     place.settings["retention"] = {"last": 1}
     place.record(0, stored=True)
     diff = place.record(1, stored=True)

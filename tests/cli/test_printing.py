@@ -12,7 +12,7 @@ import pytest
 from backup_agent.cli import printing
 
 
-def test_the_examples_hold() -> None:
+def test_the_examples_in_the_docstrings_are_correct() -> None:
     assert doctest.testmod(printing).failed == 0
 
 
@@ -35,8 +35,10 @@ def test_a_block_keeps_line_breaks_and_escapes_the_rest(capsys: pytest.CaptureFi
     assert capsys.readouterr().out == "a\nb\\x1b[2K\n"
 
 
-def test_a_long_table_is_printed_while_its_rows_come(capsys: pytest.CaptureFixture[str]) -> None:
-    """A column becomes wider where a later row needs that."""
+def test_the_first_rows_of_a_long_table_are_printed_before_its_last_rows_exist(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A column becomes wider if a later row needs that."""
     printed: list[int] = []
 
     def rows() -> Iterator[tuple[str, str]]:
@@ -157,7 +159,7 @@ RED, YELLOW, GREEN, PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[0m"
         ("OKAY", "OKAY"),
     ],
 )
-def test_on_a_terminal_words_that_say_how_it_went_are_coloured(
+def test_on_a_terminal_words_for_outcomes_are_coloured(
     text: str, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     printing.line(text)
@@ -166,7 +168,7 @@ def test_on_a_terminal_words_that_say_how_it_went_are_coloured(
 
 
 @pytest.mark.usefixtures("terminal")
-def test_a_cell_of_a_table_is_coloured_and_the_columns_stay_in_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_colour_of_a_cell_does_not_shift_the_columns(capsys: pytest.CaptureFixture[str]) -> None:
     printing.table(["NAME", "STATE", "SIZE"], [["late", "late", "1"], ["web", "protected", "2"]])
 
     assert capsys.readouterr().out.splitlines()[1:] == [
@@ -177,7 +179,7 @@ def test_a_cell_of_a_table_is_coloured_and_the_columns_stay_in_line(capsys: pyte
 
 @pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
-def test_nothing_is_coloured_if_the_environment_says_so(
+def test_nothing_is_coloured_if_the_environment_forbids_it(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(name, value)

@@ -93,7 +93,7 @@ def test_a_held_artifact_is_shown_as_held(place: Place) -> None:
     assert "held" not in place.run("show", other.key).out
 
 
-def test_held_artifacts_alone_with_who_and_why(place: Place) -> None:
+def test_held_artifacts_are_listed_with_requester_and_reason(place: Place) -> None:
     held, _ = place.record(0), place.record(1)
     mark = Hold(key=held.key, since=TAKEN, reason="audit 2026", requested_by="ann", request="r")
     (place.root / hold_key(held.key)).write_bytes(mark.to_json())
@@ -253,7 +253,7 @@ def test_an_artifact_is_shown_by_key_path_record_or_name(place: Place) -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), ATTRIBUTION.items())
-def test_an_artifact_is_shown_with_all_that_its_request_said_of_itself(place: Place, field: str, value: object) -> None:
+def test_an_artifact_is_shown_with_the_attribution_of_its_request(place: Place, field: str, value: object) -> None:
     out = place.run("show", place.record(**ATTRIBUTION).key).out
     texts = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [value]
 
@@ -289,7 +289,7 @@ def test_an_unknown_name_is_not_found(place: Place) -> None:
         assert f"{name}: neither an artifact nor an answered request has that name" in result.err
 
 
-def test_show_says_if_no_agent_has_taken_the_request(place: Place) -> None:
+def test_the_error_of_show_says_if_no_agent_has_taken_the_request(place: Place) -> None:
     (place.requests / "x.request").write_text("{}")
 
     assert (
@@ -382,7 +382,7 @@ PLANNED = PlaceResult(
         pytest.param(
             PlaceResult(outcome=Outcome.SUCCEEDED, verified=3, damaged=("a", "b"), healed=("b",)),
             ["local: 3 read again and undamaged, 2 damaged, 1 healed", "  healed: b"],
-            id="reading again",
+            id="verify",
         ),
     ],
 )

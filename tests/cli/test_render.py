@@ -63,7 +63,7 @@ def test_rendering_fewer_servers_than_before_prints_the_steps_to_take_first(
     assert "kubectl delete pvc -n default data-demo-server-3 data-demo-server-4" in said
 
 
-def test_the_steps_are_printed_again_until_the_servers_are_said_to_be_gone(
+def test_the_steps_are_printed_again_until_an_option_says_that_the_servers_are_removed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(tmp_path / "out")
@@ -80,7 +80,9 @@ def test_the_steps_are_printed_again_until_the_servers_are_said_to_be_gone(
     assert not (tmp_path / "out" / "servers.running").exists()
 
 
-def test_servers_that_shall_stay_after_all_are_not_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_servers_that_stay_after_all_are_not_recorded_as_removed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     for servers in (5, 3, 5):
         code(["render", with_servers(tmp_path, servers), "--out", str(out)])
@@ -112,7 +114,7 @@ def test_a_rendering_over_an_earlier_one_lists_the_restarts(tmp_path: Path, caps
     assert "RESTART: demo-server-2, demo-server-1, demo-server-0: delete one after the" in capsys.readouterr().err
 
 
-def test_a_restart_can_be_made_a_failure_and_then_nothing_is_written(
+def test_with_the_option_against_restarts_a_restart_is_a_failure_and_nothing_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, path = rendered_before(tmp_path, "server: { => server: {cpu: 2, ")
@@ -137,7 +139,7 @@ def test_an_older_version_is_refused_unless_it_is_allowed(tmp_path: Path, capsys
     assert "neo4j:2026.08.0-enterprise" in (Path(out) / "statefulset-demo-server.yaml").read_text()
 
 
-def test_no_object_of_another_cluster_is_said_to_be_left_over(
+def test_objects_of_another_cluster_are_not_reported_as_left_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, path = rendered_before(tmp_path, "cluster: demo => cluster: shop")

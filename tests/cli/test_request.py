@@ -90,7 +90,7 @@ ASKS = {
     for one in request.command.params
     if isinstance(one, click.Option) and one.opts[0] not in ("--action", "--wait", "--timeout", "--config", "--json")
 }
-"""The options of `request` that say what is asked for."""
+"""The options of `request` that set fields of the request."""
 
 GIVEN: dict[str, tuple[str, object]] = {
     "--type": ("full", "FULL"),
@@ -98,7 +98,7 @@ GIVEN: dict[str, tuple[str, object]] = {
     "--not-after": ("2030-01-01T00:00:00Z", "2030-01-01T00:00:00Z"),
     "--label": ("tier=gold", {"tier": "gold"}),
 }
-"""Option -> what is given, and what is sent; of other options, both are `x`."""
+"""Option -> the given text, and the value that is sent. For other options both are `x`."""
 
 
 def fields_of(option: str) -> set[str]:

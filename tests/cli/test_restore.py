@@ -1,4 +1,4 @@
-"""`restore` and `show --restore`: which point is planned, from which place, and what is refused."""
+"""`restore` and `show --restore`: the restore point, its place, and refused restores."""
 
 import json
 import os
@@ -186,7 +186,9 @@ def test_wrong_usage_is_refused_before_anything_is_read(place: Place, arguments:
     ],
     ids=["a name that exists", "a name that is not allowed", "older servers", "a way that is not possible"],
 )
-def test_what_these_servers_cannot_do_is_refused(place: Place, arguments: tuple[str, ...], said: str) -> None:
+def test_a_restore_that_the_servers_do_not_support_is_refused(
+    place: Place, arguments: tuple[str, ...], said: str
+) -> None:
     chain(place)
     save_topology(place.root, cluster("orders", "sales"))
     result, told = place.run("restore", "orders", *arguments), place.run("restore", "orders", *arguments, "--json")
@@ -266,7 +268,7 @@ def test_the_present_history_is_restored_and_an_older_one_on_request(place: Plac
     assert "there is no history 'ffffffff' of this database" in unknown.err
 
 
-def test_unrecognised_records_are_planned_last_and_said_first(place: Place) -> None:
+def test_unrecognised_records_are_used_last_and_the_plan_begins_with_a_warning(place: Place) -> None:
     chain(place)
     shutil.rmtree(place.root / ".agent")
     result = place.run("restore", "orders")

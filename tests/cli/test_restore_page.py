@@ -88,7 +88,7 @@ REFUSALS = {
     "do not allow it": from_a_bucket_without_rights,
     "ORIGIN NOT PROVEN": of_unrecognised_records,
 }
-"""Message -> what is refused with it."""
+"""Message -> a function that causes it."""
 
 
 def test_the_page_has_a_row_for_each_refusal() -> None:

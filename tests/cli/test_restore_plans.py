@@ -80,7 +80,7 @@ def test_every_situation_has_a_plan_or_a_refusal(version: str, database: str) ->
 
 
 def check(found: RestorePlan) -> None:
-    """Check what is true of every plan."""
+    """Check the properties that every plan has."""
     scene, printed = found.scene, text(found)
     cypher, shell = lines_of(found, "cypher"), "\n".join(lines_of(found, "sh"))
     assert not re.search(r"\baws\b|mktemp|\$PWD|\bcp -- ", printed)
@@ -251,7 +251,7 @@ LOGS_IN = """#!/bin/sh
 shift
 exec /bin/sh -c "$*"
 """
-"""Instead of ssh: give the command to a shell, as the other machine does."""
+"""Instead of ssh: run the command in a shell, as the other machine would."""
 
 RECORDS = """#!/bin/sh
 { printf '%s\\0' "${0##*/}" "$@"; } > "$CALLS/$$"
@@ -261,7 +261,7 @@ COMMANDS = ("rm", "mkdir", "tar", "sha256sum", "mv", "rmdir", "neo4j-admin", "cy
 
 @pytest.fixture(scope="module", name="stubs")
 def _stubs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder of commands that only write down their arguments."""
+    """Return a folder of commands that only record their arguments."""
     folder = tmp_path_factory.mktemp("stubs")
     programs = {"kubectl": ENTERS, "ssh": LOGS_IN, "sh": '#!/bin/sh\nexec /bin/sh "$@"\n'}
     for name, program in {**dict.fromkeys(COMMANDS, RECORDS), **programs}.items():
@@ -423,14 +423,14 @@ def as_it_was(**changes: Any) -> Source:
     return source("offsite", chain=(record(definition=AS_IT_WAS.model_copy(update=changes)),))
 
 
-def test_a_database_that_was_read_only_becomes_so_again_and_other_options_are_named() -> None:
+def test_a_read_only_database_becomes_read_only_again_and_other_options_are_named() -> None:
     printed = printed_of(as_it_was(access="read-only", options={"unheardOf": 1}), known("2026.09.0"), BESIDE)
 
     assert "ALTER DATABASE `orders-restored` SET ACCESS READ ONLY;" in printed
     assert "options that no statement here gives back: 'unheardOf'" in " ".join(printed.split())
 
 
-def test_a_database_that_had_no_secondary_gets_none() -> None:
+def test_a_database_without_secondaries_is_restored_without_secondaries() -> None:
     printed = printed_of(as_it_was(primaries=1, secondaries=0), known("2026.09.0"), BESIDE)
 
     assert "TOPOLOGY 1 PRIMARY OPTIONS" in printed
@@ -458,7 +458,7 @@ def test_a_full_of_system_alone_is_loaded_without_aggregating() -> None:
         ({"before_tx": 7}, "'orders' --set 'default' --history 'an-id' --before-tx 7 --from 'local'"),
     ],
 )
-def test_artifacts_that_only_a_cut_names_are_fetched_by_it(cut: dict[str, Any], words: str) -> None:
+def test_a_chain_that_depends_on_the_cut_is_fetched_by_the_cut(cut: dict[str, Any], words: str) -> None:
     origin = source(by_cut=True, history="an-id", **cut)
 
     assert origin.fetched == words

@@ -96,7 +96,7 @@ def made_plan(now: Cluster, place: str, cut: dict[str, Any], wanted: Wanted) -> 
 
 
 class Shell:
-    """A cluster that is served, and one connection to it, as cypher-shell has it."""
+    """A served cluster, and a connection to it like that of cypher-shell."""
 
     def __init__(self, served: Served) -> None:
         self.served = served
@@ -151,7 +151,7 @@ def restore_with_neo4j_admin(shell: Shell, backups: Backups, line: str) -> None:
 
 
 def what_belongs(shell: Shell) -> list[Any]:
-    """Return everything that a restore has to give back."""
+    """Return everything of a database that a restore must bring back."""
     columns = "role, aliases, access, options"
     return [
         sorted(shell.ask(f"SHOW DATABASE orders YIELD {columns}"), key=repr),

@@ -45,7 +45,7 @@ def test_a_new_key_is_written_once_and_its_fingerprint_is_printed(place: Place, 
     assert again.err.startswith(f"backup-agent: {path}: no key was written: File exists\n")
 
 
-def test_a_key_that_is_made_beside_the_volume_is_in_the_audit_log(place: Place, tmp_path: Path) -> None:
+def test_making_a_key_on_a_machine_with_the_volume_is_in_the_audit_log(place: Place, tmp_path: Path) -> None:
     filled(place.root).add(a_record(0))
     made = place.run("signing", "new", "--out", str(tmp_path / "new.pem"), "--json").json["fingerprint"]
 
@@ -106,7 +106,9 @@ def test_check_names_what_was_signed_after_the_revocation(place: Place, key: tup
     assert (3, f"signed after the key was revoked (1): {after.key}\n") == (result.code, result.err)
 
 
-def test_records_of_a_revoked_key_are_accepted_if_they_finished_before(place: Place, key: tuple[Path, str]) -> None:
+def test_records_of_a_revoked_key_are_accepted_if_they_finished_before_the_revocation(
+    place: Place, key: tuple[Path, str]
+) -> None:
     signing = settings_with(signing={"key_file": str(key[0])})
     before, given_up, after = (add(place, hour, signing, noted=False) for hour in (0, 24, 48))
     unsigned = filled(place.root).add(a_record(72), recognised=False)
@@ -135,7 +137,7 @@ def test_a_record_written_on_the_volume_is_signed_by_the_key_of_the_settings(
     assert place.run("signing", "check", "--json").json["signed"] == {key[1]: 1}
 
 
-def test_sign_has_a_pass_sign_what_is_not_signed_at_a_destination(
+def test_sign_lets_a_pass_sign_the_unsigned_records_of_a_destination(
     place: Place, key: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.settings["storage"]["destinations"] = {"offsite": {"bucket": "backups"}}

@@ -71,7 +71,7 @@ def protected(*databases: str, **changes: Any) -> tuple[DatabaseProtection, ...]
 
 
 def with_health(status: Status) -> Status:
-    """Return a Status with its health, as if all problems had lasted for an hour."""
+    """Return the status with its health, as if all problems had existed for an hour."""
     memory = ProblemMemory()
     memory.dated(find_problems(facts_of(status, {})), NOW - timedelta(hours=1))
     return status.model_copy(update={"health": health(status, {}, memory)})
@@ -79,7 +79,7 @@ def with_health(status: Status) -> Status:
 
 @contextmanager
 def agent(place: Place, **changes: Any) -> Iterator[None]:
-    """Serve a Status over HTTP as the agent does; the changes may be what no agent would tell."""
+    """Serve a status over HTTP as the agent does. `changes` may be values that no agent would have."""
     status = with_health(Status(**IDLE).model_copy(update=changes))
     server = HttpServer("http.page", "127.0.0.1", 0, status_pages(lambda: status))
     place.settings["http"] = {"page": f"127.0.0.1:{server.port}"}
@@ -408,7 +408,7 @@ def test_of_200_databases_the_one_that_failed_comes_first_and_the_others_are_cou
     assert len(said) < 30
 
 
-def test_on_a_terminal_no_line_is_wider_than_it(place: Place) -> None:
+def test_no_line_is_wider_than_the_terminal(place: Place) -> None:
     with agent(place, **ONE_BROKEN), on_a_terminal("--config", str(place.config), "status") as (_, terminal):
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         said = read(terminal).splitlines()
@@ -430,7 +430,7 @@ def test_the_databases_that_match_are_all_shown_with_their_problems(place: Place
     assert nothing.out.endswith("\n\nno database matches order; did you mean orders?\n")
 
 
-def test_problems_alone(place: Place) -> None:
+def test_with_problems_only_problems_are_shown(place: Place) -> None:
     late = protected(*MANY, state="late", why="is late", since=TAKEN)
     with agent(place, protection=late):
         few, all_of_them = place.run("status").out.splitlines(), place.run("status", "--problems").out.splitlines()

@@ -1,4 +1,4 @@
-"""On a terminal of 80 columns, no command prints a longer line, unless a whole key, which can be copied, is in it."""
+"""On a terminal of 80 columns no line is longer, unless it contains a whole key, so that the key can be copied."""
 
 from datetime import UTC, datetime
 

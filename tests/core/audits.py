@@ -1,4 +1,4 @@
-"""Segments of audit logs as bytes, for tests of what they prove."""
+"""Builders: segments of audit logs as bytes."""
 
 from collections.abc import Iterable, Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Text that means something to a shell, to Cypher, to a path or to a terminal."""
+"""Texts with a special meaning to a shell, to Cypher, in a path or to a terminal."""
 
 from hypothesis import strategies as st
 
@@ -55,4 +55,4 @@ TEXTS = (
     .filter(bool)
 )
 NAMES = TEXTS.map(lambda text: text.replace("\\", "/"))
-"""As `TEXTS`, without the backslash that no name in Cypher may hold."""
+"""Like `TEXTS`, but without backslashes, which a name in Cypher cannot contain."""

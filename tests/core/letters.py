@@ -26,7 +26,7 @@ WORD = re.compile(
 
 
 def entries(text: str, every: timedelta = timedelta(hours=1)) -> Iterator[Entry]:
-    """Yield the artifacts of a text, one taken each hour, or as often as `every` says."""
+    """Yield the artifacts that a text describes, taken at intervals of `every`, by default an hour."""
     for number, word in enumerate(text.split()):
         part = WORD.fullmatch(word)
         assert part, word
@@ -46,5 +46,5 @@ def entries(text: str, every: timedelta = timedelta(hours=1)) -> Iterator[Entry]
 
 
 def names(keys: Iterable[str]) -> str:
-    """Return keys by their last part, those of other databases or sets with these."""
+    """Return the names of keys: the last part, after the database and the set if these are not the usual ones."""
     return " ".join(key.removeprefix("default/").removeprefix("orders/") for key in keys)

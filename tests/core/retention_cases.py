@@ -111,7 +111,7 @@ def policy(random: Random, zone: str) -> dict[str, Any]:
 
 
 def some(random: Random, entries: list[Entry], share: float) -> frozenset[str]:
-    """Return the keys of some artifacts, and most often none."""
+    """Return the keys of some artifacts, in most cases of none."""
     return (
         frozenset(entry.key for entry in entries if random.random() < share) if random.random() < 0.3 else frozenset()
     )

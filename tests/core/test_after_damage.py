@@ -13,7 +13,7 @@ ORDERS = DatabaseName("orders")
 
 
 def summary(hours: float | None, set_name: str = "default") -> DatabaseSummary:
-    """Return the summary of a database with a restorable FULL so many hours after the mark, or with none."""
+    """Return the summary of a database. Its newest restorable FULL is `hours` younger than the mark; None: it has no FULL."""
     found = summarise([an_entry("F1[1-9]", set_name=set_name)], {})
     last = {} if hours is None else {"FULL": MARKED + timedelta(hours=hours)}
     return found.model_copy(update={"last_success": last})
@@ -32,7 +32,7 @@ def test_a_full_is_wanted_until_one_is_newer_than_the_mark() -> None:
     assert ids(summary(0.5)) == []
 
 
-def test_none_is_wanted_without_a_mark_or_for_a_database_that_is_not_backed_up() -> None:
+def test_no_full_is_wanted_without_a_mark_or_for_a_database_that_is_not_backed_up() -> None:
     assert ids(summary(-1), marked=None) == []
     assert ids(summary(-1), listed=False) == []
     assert ids() == []

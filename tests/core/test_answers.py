@@ -63,8 +63,8 @@ GONE = DatabaseResult().failed(Failure(Reason.CANCELLED, "by x"), NOW)
         pytest.param([OK, OK], State.SUCCEEDED, None, id="all good"),
         pytest.param([OK, WARNED], State.SUCCEEDED_WITH_WARNINGS, Reason.COPIES_OWED, id="one with warnings"),
         pytest.param([OK, BAD], State.FAILED, Reason.STALLED, id="one bad"),
-        pytest.param([WARNED, BAD], State.FAILED, Reason.STALLED, id="bad beats warnings"),
-        pytest.param([BAD, GONE], State.CANCELLED, Reason.CANCELLED, id="a cancel beats all"),
+        pytest.param([WARNED, BAD], State.FAILED, Reason.STALLED, id="a failure outweighs warnings"),
+        pytest.param([BAD, GONE], State.CANCELLED, Reason.CANCELLED, id="a cancellation outweighs all"),
     ],
 )
 def test_the_state_of_a_request_follows_from_its_databases(
@@ -147,7 +147,7 @@ def test_unknown_fields_of_a_stored_request_are_ignored() -> None:
         Answer.from_json(an_answer(request={"action": "replicate"}).to_json())
 
 
-def test_log_lines_say_who_asked_why_and_in_which_trace() -> None:
+def test_log_lines_have_the_requester_the_reason_and_the_trace() -> None:
     said = {
         "requested_by": ATTRIBUTION["requested_by"],
         "request_reason": ATTRIBUTION["reason"],
@@ -162,7 +162,7 @@ def test_log_lines_say_who_asked_why_and_in_which_trace() -> None:
     assert an_answer(request=None).attribution == an_answer(request={"reason": ""}).attribution == {}
 
 
-def test_a_request_expires_after_not_after_and_not_at_it() -> None:
+def test_a_request_expires_only_after_the_time_not_after() -> None:
     asked = an_answer(request={"not_after": NOW.isoformat()})
     failure = asked.expired(NOW + timedelta(seconds=1))
 

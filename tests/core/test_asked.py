@@ -41,7 +41,7 @@ def test_an_artifact_is_named_by_the_beginning_of_its_id() -> None:
     assert not AskedArtifact(artifact_id(KEY)[:5]).names(KEY)
 
 
-def test_a_name_that_is_no_id_names_no_artifact() -> None:
+def test_a_text_that_is_not_an_id_names_no_artifact() -> None:
     asked = parse_asked("orders")
 
     assert isinstance(asked, AskedDatabase)
@@ -72,7 +72,7 @@ def test_a_restore_point_is_named_by_its_database_and_a_moment(text: str, moment
         ("orders@2026-11-28 02:30", "has no time zone"),
     ],
 )
-def test_what_names_nothing_is_refused_with_the_possible_forms(text: str, fault: str) -> None:
+def test_a_text_that_names_nothing_is_refused_with_the_possible_forms(text: str, fault: str) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
         parse_asked(text)
 

@@ -1,4 +1,4 @@
-"""What an examination of an audit log finds, and what it does not mistake for a fault."""
+"""Examining an audit log: the faults that are found, and harmless states that are not faults."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from tests.builders import OFFSITE, TAKEN, a_record
 from tests.core.audits import DIGEST, VOLUME, backed_up, begun, chain, deleted, line, name_of
 
 Content = bytes | tuple[str, bytes]
-"""A segment, with its name if it is not that of its lines."""
+"""A segment, with its name if the name does not follow from its lines."""
 NOON = TAKEN + timedelta(minutes=2)
 OLD = a_record(0)
 NEW = a_record(24)
@@ -80,7 +80,7 @@ def test_a_line_with_a_number_out_of_order_is_found() -> None:
     assert (AuditFault.ALTERED, "x:4") in found([("x", first + second)], there(OLD.key, NEW.key))
 
 
-def test_a_first_line_that_follows_nothing_and_is_not_the_first_is_found() -> None:
+def test_a_log_that_begins_after_its_first_line_is_found() -> None:
     content, _ = chain(backed_up(0), Head(4, 1, ""))
 
     assert found([content], there(OLD.key)) == [(AuditFault.ALTERED, f"{name_of(content)}:1")]
@@ -105,7 +105,7 @@ def test_a_missing_tail_is_found_by_the_record_that_names_it() -> None:
     assert found([first], [*there(OLD.key), *later]) == [(AuditFault.TAIL, OFFSITE)]
 
 
-def test_a_missing_tail_is_found_by_an_artifact_whose_deletion_it_had() -> None:
+def test_a_missing_tail_is_found_by_an_artifact_that_was_deleted_in_it() -> None:
     first, _ = chain([begun(), *backed_up(0, 24)])
 
     assert found([first], there(NEW.key)) == [(AuditFault.MISSING, OLD.key)]
@@ -117,7 +117,7 @@ def test_a_rewritten_log_is_found_by_the_heads_of_records() -> None:
     assert found([content], there(NEW.key, head="00" * 32)) == [(AuditFault.REMOVED, NEW.key)]
 
 
-def test_a_deletion_that_was_announced_may_be_done_or_not() -> None:
+def test_an_announced_deletion_may_have_happened_or_not() -> None:
     content, _ = chain([begun(), *backed_up(0, 24), next(deleted(OLD))])
 
     assert found([content], there(NEW.key)) == []
@@ -132,7 +132,7 @@ def test_a_deletion_without_an_announcement_or_without_a_plan_is_found() -> None
     assert found([unplanned]) == [(AuditFault.UNPLANNED, f"{name_of(unplanned)}:4")]
 
 
-def test_deletions_of_what_was_never_recorded_need_no_plan() -> None:
+def test_deletions_of_files_that_were_never_recorded_need_no_plan() -> None:
     lines = [line(kind, "default/x/x.backup", OFFSITE) for kind in (AuditKind.DELETING, AuditKind.DELETED)]
 
     assert found([chain([begun(), *lines])[0]]) == []
@@ -148,7 +148,7 @@ def test_a_record_that_no_line_names_or_that_differs_is_found() -> None:
     ]
 
 
-def test_a_copy_whose_line_is_not_stored_yet_is_newer_than_the_log_there() -> None:
+def test_a_copy_whose_line_is_not_stored_yet_is_reported_as_newer_than_the_log() -> None:
     content, _ = chain([begun(), *backed_up(0), line(AuditKind.RECORDED, NEW.key)])
 
     assert found([content], there(OLD.key, NEW.key, finished=TAKEN)) == [(AuditFault.TAIL, OFFSITE)]
@@ -184,7 +184,7 @@ def test_a_line_that_was_cut_off_is_a_gap() -> None:
 
 
 def forked() -> tuple[bytes, bytes, bytes, bytes]:
-    """Return a shared segment, theirs, ours, and the first segment of the next epoch."""
+    """Return a shared segment, one segment of each branch (theirs, ours), and the first one of the next epoch."""
     shared, head = chain([begun(), *backed_up(0)])
     theirs, their_head = chain(backed_up(24), head, minute=10)
     ours, our_head = chain([line(AuditKind.STARTED)], head, minute=20)
@@ -193,7 +193,7 @@ def forked() -> tuple[bytes, bytes, bytes, bytes]:
     return shared, theirs, ours, again
 
 
-def test_a_fork_is_a_gap_and_both_branches_are_accounted_for() -> None:
+def test_a_fork_is_a_gap_and_both_branches_explain_their_artifacts() -> None:
     shared, theirs, ours, again = forked()
     segments: list[Content] = [shared, (name_of(ours, "0123abcd"), ours), theirs, again]
 
@@ -216,7 +216,7 @@ def test_a_branch_that_nothing_names_is_found() -> None:
     assert found([shared, ours, theirs], there(OLD.key, NEW.key)) == [(AuditFault.BRANCH, "line 4")]
 
 
-def test_the_log_of_a_lost_volume_is_taken_up_again_with_a_gap() -> None:
+def test_a_log_that_a_new_volume_continues_has_a_gap() -> None:
     theirs, their_head = chain([begun(), *backed_up(0)])
     ours, our_head = chain([begun(), line(AuditKind.STARTED)], minute=20)
     above = Head(their_head.n, 2, our_head.digest)
@@ -237,7 +237,7 @@ def test_the_last_line_is_that_with_the_highest_number() -> None:
     assert examination.head.n == 5
 
 
-def test_an_expected_line_that_is_missing_is_known() -> None:
+def test_an_expected_line_that_is_missing_is_reported() -> None:
     content, head = whole()
     examination = Examination(OFFSITE)
     examination.expect([head.digest, "00" * 32])

@@ -41,7 +41,7 @@ def test_each_line_covers_the_line_before_it() -> None:
     assert second.prev == digest_of_line(first.to_json()) == digest_of_line(first.to_json()[:-1])
 
 
-def test_a_line_of_the_most_keys_is_not_too_long() -> None:
+def test_a_line_with_the_largest_number_of_keys_is_not_too_long() -> None:
     key = f"{'s' * 63}/{'d' * 128}/{'d' * 128}-2026-11-23T02-00-00.backup"
     [one, two] = verified(OFFSITE, [key] * (MOST_KEYS + 1), "nightly@20261123T010000Z")
 
@@ -92,6 +92,6 @@ def test_a_period_has_its_first_and_its_last_day() -> None:
 
 
 @pytest.mark.parametrize("text", ["2026-13-01", "yesterday", "2026-10-01T02:00:00"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="a day"):
         begin_of(text)

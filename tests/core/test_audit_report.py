@@ -25,7 +25,7 @@ def at(hours: float) -> datetime:
 
 
 def written(lines: Iterable[tuple[float, AuditLine]]) -> list[AuditLine]:
-    """Return lines as the log has them: numbered, each so many hours after TAKEN."""
+    """Return the lines of a log, numbered. Each is given with its time in hours after TAKEN."""
     return [
         one.model_copy(update={"n": number, "epoch": 1, "at": at(hour), "pod": "pod-0"})
         for number, (hour, one) in enumerate(lines, start=1)
@@ -91,9 +91,9 @@ STARTED = line(AuditKind.STARTED, facts={"version": "0.2.0"})
     [
         pytest.param([1, 2, 3], [], id="in time"),
         pytest.param([1, 3.5], [(2.5, 3.5)], id="a late backup"),
-        pytest.param([1], [(2.5, 4)], id="none at the end"),
-        pytest.param([2], [(1.5, 2), (3.5, 4)], id="none at the beginning"),
-        pytest.param([], [(1.5, 4)], id="none at all"),
+        pytest.param([1], [(2.5, 4)], id="no backup at the end"),
+        pytest.param([2], [(1.5, 2), (3.5, 4)], id="no backup at the beginning"),
+        pytest.param([], [(1.5, 4)], id="no backup"),
     ],
 )
 def test_the_times_in_which_the_objective_was_missed_are_named(
@@ -116,7 +116,7 @@ def test_a_backup_before_the_period_counts_for_its_beginning() -> None:
     assert (one.fulls, one.first) == (1, at(5))
 
 
-def test_without_the_whole_log_or_an_objective_nothing_is_called_met() -> None:
+def test_without_the_whole_log_or_an_objective_no_objective_is_met() -> None:
     lines = written([*backups(1, 2), (3, STARTED)])
 
     assert made(lines, until=9, rpo=9 * HOUR).databases[0].met is None
@@ -146,7 +146,7 @@ def test_drills_and_copies_are_judged_by_their_objectives() -> None:
     assert met.points[0].copies == ("local", "offsite")
 
 
-def test_a_drill_that_is_only_claimed_is_told_and_proves_nothing() -> None:
+def test_a_claimed_drill_is_listed_and_proves_nothing() -> None:
     key = a_record(0).key
     claim = {"restore_seconds": 90, "evidence": "claimed", "drilled_at": at(1).isoformat()}
     lines = written(
@@ -191,7 +191,7 @@ def test_an_impossible_time_of_a_drill_is_replaced_by_that_of_its_line(time: str
     assert [one.at for one in log.drills[PAIR]] == [at(1)]
 
 
-def test_a_deletion_is_told_with_the_reason_of_its_announcement() -> None:
+def test_a_deletion_is_listed_with_the_reason_of_its_announcement() -> None:
     old = a_record(0)
     lines = written([(0, one) for one in (*backed_up(0), *deleted(old), *deleted(old, VOLUME))])
     lines += written([(1, line(AuditKind.DELETED, "default/x/x.backup", OFFSITE, why="its deletion was interrupted"))])
@@ -206,7 +206,7 @@ def test_a_deletion_is_told_with_the_reason_of_its_announcement() -> None:
     assert made(lines, database=DatabaseName("web")).deletions == ()
 
 
-def test_a_deletion_whose_end_the_log_does_not_have_is_told_unless_the_artifact_is_there() -> None:
+def test_an_announced_deletion_is_listed_unless_the_artifact_still_exists() -> None:
     gone, kept, elsewhere, done = (a_record(hour) for hour in range(4))
     announced = [*(next(deleted(one)) for one in (gone, kept)), next(deleted(elsewhere, VOLUME)), *deleted(done)]
     lines = written([(1, one) for one in (*backed_up(0, 1, 2, 3), *announced)])
@@ -236,7 +236,7 @@ def test_drills_before_the_log_began_are_not_missed() -> None:
     assert met(3, since=5, until=8) is True
 
 
-def test_holds_in_force_are_told_even_if_they_began_before_the_period() -> None:
+def test_holds_in_force_are_listed_even_if_they_began_before_the_period() -> None:
     keys = [a_record(hour).key for hour in range(3)]
     lines = written(
         [

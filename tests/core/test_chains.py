@@ -59,7 +59,7 @@ def shown(found: Iterable[Chain[Record]]) -> list[str]:
         pytest.param("D1[11-15]", [], "D1", id="no full"),
         pytest.param("F1[1-10] D2[16-20]", ["F1"], "D2", id="a hole"),
         pytest.param("F1[1-10] D1[11-15] D3[21-25] D4[26-30]", ["F1 D1"], "D3 D4", id="everything after a hole is loose"),
-        pytest.param("F1[1-10] E1 D1[11-15] E2", ["F1 D1 +E1 +E2"], "", id="empty ones change nothing"),
+        pytest.param("F1[1-10] E1 D1[11-15] E2", ["F1 D1 +E1 +E2"], "", id="empty differentials change nothing"),
         pytest.param("E1 F1[1-10]", ["F1"], "", id="an empty one before everything"),
         pytest.param("F1[1-10] E1:b", ["F1"], "", id="an empty one of another database"),
         pytest.param("F1[1-10] D1[11-15] F2[1-20] D2[21-25]", ["F1 D1", "F2 D2"], "", id="a full starts a new chain"),

@@ -213,7 +213,7 @@ def test_without_a_limit_neo4j_admin_decides() -> None:
     assert memory(None, None, None) == Memory(None, None)
 
 
-def test_sizes_from_the_settings_are_used() -> None:
+def test_sizes_of_heap_and_page_cache_in_the_settings_are_used() -> None:
     assert memory(256 * MIB, 100 * MIB, None) == Memory(100 * MIB, 8 * MIB)
     assert memory(256 * MIB, None, 24 * MIB) == Memory(64 * MIB, 24 * MIB)
     assert memory(None, 100 * MIB, 24 * MIB) == Memory(100 * MIB, 24 * MIB)

@@ -88,7 +88,7 @@ def test_due_times_of_an_expression_in_a_time_zone(
         pytest.param("0 0 0 * *", "1-31 or L as day of month", id="day-0"),
         pytest.param("0 0 * 13 *", "1-12 or JAN-DEC as month", id="month-13"),
         pytest.param("0 0 * * 8", "0-7 (0 and 7 are Sunday) or SUN-SAT as weekday", id="weekday-8"),
-        pytest.param("*/0 * * * *", "0-59 as minute", id="every-nothing"),
+        pytest.param("*/0 * * * *", "0-59 as minute", id="step-of-zero"),
         pytest.param("9" * 190 + " * * * *", "0-59 as minute", id="a-number-without-end"),
         pytest.param("* " * 101, "at most 200 characters", id="too-long"),
     ],
@@ -130,7 +130,7 @@ def test_the_text_of_a_cron_has_expression_and_zone() -> None:
     assert str(Cron.parse("0 2 * * *", BERLIN)) == "0 2 * * * Europe/Berlin"
 
 
-# The oracle applies the same rules in a slow and simple way: to sets instead of text, minute by minute.
+# The oracle applies the rules in a slow and simple way: to sets of numbers instead of text, minute by minute.
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Wanted:
             local = self._local(moment)
             if len(self.hours) == 24:
                 reached = [local]
-            else:  # no time while autumn's hour is repeated, all times of the gap at once in spring
+            else:  # in the repeated hour in autumn nothing is due, and times in the gap in spring are all due at its end
                 reached = [highest + MINUTE * step for step in range(1, (local - highest) // MINUTE + 1)]
             if any(map(self.matches, reached)) and moment > start:
                 found.append(moment)

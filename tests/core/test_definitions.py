@@ -50,7 +50,7 @@ def read(*rows: dict[str, Any]) -> tuple[dict[DatabaseName, Definition], tuple[s
         pytest.param(Version(2025, 12), f"CYPHER 25 {OLD}, defaultLanguage, graphShards, propertyShards", id="2025.12"),
     ],
 )
-def test_a_server_is_asked_for_the_columns_that_its_version_has(version: Version | None, expected: str) -> None:
+def test_the_query_names_the_columns_that_the_version_of_the_server_has(version: Version | None, expected: str) -> None:
     assert statement(version) == expected
 
 

@@ -1,4 +1,4 @@
-"""The doctor's judgements, by table: what was seen, and what it means."""
+"""The doctor's findings, by table: what was observed, and what it means."""
 
 import re
 from datetime import UTC, date, datetime, timedelta
@@ -106,7 +106,7 @@ def test_the_page_has_the_table_of_checks() -> None:
             judge_backup_ports({name: f"{name} does not resolve: see X" for name in ("a:1", "b:1", "c:1")}),
             "FAIL",
             "3 of 3 servers cannot be reached: a:1, b:1, c:1: does not resolve: see X",
-            id="the same reason of several servers is told once",
+            id="the same reason of several servers is stated once",
         ),
         pytest.param(judge_backup_listeners({}), "unknown", "no server shows its settings", id="hidden settings"),
         pytest.param(judge_backup_listeners({"a:7687": None}), "ok", "a:7687 accept other machines", id="listener"),
@@ -189,7 +189,7 @@ def test_the_page_has_the_table_of_checks() -> None:
         ),
     ],
 )
-def test_what_was_seen_is_judged(finding: CheckFinding, outcome: str, says: str) -> None:
+def test_observations_are_judged(finding: CheckFinding, outcome: str, says: str) -> None:
     assert (finding.outcome.value, says in finding.found) == (outcome, True), finding
     assert bool(finding.advice) or outcome in {"ok", "unknown"}
 
@@ -204,7 +204,7 @@ def test_what_was_seen_is_judged(finding: CheckFinding, outcome: str, says: str)
         pytest.param((), "ok", "no certificate is in use", id="none"),
     ],
 )
-def test_certificates_are_judged_by_the_first_that_ends(days: tuple[int, ...], outcome: str, says: str) -> None:
+def test_certificates_are_judged_by_the_one_that_expires_first(days: tuple[int, ...], outcome: str, says: str) -> None:
     ends = [CertificateEnd(name, NOW + timedelta(days=count)) for name, count in zip("ab", days, strict=False)]
 
     found = judge_certificates(ends, (), NOW)
@@ -236,14 +236,14 @@ def judged(facts: dict[str, Any], asked: dict[str, Any]) -> dict[Check, CheckFin
     return {finding.check: finding for finding in found}
 
 
-def test_a_sound_store_passes_every_check_of_a_destination() -> None:
+def test_a_store_without_faults_passes_every_check_of_a_destination() -> None:
     found = judged({}, {})
 
     assert list(found) == list(of_step(Step.DESTINATION))
     assert {finding.outcome for finding in found.values()} == {CheckOutcome.OK}
 
 
-def test_of_a_store_that_cannot_be_listed_nothing_else_is_said() -> None:
+def test_if_a_store_cannot_be_listed_its_other_checks_are_unknown() -> None:
     assert [(one.check, one.outcome) for one in judged({"listing": DENIED}, {}).values()] == [
         (Check.STORE, CheckOutcome.FAIL)
     ]
@@ -303,7 +303,7 @@ ARCHIVES_LARGE = LifecycleRule("'cold'", archives_after=days(1), least_size=2**2
         ({"clock_offset": 400.0}, {}, Check.STORE_CLOCK, "FAIL", "the store is 400 s ahead"),
     ],
 )
-def test_what_was_seen_of_a_store_is_judged(
+def test_observations_of_a_store_are_judged(
     facts: dict[str, Any], asked: dict[str, Any], check: Check, outcome: str, says: str
 ) -> None:
     finding = judged(facts, asked)[check]
@@ -332,7 +332,7 @@ def test_an_outcome_is_accepted_until_the_end_of_its_day(
     assert accepted(finding, ACCEPT, today).accepted == expected
 
 
-def test_what_is_accepted_does_not_count() -> None:
+def test_an_accepted_outcome_does_not_count() -> None:
     failed, warned = fail(Check.PLAIN_BOLT, "plain", "encrypt"), warn(Check.MODES, "open", "close")
 
     assert worst([failed, warned]) is CheckOutcome.FAIL
@@ -340,7 +340,7 @@ def test_what_is_accepted_does_not_count() -> None:
     assert worst([accepted(failed, ACCEPT, TODAY)]) is CheckOutcome.OK
 
 
-def test_an_examination_tells_of_every_check_in_the_order_of_the_table() -> None:
+def test_a_run_has_a_finding_for_every_check_in_the_order_of_the_table() -> None:
     examination = CheckRun([OFFSITE], {Check.PLAIN_BOLT: "plain: encrypt"})
     stages = []
     while (stage := examination.stage) is not None:
@@ -362,7 +362,7 @@ def test_an_examination_tells_of_every_check_in_the_order_of_the_table() -> None
     ]
 
 
-def test_a_check_that_told_nothing_is_unknown_and_says_why() -> None:
+def test_a_check_without_a_finding_is_unknown_and_says_why() -> None:
     examination = CheckRun((), {})
     examination.found(ok(Check.HOST, "good"))
     examination.found(ok(Check.VOLUME, "of another step"))
@@ -376,7 +376,7 @@ def test_a_check_that_told_nothing_is_unknown_and_says_why() -> None:
     assert Check.VOLUME not in found
 
 
-def test_a_step_that_begins_again_forgets_its_findings() -> None:
+def test_a_step_that_is_repeated_loses_its_earlier_findings() -> None:
     examination = CheckRun((), {})
     examination.found(fail(Check.HOST, "bad", "mend"))
     examination.restarted()
@@ -384,7 +384,7 @@ def test_a_step_that_begins_again_forgets_its_findings() -> None:
     assert {one.check for one in examination.findings({}, TODAY)} == set(of_step(Step.SETTINGS))
 
 
-def test_after_its_end_an_examination_takes_nothing() -> None:
+def test_a_run_that_has_ended_ignores_further_findings() -> None:
     examination = CheckRun((), {})
     while examination.stage is not None:
         examination.ended()
@@ -395,7 +395,7 @@ def test_after_its_end_an_examination_takes_nothing() -> None:
     assert examination.findings({}, TODAY) == before
 
 
-def test_failures_in_a_row_are_counted_and_not_seeing_ends_none() -> None:
+def test_failures_in_a_row_are_counted_and_an_unknown_outcome_does_not_end_the_count() -> None:
     failed = fail(Check.HOST, "bad", "mend")
     first = repeated({}, [failed, ok(Check.BOLT, "good")], NOW)
     second = repeated(first, [failed], NOW + timedelta(hours=1))
@@ -417,13 +417,13 @@ def test_failures_in_a_row_are_counted_and_not_seeing_ends_none() -> None:
     ],
     ids=["not asked", "hidden", "one closed", "all open"],
 )
-def test_a_closed_port_of_an_open_listener_is_the_fault_of_the_network(
+def test_a_closed_port_is_the_fault_of_the_network_if_the_server_listens_there(
     listeners: dict[str, str | None] | None, advice: str
 ) -> None:
     assert judge_backup_ports({"a:6362": "a:6362 refused the connection"}, listeners).advice == advice
 
 
-def test_what_a_step_tells_for_later_steps_is_kept_until_another_tells_it_anew() -> None:
+def test_facts_for_later_steps_are_kept_until_a_step_reports_them_again() -> None:
     run = CheckRun((), {})
     run.learned(("2026.09.0",), ("a:6362", "b:6362"))
     run.learned((), ())

@@ -1,4 +1,4 @@
-"""Drills without drilling: levels, causes and outcomes, evidence, and the order within a budget."""
+"""The decisions about drills: levels, causes and outcomes, evidence, and the order within a budget."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -44,17 +44,17 @@ CAUSES = [
 
 
 @pytest.mark.parametrize(("completed", "expected"), CAUSES)
-def test_the_end_of_a_program_has_a_cause(completed: Completed, expected: StopCause | None) -> None:
+def test_the_end_of_a_program_is_attributed_to_a_cause(completed: Completed, expected: StopCause | None) -> None:
     assert cause_of(completed) is expected
 
 
-def test_community_knows_no_restore() -> None:
+def test_the_message_of_a_neo4j_admin_without_the_command_restore_is_recognised() -> None:
     assert knows_no_command(ended(2, "Unmatched arguments from index 1: 'restore', '--from-path=x'"))
     assert not knows_no_command(ended(1, "Unmatched arguments from index 1: 'restore'"))
     assert not knows_no_command(ended(2, "another text"))
 
 
-def test_progress_is_left_out_of_what_a_program_said() -> None:
+def test_lines_of_progress_are_left_out_of_the_quoted_output() -> None:
     lines = ("Files: 3/37, data:  9.3%", "....................  10%", "it is broken")
 
     assert said(ended(1, *lines)) == "it ended with exit code 1\nit is broken"
@@ -62,7 +62,7 @@ def test_progress_is_left_out_of_what_a_program_said() -> None:
     assert said(ended(None, ended_by=EndedBy.TIMEOUT, duration=61.2)) == "it was ended (timeout) after 61 s"
 
 
-def test_two_refusals_are_the_same_apart_from_numbers() -> None:
+def test_two_refusals_that_differ_only_in_numbers_count_as_the_same() -> None:
     assert is_same_refusal(ended(1, "bad page 17"), ended(1, "bad page 42"))
     assert not is_same_refusal(ended(1, "bad page 17"), ended(1, "bad log 17"))
 
@@ -82,7 +82,7 @@ def test_every_cause_has_a_consequence_and_few_are_the_fault_of_the_artifact() -
     }
 
 
-def test_the_failure_of_a_place_is_told_rather_than_that_of_the_cause() -> None:
+def test_a_failure_of_the_place_takes_precedence_over_that_of_the_cause() -> None:
     denied = Failure(Reason.STORAGE_AUTH, "no", "ask for access")
 
     assert Stop(StopCause.NOT_FETCHED, "denied", denied).as_failure == Failure(
@@ -104,7 +104,7 @@ def test_the_failure_of_a_place_is_told_rather_than_that_of_the_cause() -> None:
         (DrillOutcome.PASSED, True, False, True, False),
     ],
 )
-def test_only_a_failed_artifact_that_is_not_the_last_one_is_marked(
+def test_a_failed_artifact_is_marked_if_the_database_has_other_points_and_no_mark_of_today(
     outcome: DrillOutcome, other: bool, today: bool, trusted: bool, expected: bool
 ) -> None:
     assert is_marked(outcome, other_points=other, marked_today=today, trusted=trusted) is expected
@@ -132,7 +132,7 @@ def some_evidence(level: Level, outcome: DrillOutcome = DrillOutcome.PASSED, **f
     return Evidence.model_validate({**facts, **fields})
 
 
-def test_evidence_replaces_that_of_a_lower_level_and_every_failure_replaces_it() -> None:
+def test_evidence_replaces_that_of_a_lower_level_and_a_failure_replaces_any() -> None:
     read, check = some_evidence(Level.READ), some_evidence(Level.CHECK)
 
     assert check.replaces(None)
@@ -143,7 +143,7 @@ def test_evidence_replaces_that_of_a_lower_level_and_every_failure_replaces_it()
     assert not some_evidence(Level.CHECK, DrillOutcome.NOT_DONE).replaces(read)
 
 
-def test_a_database_has_an_age_for_each_level_and_a_drill_that_was_not_done_changes_none() -> None:
+def test_each_level_has_its_last_proof_and_a_drill_that_was_not_done_changes_none() -> None:
     nothing = DatabaseDrills(place="local", set=DEFAULT_SET, database="orders")
     passed = nothing.after(some_evidence(Level.RESTORE, restore_seconds=7.5))
     not_done = passed.after(some_evidence(Level.CHECK, DrillOutcome.NOT_DONE), marked=NOW)
@@ -157,7 +157,7 @@ def test_a_database_has_an_age_for_each_level_and_a_drill_that_was_not_done_chan
     assert not_done.marked == NOW
 
 
-def test_evidence_that_is_read_late_changes_nothing_that_is_newer() -> None:
+def test_evidence_that_is_read_late_does_not_replace_newer_facts() -> None:
     nothing = DatabaseDrills(place="local", set=DEFAULT_SET, database="orders")
     earlier: dict[str, Any] = {"since": NOW - timedelta(hours=1), "started": NOW - timedelta(hours=2)}
     passed = nothing.after(some_evidence(Level.RESTORE, restore_seconds=7.5))
@@ -204,7 +204,7 @@ def a_candidate(database: str, proven: int | None, tried: int | None = None, sec
     return Candidate(DEFAULT_SET, DatabaseName(database), at(proven), at(tried), seconds)
 
 
-def test_the_oldest_proof_comes_first_and_what_was_never_proven_before_it() -> None:
+def test_databases_without_a_proof_come_first_and_then_those_with_the_oldest_proof() -> None:
     listed = [
         a_candidate("new", 5),
         a_candidate("old", 1),

@@ -1,4 +1,4 @@
-"""Which databases are not drilled as they should be."""
+"""Problems with drills: a failed drill, and a database whose drill is overdue."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -16,7 +16,7 @@ WEEKLY = Rules(objectives=(Objective(databases=("orders",), set=DEFAULT_SET, dri
 
 
 def drills(*, passed: float | None = None, failed: DrillOutcome | None = None) -> DatabaseDrills:
-    """Return the state of a database whose drill passed `check` so many days ago, or whose last drill failed."""
+    """Return the drills of a database: one passed `check` `passed` days ago, and the last one may have failed."""
     last = (
         LastDrill(key="default/orders/a.backup", level=Level.CHECK, outcome=failed, at=NOW, seconds=1)
         if failed
@@ -51,7 +51,7 @@ def test_nothing_is_overdue_without_an_objective() -> None:
     assert faults(rules=Rules(objectives=(Objective(databases=("*",), set=DEFAULT_SET),))) == []
 
 
-def test_the_failure_that_only_a_claim_states_is_a_fault_and_said_to_be_a_claim() -> None:
+def test_a_failure_that_only_a_claim_states_is_a_fault_and_is_called_a_claim() -> None:
     found = drills(passed=1, failed=DrillOutcome.ARTIFACT_FAILED)
     claimed = found.model_copy(update={"claimed": found.last_done, "last_done": None})
     said = "says evidence that no trusted key has signed"

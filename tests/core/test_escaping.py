@@ -38,7 +38,7 @@ def test_a_word_with_a_nul_character_is_refused() -> None:
 
 
 def parsed(written: str, mark: str) -> str:
-    """Return what Neo4j makes of a quoted name or string: its rules as tests/cluster/test_community.py asks them."""
+    """Return the text that Neo4j reads from a quoted name or string. tests/cluster/test_community.py proves the rules."""
     text = re.sub(r"\\u([0-9A-Fa-f]{4})", lambda found: chr(int(found[1], 16)), written)
     assert text[0] == text[-1] == mark
     inner = text[1:-1]

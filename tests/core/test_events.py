@@ -1,4 +1,4 @@
-"""The events of child processes: how they are written, and which lines are no events."""
+"""The events of child processes: how they are written, and which lines are not events."""
 
 import json
 from typing import Any, get_args
@@ -202,7 +202,7 @@ def test_unknown_fields_of_an_event_are_ignored() -> None:
     [
         pytest.param(b"", "", id="an empty line"),
         pytest.param(b"a library that prints", "", id="prose"),
-        pytest.param(b"\xff\x00{", "", id="no UTF-8"),
+        pytest.param(b"\xff\x00{", "", id="not UTF-8"),
         pytest.param(b"[1]", "", id="a list"),
         pytest.param(b"{}", "", id="without a kind"),
         pytest.param(b"[" * 40_000, "", id="deep"),
@@ -211,7 +211,7 @@ def test_unknown_fields_of_an_event_are_ignored() -> None:
         pytest.param(b'{"event":"' + b"x" * 5000 + b'"}', "x" * 40, id="a long name"),
     ],
 )
-def test_a_line_that_is_no_event_of_this_version_is_unknown(line: bytes, kind: str) -> None:
+def test_a_line_that_is_not_an_event_of_this_version_is_unknown(line: bytes, kind: str) -> None:
     assert parse(line) == UnknownEvent(kind)
 
 
@@ -253,7 +253,7 @@ def test_a_malformed_event_differs_from_an_unknown_one(line: dict[str, Any]) -> 
         ("page", False),
     ],
 )
-def test_a_process_goes_on_with_another_task_only_after_a_success(kind: str, success: bool) -> None:
+def test_a_child_waits_for_another_task_only_after_a_success(kind: str, success: bool) -> None:
     result = parse(json.dumps({"event": kind, **LINES[kind]}).encode())
 
     assert is_success(result) is success  # type: ignore[arg-type]  # the lines above are results

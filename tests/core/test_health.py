@@ -1,4 +1,4 @@
-"""The health of the agent: which facts are which problem, which level they have, and what the first line says."""
+"""The health of the agent: which facts are a problem, at which level, and the first line of the status."""
 
 import re
 from dataclasses import replace
@@ -34,7 +34,7 @@ KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
 def protection(state: str, *databases: str, last: Any = TAKEN) -> tuple[DatabaseProtection, ...]:
-    """Return databases in one state, which a problem has been since long ago."""
+    """Return databases in one state, which they have had for a long time."""
     return tuple(
         DatabaseProtection(
             set=DEFAULT_SET, database=name, state=state, why=f"is {state}", since=LONG_AGO, last_success=last
@@ -44,7 +44,7 @@ def protection(state: str, *databases: str, last: Any = TAKEN) -> tuple[Database
 
 
 def failed(*databases: str, minutes: int = 60, reason: Reason = Reason.TIMEOUT) -> dict[str, Attempt]:
-    """Return failed attempts so many minutes ago."""
+    """Return an attempt at each database that failed `minutes` ago."""
     at = NOW - timedelta(minutes=minutes)
     return {
         f"default/{name}": Attempt(at=at, failed_at=at, failing_since=at, reason=reason, error="too slow")
@@ -53,7 +53,7 @@ def failed(*databases: str, minutes: int = 60, reason: Reason = Reason.TIMEOUT) 
 
 
 def summary(owed: int = 0, *, hours: int = 0, **changes: Any) -> DatabaseSummary:
-    """Return the artifacts of orders. The oldest one without a copy was finished so many hours ago."""
+    """Return the summary of orders. Its oldest artifact without a copy was finished `hours` ago."""
     facts: dict[str, Any] = {
         "set": "default", "database": "orders", "artifacts": 3, "size": 3, "chain_links": 1, "newest": KEY,
         "newest_size": 1, "last_success": {}, "chain_size": {}, "first": TAKEN, "owed": {OFFSITE: owed},
@@ -68,7 +68,7 @@ def health(facts: HealthFacts) -> Health:
 
 MANY = [f"db{number}" for number in range(198)]
 SOUND = HealthFacts(NOW, protection=protection("protected", "orders", "sales", *MANY), places={VOLUME: PlaceFacts()})
-"""An agent with 200 databases and nothing wrong."""
+"""An agent with 200 databases and no problem."""
 
 TWO_PLACES = {VOLUME: PlaceFacts(), OFFSITE: PlaceFacts()}
 
@@ -180,7 +180,7 @@ TWO_PLACES = {VOLUME: PlaceFacts(), OFFSITE: PlaceFacts()}
         ),
     ],
 )  # fmt: skip
-def test_the_first_line(changes: dict[str, Any], text: str) -> None:
+def test_the_first_line_has_the_level_and_its_main_causes(changes: dict[str, Any], text: str) -> None:
     assert health(replace(SOUND, **changes)).text == text
 
 
@@ -217,7 +217,7 @@ def test_the_page_has_each_problem_in_the_order_of_its_importance() -> None:
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [kind.value for kind in ProblemKind]
 
 
-def test_a_database_that_fails_again_and_again_has_failed_since_the_first_time() -> None:
+def test_a_database_that_fails_repeatedly_has_failed_since_the_first_failure() -> None:
     attempts = failed("orders", minutes=1)
     attempts["default/orders"] = attempts["default/orders"].model_copy(update={"failing_since": LONG_AGO})
 
@@ -228,9 +228,7 @@ def test_a_database_that_fails_again_and_again_has_failed_since_the_first_time()
     ("lasted", "text"),
     [(LASTING, "DEGRADED: paused"), (LASTING - timedelta(seconds=1), NEW)],
 )
-def test_a_problem_changes_the_health_once_it_has_lasted_five_minutes_and_is_listed_before(
-    lasted: timedelta, text: str
-) -> None:
+def test_a_problem_is_listed_at_once_and_changes_the_health_after_five_minutes(lasted: timedelta, text: str) -> None:
     found = health(replace(SOUND, paused="requested by ann", paused_since=NOW - lasted))
 
     assert (found.text, len(found.problems)) == (text, 1)

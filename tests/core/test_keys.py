@@ -42,7 +42,7 @@ def test_the_keys_of_a_record_and_of_marks_begin_with_the_artifacts() -> None:
         pytest.param(f"prefix/{KEY}.json", False, id="too deep"),
         pytest.param(".staging/orders/orders-2026-11-23T02-00-00.backup.json", False, id="below a hidden folder"),
         pytest.param("default//orders-2026-11-23T02-00-00.backup.json", False, id="no database"),
-        pytest.param("default/orders/notes.json", False, id="a stranger's file"),
+        pytest.param("default/orders/notes.json", False, id="a file of another program"),
     ],
 )
 def test_record_keys_are_recognised(key: str, is_one: bool) -> None:

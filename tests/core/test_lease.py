@@ -14,13 +14,15 @@ HELD = Lease(holder="a", agent="a", token="t", number=7, renewal=3, period=10, s
     [
         pytest.param(None, 0, True, id="nothing there"),
         pytest.param(HELD.given_up(), 0, True, id="given up"),
-        pytest.param(HELD.model_copy(update={"seat": "ours"}), 0, True, id="its holder's seat is free"),
+        pytest.param(HELD.model_copy(update={"seat": "ours"}), 0, True, id="its holder has ended"),
         pytest.param(HELD, 29.9, False, id="not watched for three periods"),
         pytest.param(HELD, 30.0, True, id="silent for three periods"),
         pytest.param(HELD.model_copy(update={"period": 60}), 30.0, False, id="its own period counts"),
     ],
 )
-def test_when_a_lease_may_be_taken(found: Lease | None, unchanged: float, expected: bool) -> None:
+def test_a_lease_may_be_taken_if_it_is_free_or_its_holder_is_dead_or_silent(
+    found: Lease | None, unchanged: float, expected: bool
+) -> None:
     assert may_take(found, seat="ours", unchanged=unchanged) is expected
 
 

@@ -1,4 +1,4 @@
-"""Marks of artifacts: what is said of a hold."""
+"""The text that describes a hold."""
 
 from datetime import timedelta
 
@@ -8,7 +8,7 @@ from tests.builders import TAKEN
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
-def test_a_hold_says_since_when_by_whom_until_when_and_why() -> None:
+def test_the_text_of_a_hold_has_its_begin_requester_end_and_reason() -> None:
     plain = Hold(key=KEY, since=TAKEN, reason="audit", request="one")
     whole = plain.model_copy(update={"requested_by": "ann", "until": TAKEN + timedelta(days=7)})
 

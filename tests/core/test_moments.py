@@ -1,4 +1,4 @@
-"""Times as people type them."""
+"""Parsing times that people type."""
 
 from datetime import UTC, datetime
 
@@ -66,7 +66,7 @@ def test_a_time_is_shown_in_utc_and_in_its_zone(text: str, shown: str) -> None:
         ("\uff12026-11-28 02:30 UTC", "is not a time: write it as"),
     ],
 )
-def test_what_is_no_time_is_refused_with_the_form_that_is(text: str, fault: str) -> None:
+def test_a_text_that_is_not_a_time_is_refused_with_the_expected_form(text: str, fault: str) -> None:
     with pytest.raises(ValueError, match=r"is not|has no") as refused:
         parse_moment(text)
 
@@ -101,7 +101,7 @@ SECONDS = st.integers(631152000, 2840140800)
 
 
 @given(seconds=SECONDS, name=ZONES)
-def test_what_is_read_from_a_local_time_is_that_time_or_refused(seconds: int, name: str) -> None:
+def test_a_local_time_is_read_as_that_time_or_refused(seconds: int, name: str) -> None:
     moment = Moment(datetime.fromtimestamp(seconds, UTC), zone(name))
     text = f"{moment.at.astimezone(moment.zone):%Y-%m-%d %H:%M:%S} {name}"
     try:

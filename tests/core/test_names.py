@@ -26,7 +26,7 @@ def test_a_glob_of_databases_may_be_a_name_and_may_exclude(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "!", "!!web", "../orders", "or ders", "orders\n"])
-def test_what_can_select_no_database_is_no_glob(text: str) -> None:
+def test_a_text_that_can_match_no_database_is_not_a_glob(text: str) -> None:
     with pytest.raises(ValueError, match="a database name, a glob"):
         names.database_glob(text)
 
@@ -45,7 +45,7 @@ def test_a_commands_id_differs_from_all_other_ids(process: int) -> None:
     "text",
     ["-orders", "--verbose", "@/etc/passwd", "", "orders\n", "or ders", "ord\0ers", "*", "ördërs", "a/b", "x" * 129],
 )
-def test_ambiguous_texts_are_no_names_of_databases(text: str) -> None:
+def test_ambiguous_texts_are_not_names_of_databases(text: str) -> None:
     with pytest.raises(ValueError, match="is not the name of a database") as refused:
         names.database_name(text)
 

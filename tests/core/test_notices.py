@@ -1,4 +1,4 @@
-"""What receivers are told, in the form of each kind."""
+"""The content of notifications, in the form of each kind of receiver."""
 
 import json
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ def test_a_ping_says_by_its_path_what_happened(phase: RunPhase, reason: str | No
     assert (sent.suffix, sent.content_type, sent.body) == (suffix, "text/plain; charset=utf-8", body)
 
 
-def test_a_test_of_a_ping_changes_no_check() -> None:
+def test_a_test_of_a_ping_receiver_changes_the_state_of_no_check() -> None:
     sent = message(ReceiverKind.PING, TRIAL)
 
     assert (sent.suffix, sent.body) == ("/log", b"demo: a test of the notifications\n")

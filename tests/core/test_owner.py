@@ -1,4 +1,4 @@
-"""To whom a place belongs."""
+"""Which agent owns a place."""
 
 from typing import Any
 

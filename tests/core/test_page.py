@@ -175,7 +175,7 @@ def test_the_window_is_what_chains_of_differentials_cover(entries: tuple[Entry, 
     assert shown(local(*entries)).window == text
 
 
-def test_what_one_place_lacks_is_restored_from_another() -> None:
+def test_a_point_that_one_place_lacks_is_restored_from_another() -> None:
     entries = chain(1, 2)
     broken = local(*entries, unsound={entries[0].key: "its SHA-256 differs from the record"})
 
@@ -245,7 +245,7 @@ FULLS = tuple(entry for day in (4, 3, 2, 1) for entry in chain(day, 0, number=5 
         pytest.param(Policy(last=4), (coming(1, full=False),), (FULLS[0].key, 1, coming(1, full=False)), id="after-a-diff"),
     ],
 )  # fmt: skip
-def test_the_next_deletion_is_what_the_plan_deletes_now_or_after_the_next_backups(
+def test_the_next_deletion_is_the_first_that_a_plan_makes_now_or_after_the_next_backups(
     policy: Policy | None, backups: tuple[ComingBackup, ...], expected: tuple[object, ...] | None
 ) -> None:
     found = shown(local(*FULLS, policy=policy), coming=backups).deletions
@@ -400,7 +400,7 @@ def test_a_fact_is_shown(fields: dict[str, Any], label: str, expected: Cell | No
     assert dict(view(a_status(**fields)).facts).get(label) == expected
 
 
-def test_the_demo_has_every_table_filled_except_what_is_not_foreseen() -> None:
+def test_the_made_up_cluster_fills_every_table_of_the_page() -> None:
     found = demo()
 
     assert texts(found, "places")[0] == (
@@ -434,7 +434,7 @@ def test_the_demo_has_every_table_filled_except_what_is_not_foreseen() -> None:
     assert fact(found, "Next run") == Cell("hourly in 33m, 2026-11-30 18:15 UTC", Tone.PLAIN, "schedules")
 
 
-def test_places_say_what_is_not_known_and_what_blocks_retention() -> None:
+def test_the_table_of_places_shows_unknown_values_and_why_retention_is_blocked() -> None:
     blocked = PlaceStatus(
         blocked=Reason.INVALID_REQUEST,
         error="60 of 70 artifacts would be deleted",
@@ -464,7 +464,7 @@ def test_a_run_without_database_or_progress_is_shown() -> None:
     assert texts(view(a_status(running=runs)), "runs") == [("check cluster", "-", "-", "1m", "-", "-")]
 
 
-def test_a_drill_that_never_ended_well_is_shown() -> None:
+def test_a_database_without_a_passed_drill_is_shown() -> None:
     drill = DatabaseDrills(place=VOLUME, set="default", database="orders")
 
     assert texts(view(a_status(drills=(drill,))), "drills") == [("orders", "local", "-", "-", "-", "-")]
@@ -537,7 +537,7 @@ GROUNDS = {
     "bad": ("card", "bad-fill"),
     "muted": ("card", "muted-fill"),
 }
-"""Each colour of texts, and the grounds on which it is used."""
+"""Colour of text -> the background colours behind it."""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -556,7 +556,7 @@ def test_every_text_has_a_contrast_of_four_and_a_half(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_mark_of_the_time_line_stands_out(scheme: str) -> None:
-    """WCAG asks for 3 where a mark has a meaning; what is a ground of other marks is beside them."""
+    """WCAG requires a contrast of 3 for marks with a meaning. Marks that are the background of others are left out."""
     sheets = STYLE.split("@media")
     sheet = sheets[0] if scheme == "light" else next(one for one in sheets if "prefers-color-scheme: dark" in one)
     colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", sheet))
@@ -572,7 +572,7 @@ def test_the_policy_allows_nothing_but_the_style_sheet() -> None:
     )
 
 
-def test_the_page_that_waits_asks_again() -> None:
+def test_the_waiting_page_reloads_itself() -> None:
     assert b"http-equiv=refresh content=2" in waiting("soon")
     assert b"<p role=status>soon</p>" in waiting("soon")
 

@@ -54,7 +54,7 @@ DAY = "F1[1-10] D1[11-20] D2[21-30] F2[1-40] D3[41-50] E1"
         pytest.param(DAY, 0, "INSIDE_FULL: F1, D1", id="at the time of the first full"),
         pytest.param("F1[1-10]", 5, "F1 lacking since 0", id="a full alone"),
         pytest.param("F1[1-10] F2[1-20]", 0.5, "INSIDE_FULL: F1, F2", id="between two fulls"),
-        pytest.param("", 0, "NO_ARTIFACT: -, -", id="nothing"),
+        pytest.param("", 0, "NO_ARTIFACT: -, -", id="no artifact"),
         pytest.param("D1[11-20]", 0, "NO_ARTIFACT: -, -", id="a differential without its full"),
         pytest.param(
             "F1[1-10] D1[11-20] F2[1-30] D2[21-40]", 1.5, "F1 D1 D2 until 1.5",
@@ -65,7 +65,9 @@ DAY = "F1[1-10] D1[11-20] D2[21-30] F2[1-40] D3[41-50] E1"
         ),
     ],
 )  # fmt: skip
-def test_the_way_to_a_moment(text: str, moment: float, expected: str) -> None:
+def test_the_way_to_a_moment_ends_with_the_first_differential_that_reaches_it(
+    text: str, moment: float, expected: str
+) -> None:
     assert shown(Points(entries(text)).at(hours(moment))) == expected
 
 
@@ -131,7 +133,9 @@ LAST_TX = {"F1": 100, "D1": 200, "D2": 300, "F2": 400, "D3": 500, "E1": 500}
         pytest.param(50, "TOO_EARLY: -, F1", id="before everything"),
     ],
 )
-def test_the_way_to_the_state_before_a_transaction(transaction: int, expected: str) -> None:
+def test_the_way_to_the_state_before_a_transaction_ends_with_the_differential_that_contains_it(
+    transaction: int, expected: str
+) -> None:
     points = Points(entries(DAY), last_tx=lambda entry: LAST_TX[entry.key.rpartition("/")[2]])
 
     assert shown(points.before(transaction)) == expected
@@ -152,7 +156,7 @@ class Day:
     """A day of a database: when each transaction was committed, and what the artifacts contain of them."""
 
     committed: tuple[datetime, ...]
-    """By the clock of the servers, in order. The append index of each is its place, from 1 on."""
+    """Commit times by the clock of the servers, in order. The append index of a transaction is its position, from 1."""
     entries: tuple[Entry, ...]
     started: dict[str, datetime]
 
@@ -227,7 +231,7 @@ def days_and_moments(draw: st.DrawFn) -> tuple[Day, datetime]:
 
 
 @given(case=days_and_moments())
-def test_a_point_brings_back_the_transactions_before_the_moment_and_no_others(case: tuple[Day, datetime]) -> None:
+def test_a_point_restores_the_transactions_before_the_moment_and_no_others(case: tuple[Day, datetime]) -> None:
     day, moment = case
     found = day.points().at(moment)
     if isinstance(found, NoPoint):

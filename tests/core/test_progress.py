@@ -96,7 +96,7 @@ def test_other_lines_do_not_change_the_transcript() -> None:
 
 
 @given(st.lists(st.text()))
-def test_any_lines_give_a_transcript(lines: list[str]) -> None:
+def test_any_lines_are_read_without_an_error(lines: list[str]) -> None:
     transcript = Transcript()
     for line in lines:
         transcript = transcript.after(line)

@@ -44,7 +44,7 @@ HOURLY = every("15 * * * *", name="hourly")
 
 
 def known(*databases: str, last: datetime | None = None, **changes: Any) -> KnownDatabases:
-    """Return what is known of listed databases, by default of orders, each since `CREATED` and with this success."""
+    """Return the facts of listed databases, by default of orders: listed since `CREATED`, with this last success."""
     names = [DatabaseName(name) for name in databases or ["orders"]]
     facts: dict[str, Any] = {
         "listed": names,
@@ -55,7 +55,7 @@ def known(*databases: str, last: datetime | None = None, **changes: Any) -> Know
 
 
 def only(known: KnownDatabases, rules: Rules, now: datetime) -> DatabaseProtection:
-    """Return how the one database is protected."""
+    """Return the protection of the only database."""
     [one] = judge(known, rules, now)
     return one
 
@@ -149,7 +149,7 @@ SUSPENDED = every("0 2 * * *", suspend=True)
         pytest.param("gone", Rules((NIGHTLY,)), {"listed": (), "forgotten": {"gone"}}, "was forgotten", id="forgotten"),
     ],
 )  # fmt: skip
-def test_what_needs_no_backup_is_excluded_with_the_reason_however_old_it_is(
+def test_a_database_that_needs_no_backup_is_excluded_with_the_reason_at_any_age(
     database: str, rules: Rules, changes: Mapping[str, Any], why: str
 ) -> None:
     found = only(known(database, last=CREATED, **changes), rules, CREATED + timedelta(days=400))
@@ -260,7 +260,7 @@ PROBLEMS = {Protection.LATE, Protection.UNPROTECTED}
 
 
 @given(cron=CRONS, success=st.none() | SPANS, age=SPANS, later=SPANS, grace=GRACES)
-def test_nothing_but_a_success_ends_a_delay_and_none_begins_before_the_first_due_time_and_the_grace(
+def test_only_a_success_ends_a_delay_and_no_delay_begins_before_the_first_due_time_and_the_grace(
     cron: str, success: timedelta | None, age: timedelta, later: timedelta, grace: timedelta | None
 ) -> None:
     schedule = every(cron)

@@ -67,8 +67,8 @@ def test_a_job_starts_if_no_other_runs(waiting: list[Job], parallel: int) -> Non
     assert may_start(waiting, [], parallel)
 
 
-def test_no_waiting_job_is_looked_at_while_all_slots_are_taken() -> None:
-    """There may be 1,500, and the loop asks at each event of a running backup."""
+def test_no_waiting_job_is_examined_while_all_slots_are_taken() -> None:
+    """1,500 jobs may wait, and the loop asks at each event of a running backup."""
 
     def waiting() -> Iterator[Job]:
         raise AssertionError("a waiting job was looked at")

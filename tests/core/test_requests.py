@@ -46,8 +46,8 @@ def test_valid_labels_are_kept_unchanged() -> None:
 @pytest.mark.parametrize(
     ("document", "asked"),
     [
-        pytest.param({"database": "Orders"}, ("orders",), id="one name, in lower case as Neo4j keeps it"),
-        pytest.param({"databases": "orders"}, ("orders",), id="a name where a list may stand"),
+        pytest.param({"database": "Orders"}, ("orders",), id="one name, lowered as by Neo4j"),
+        pytest.param({"databases": "orders"}, ("orders",), id="a name in place of a list"),
         pytest.param({"databases": ["a*", "!ab", "x?"]}, ("a*", "!ab", "x?"), id="globs and an exclusion"),
     ],
 )
@@ -96,7 +96,11 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
             {"type": 1}, "type: one of `FULL`, `DIFF`, `AUTO` expected (got a number)", id="wrong type of type"
         ),
         pytest.param({"action": "explode"}, "action: one of `backup`, `cancel`, ", id="unknown action"),
-        pytest.param({"action": "restore"}, "`restore` is not implemented; this version has `backup`", id="later"),
+        pytest.param(
+            {"action": "restore"},
+            "`restore` is not implemented; this version has `backup`",
+            id="an action that is not built yet",
+        ),
         pytest.param({"action": "hold", "reason": "audit"}, "`artifact` is missing", id="hold of nothing"),
         pytest.param({"action": "hold", "artifact": "a/b/c"}, "`reason` is missing", id="hold without a reason"),
         pytest.param(
@@ -116,7 +120,9 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param(
             {"action": "forget", "database": "a*", "reason": "x"}, "a name expected, not a glob", id="forget a glob"
         ),
-        pytest.param({"action": "prune", "drop_owed": "s3"}, "`drop_owed` needs `force`", id="give up copies lightly"),
+        pytest.param(
+            {"action": "prune", "drop_owed": "s3"}, "`drop_owed` needs `force`", id="give up copies without force"
+        ),
         pytest.param({"action": "prune", "plan": "0123"}, "`plan` needs `place`", id="a plan of no place"),
         pytest.param({"all": True}, "`all` is not a field of `backup`", id="all of a backup"),
         pytest.param(
@@ -141,7 +147,9 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
             {"action": "prune", "dry_run": "yes"}, "dry_run: `true` or `false` expected", id="text as a boolean"
         ),
         pytest.param(
-            {"action": "prune", "force": 1}, "`false` expected, without quotes (got a number)", id="a number as one"
+            {"action": "prune", "force": 1},
+            "`false` expected, without quotes (got a number)",
+            id="a number as a boolean",
         ),
         pytest.param(
             {"action": "verify", "heal": "true"}, "heal: `true` or `false` expected", id="a boolean in quotes"
@@ -195,8 +203,8 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
             for name in ("..", ".", "!..", "-x", "--option", "!", "!!a", "../*", "x" * 129, "*" * 129)
         ),
         pytest.param([], "a JSON object expected (got a list)", id="a list"),
-        pytest.param(b"", "not JSON", id="nothing"),
-        pytest.param(b'{"type":', "not JSON", id="half"),
+        pytest.param(b"", "not JSON", id="empty"),
+        pytest.param(b'{"type":', "not JSON", id="cut off"),
         pytest.param(b'{"type":"FULL","type":"DIFF"}', "type: given twice", id="a key twice"),
         pytest.param(b'{"reason":"\xff"}', "not UTF-8 at byte 11", id="not UTF-8"),
         pytest.param(b'{"id":"\\ud800"}', "half of a surrogate pair", id="half a surrogate pair in a value"),
@@ -232,7 +240,7 @@ def test_a_hold_may_have_an_end(until: str | None, expected: datetime | None) ->
     assert parse(json.dumps(document).encode(), ROOT).until == expected
 
 
-def test_a_hold_or_release_selects_all_that_matches() -> None:
+def test_a_hold_or_release_selects_all_artifacts_that_match() -> None:
     fields = {
         "reason": "x",
         "database": "a*",
@@ -329,7 +337,7 @@ SECRET = "hunter2:$6$salt$hash"
     ids=repr,
 )
 def test_a_fault_does_not_quote_the_file(document: Any) -> None:
-    """The file may be a link to a file with secrets, and everyone who can list the folder can read the answer."""
+    """The file may be a link to a file with secrets. All users who can list the folder can read the answer."""
     faults = faults_of(document)
 
     assert not any(part in faults for part in ("hunter2", "$6$", "salt", "'x'", "Input", "input should", "type="))

@@ -29,7 +29,7 @@ def daily(text: str, every: timedelta = DAY) -> list[Entry]:
 
 
 def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: bool = True, **more: Any) -> Plan:
-    """Plan over `text`. Arguments that `plan` does not know belong to the policy; keys are given by their last part."""
+    """Return a plan for the artifacts in `text`. Arguments that `plan` lacks are fields of the policy."""
     names = {"held", "damaged", "unreadable", "owed", "forgotten"}
     said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
             for name, value in more.items() if name in names}  # fmt: skip
@@ -58,11 +58,11 @@ WEEK = "F1[1-10] D1[11-20] D2[21-30] F2[1-31] D3[32-40] D4[41-50] F3[1-50]"
     ("text", "policy", "expected"),
     [
         pytest.param(WEEK, {}, WEEK, id="no policy keeps everything"),
-        pytest.param(WEEK, {"min_chains": 2, "min_age": DAY}, WEEK, id="floors alone are no policy"),
+        pytest.param(WEEK, {"min_chains": 2, "min_age": DAY}, WEEK, id="floors alone are not a policy"),
         pytest.param(WEEK, {"last": 1}, "F3", id="the newest"),
         pytest.param(WEEK, {"last": 2}, "F2 D3 D4 F3", id="parents follow"),
         pytest.param(WEEK, {"last": 3}, "F2 D3 D4 F3", id="a parent that is picked too"),
-        pytest.param(WEEK, {"last": 99}, WEEK, id="more than there are"),
+        pytest.param(WEEK, {"last": 99}, WEEK, id="a number larger than that of the points"),
         pytest.param(WEEK, {"daily": 2}, "F2 D3 D4 F3", id="days"),
         pytest.param(
             "F1[1-10]~1 F2[1-11]~2 F3[1-12]~30 F4[1-13]~31", {"daily": 2}, "F2 F4", id="the newest of each day"
@@ -77,8 +77,10 @@ WEEK = "F1[1-10] D1[11-20] D2[21-30] F2[1-31] D3[32-40] D4[41-50] F3[1-50]"
         pytest.param(WEEK, {"within": 2 * DAY}, "F2 D3 D4 F3", id="close to the newest"),
         pytest.param(WEEK, {"last": 1, "min_chains": 2}, "F2 D3 D4 F3", id="two whole chains"),
         pytest.param(WEEK, {"last": 1, "min_chains": 9}, "F1 D1 D2 F2 D3 D4 F3", id="as many chains as there are"),
-        pytest.param(WEEK, {"last": 1, "min_age": DAY}, "F3", id="as old as may go"),
-        pytest.param(WEEK, {"last": 1, "min_age": DAY + timedelta(seconds=1)}, "F2 D3 D4 F3", id="too young to go"),
+        pytest.param(WEEK, {"last": 1, "min_age": DAY}, "F3", id="just old enough to be deleted"),
+        pytest.param(
+            WEEK, {"last": 1, "min_age": DAY + timedelta(seconds=1)}, "F2 D3 D4 F3", id="too young to be deleted"
+        ),
         pytest.param(WEEK, {"last": 1, "weekly": 1}, "F3", id="rules are counted each by itself"),
     ],
 )
@@ -212,7 +214,7 @@ OVERLAPPED = "F1[1-20] D1[16-25]@5.26.31 F2[1-30]"
         pytest.param({"last": 2, "forgotten": {"orders": START + DAY}}, "F2", id="not if both were forgotten"),
     ],
 )
-def test_a_full_is_kept_for_a_differential_that_overlaps_it_against_what_is_known_of_its_version(
+def test_a_full_is_kept_for_a_differential_that_overlaps_it_although_its_version_should_not_overlap(
     policy: dict[str, Any], expected: str
 ) -> None:
     planned = made(OVERLAPPED, **policy)
@@ -531,7 +533,7 @@ def test_the_worked_example_in_the_documentation_is_correct() -> None:
 
 
 @pytest.mark.parametrize("on", [True, False])
-def test_planning_restores_the_state_of_garbage_collection(on: bool) -> None:
+def test_planning_leaves_the_garbage_collector_as_it_was(on: bool) -> None:
     before = gc.isenabled()
     (gc.enable if on else gc.disable)()
     try:

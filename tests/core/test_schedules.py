@@ -174,7 +174,7 @@ def test_a_request_id_has_the_schedule_and_the_due_time_in_utc() -> None:
 
 
 class Life:
-    """A schedule that is asked at given times, with the state of its spool."""
+    """A schedule that decides at given times, with the request ids that its spool knows."""
 
     def __init__(self, timetable: Timetable, start: datetime) -> None:
         self.timetable = timetable
@@ -226,7 +226,7 @@ def test_a_clock_that_jumps_ahead_and_back_does_not_stop_the_schedule(misfire: M
 
 
 def test_a_clock_that_is_corrected_at_a_due_time_still_runs_it() -> None:
-    """The timer may ask for the first time after the correction at the due time itself."""
+    """After the correction the timer may ask for the first time exactly at the due time."""
     life = Life(nightly(), utc("22T12:00"))
     life.ask(utc("22T12:00").replace(year=2036))
 

@@ -61,7 +61,7 @@ CLUSTER = ("neo4j", "orders", "orders-2024.q1", "system", "fabric=composite")
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        pytest.param(None, ["neo4j", "orders", "orders-2024.q1", "system"], id="nothing-asked-means-the-default"),
+        pytest.param(None, ["neo4j", "orders", "orders-2024.q1", "system"], id="no-names-mean-the-default"),
         pytest.param(
             ["*"], ["neo4j", "orders", "orders-2024.q1", "system"], id="a-star-includes-system-not-composites"
         ),
@@ -163,14 +163,14 @@ def test_an_ordinary_database_may_be_named_like_a_shard() -> None:
     assert names(with_bolt(["*"], "orders-g000", "orders-p000")) == ["orders-g000", "orders-p000"]
 
 
-def test_an_alias_hints_at_its_database() -> None:
+def test_the_failure_of_an_alias_names_its_database() -> None:
     selection = with_bolt(["shop", "far"], *CLUSTER, aliases={"shop": "orders", "far": None})
 
     assert selection.failures["shop"].hint == "request orders instead"
     assert "refers to" in selection.failures["far"].hint
 
 
-def test_one_failure_leaves_the_others() -> None:
+def test_one_failure_does_not_affect_other_databases() -> None:
     selection = with_bolt(["hr", "orders", "x*"], *CLUSTER)
 
     assert names(selection) == ["orders"]
@@ -208,7 +208,7 @@ def test_warnings_are_for_requested_databases_and_missing_has_all() -> None:
     assert selection.missing == ("hr",)
 
 
-def test_a_missing_database_that_is_excluded_is_no_warning() -> None:
+def test_an_excluded_database_that_is_missing_causes_no_warning() -> None:
     assert with_bolt(["*", "!hr"], "orders", recorded=["hr"]).warnings == ()
 
 
@@ -273,7 +273,7 @@ def test_without_bolt_aliases_and_excluded_databases_are_refused_as_well(asked: 
     assert reasons(selection) == {asked: reason}
 
 
-def test_a_failure_without_a_known_cause_of_bolt() -> None:
+def test_a_failure_is_reported_even_if_the_fault_of_bolt_is_unknown() -> None:
     selection = select(["*"], ["*"], Knowledge(None), now=NOW, max_topology_age=DAY)
 
     assert selection.failures["*"].error.startswith("Bolt did not answer and never has")

@@ -1,4 +1,4 @@
-"""When the next server of a cluster may be restarted."""
+"""Whether a cluster is settled, so that its next server may be restarted."""
 
 from dataclasses import replace
 from typing import Any
@@ -114,7 +114,7 @@ def test_a_database_that_is_not_as_requested_stops_the_next_restart(copies: tupl
     assert said in found.reasons
 
 
-def test_databases_in_one_status_on_one_server_are_one_reason() -> None:
+def test_databases_with_the_same_status_on_one_server_share_one_reason() -> None:
     copies = tuple(replace(copy, current="starting") if copy.server_id == "id-2" else copy for copy in COPIES)
 
     assert state(copies=copies).reasons == (
@@ -122,7 +122,7 @@ def test_databases_in_one_status_on_one_server_are_one_reason() -> None:
     )
 
 
-def test_of_a_server_that_is_away_its_databases_are_no_reasons_of_their_own() -> None:
+def test_the_databases_of_an_unavailable_server_are_not_further_reasons() -> None:
     copies = tuple(
         replace(copy, current="unknown", address=None) if copy.server_id == "id-2" else copy for copy in COPIES
     )
@@ -132,7 +132,7 @@ def test_of_a_server_that_is_away_its_databases_are_no_reasons_of_their_own() ->
     assert found.reasons == ("demo-server-2:7687 is Unavailable, not Available",)
 
 
-def test_a_database_that_is_stopped_on_purpose_stops_nothing() -> None:
+def test_a_database_that_is_stopped_on_purpose_does_not_stop_a_restart() -> None:
     copies = of_orders(current="offline", requested="offline", writer=False)
 
     assert state(copies=copies).readiness is Readiness.SETTLED
@@ -142,11 +142,11 @@ def test_a_database_that_is_stopped_on_purpose_stops_nothing() -> None:
 @pytest.mark.parametrize(
     "changes", [{"writer": None}, {"type": "composite", "writer": False}, {"type": "replica", "writer": False}]
 )
-def test_a_database_that_has_no_writer_by_its_kind_stops_nothing(changes: dict[str, Any]) -> None:
+def test_a_database_of_a_kind_without_a_writer_does_not_stop_a_restart(changes: dict[str, Any]) -> None:
     assert state(copies=of_orders(**changes)).readiness is Readiness.SETTLED
 
 
-def test_of_a_sharded_database_the_graph_shard_has_the_writer() -> None:
+def test_the_writer_of_a_sharded_database_is_that_of_its_graph_shard() -> None:
     copies = of_orders(writer=False)
     shard = tuple(replace(copy, name="orders-g000", type="graph shard") for copy in COPIES[:3])
 
@@ -157,7 +157,7 @@ def test_of_a_sharded_database_the_graph_shard_has_the_writer() -> None:
     )
 
 
-def test_a_role_that_may_not_list_servers_cannot_tell_and_is_told_what_it_sees() -> None:
+def test_without_the_right_to_list_servers_the_result_is_unknown_with_the_visible_reasons() -> None:
     found = state_of(StateAnswer(with_copy(current="starting"), not_asked="SHOW SERVERS is not granted"))
 
     assert found.readiness is Readiness.UNKNOWN
@@ -165,20 +165,20 @@ def test_a_role_that_may_not_list_servers_cannot_tell_and_is_told_what_it_sees()
     assert found.reasons == ("orders on demo-server-0:7687 is starting, and online is requested",)
 
 
-def test_a_role_that_does_not_see_a_hosted_database_cannot_tell() -> None:
+def test_if_the_role_does_not_see_a_hosted_database_the_result_is_unknown() -> None:
     found = state(copies=COPIES[3:])
 
     assert found.readiness is Readiness.UNKNOWN
     assert found.unseen[0].startswith("SHOW DATABASES does not list orders although servers host them")
 
 
-def test_a_database_whose_servers_are_all_away_is_not_hidden_by_the_role() -> None:
+def test_a_database_whose_servers_are_all_unavailable_does_not_count_as_hidden_by_the_role() -> None:
     servers = tuple(replace(server, health="Unavailable") for server in SERVERS)
 
     assert state(servers, COPIES[3:]).readiness is Readiness.WAIT
 
 
-def test_reasons_are_limited_and_the_rest_is_counted() -> None:
+def test_the_first_reasons_are_listed_and_the_others_counted() -> None:
     servers = tuple(replace(SERVERS[0], name=f"s{n}", address=f"s{n}", state="Free") for n in range(MOST_REASONS + 7))
 
     found = state(servers)

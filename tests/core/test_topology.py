@@ -105,7 +105,7 @@ NULLS = Copy(database=ORDERS, address="server-9:7687")
         pytest.param(
             [a_copy(1, status="offline"), a_copy(2, status="offline", role="unknown")],
             ["server-1", "server-2"],
-            id="where-none-is-online-any-copy",
+            id="any-copy-if-no-copy-is-online",
         ),
         pytest.param(
             [a_copy(1, "hr"), a_copy(2, "hr", writer=True)],
@@ -164,7 +164,7 @@ def test_without_a_topology_the_static_list_is_used() -> None:
     assert found == (BackupSource(address="a:1", role="unknown"), BackupSource(address="b:6362", role="unknown"))
 
 
-def test_of_two_copies_behind_one_address_the_preferred_one_counts() -> None:
+def test_if_two_copies_share_an_address_the_preferred_one_counts() -> None:
     found = sources(a_topology(WRITER, SECONDARY), ORDERS, Addressing(backup_addresses="balancer:6362"))
 
     assert [(source.address, source.role) for source in found] == [("balancer:6362", "secondary")]
@@ -175,7 +175,7 @@ def test_of_two_copies_behind_one_address_the_preferred_one_counts() -> None:
     [
         pytest.param({}, {}, "server-1:6362", id="bolt-host-and-default-port"),
         pytest.param({"backup_port": 7000}, {}, "server-1:7000", id="bolt-host-and-own-port"),
-        pytest.param({}, {"server-1:7687": "internal-1:6400"}, "internal-1:6400", id="told-by-the-server"),
+        pytest.param({}, {"server-1:7687": "internal-1:6400"}, "internal-1:6400", id="advertised-by-the-server"),
         pytest.param(
             {"backup_addresses": {"id-1": "by-id:1"}}, {"server-1:7687": "x:1"}, "by-id:1", id="map-wins-by-id"
         ),
@@ -228,7 +228,7 @@ def test_a_template_is_filled_with_known_values(template: str, expected: str | N
         pytest.param(":0", "server-1.internal", "server-1:7687", "server-1.internal:6362", id="2025.05-default"),
         pytest.param(":6400", "server-1.internal:0", "server-1:7687", "server-1.internal:6400", id="own-port-only"),
         pytest.param(None, "server-1.internal", "server-1:7687", "server-1.internal:6362", id="5.26"),
-        pytest.param(":0", "localhost", "server-1:7687", None, id="localhost-is-the-default-and-says-nothing"),
+        pytest.param(":0", "localhost", "server-1:7687", None, id="localhost-as-the-default-is-ignored"),
         pytest.param("localhost:6362", None, "server-1:7687", None, id="localhost-elsewhere"),
         pytest.param(":0", "localhost", "localhost:7687", "localhost:6362", id="localhost-on-a-laptop"),
         pytest.param("[::1]:6400", None, "[::1]:7687", "[::1]:6400", id="ipv6"),
@@ -363,8 +363,8 @@ def test_an_excluded_database_that_is_no_longer_listed_is_not_missing() -> None:
         pytest.param([(7, "online")], 7, id="one copy"),
         pytest.param([(7, "online"), (5, "online"), (6, None)], 5, id="what the last of them has"),
         pytest.param([(7, "online"), (2, "offline")], 7, id="a copy that does not serve"),
-        pytest.param([(7, "online"), (None, "online")], None, id="a copy that does not tell"),
-        pytest.param([(0, "online")], 0, id="none yet"),
+        pytest.param([(7, "online"), (None, "online")], None, id="a copy without the value"),
+        pytest.param([(0, "online")], 0, id="no transaction yet"),
     ],
 )
 def test_the_last_committed_transaction_is_the_lowest_of_the_online_copies(
@@ -480,7 +480,7 @@ def test_another_invalid_value_counts_as_unknown(field: str, value: object) -> N
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:
-    """Yield a number of rows, and fail if the reader goes on after it could know that there are too many."""
+    """Yield `count` rows. Fail if the reader takes more rows than it needs to know that there are too many."""
     yield from (row(f"d{number}") for number in range(count + 1))
     raise AssertionError("more was read than is taken")
 

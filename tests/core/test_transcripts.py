@@ -1,4 +1,4 @@
-"""What neo4j-admin printed, and why the agent says that the backup failed: transcripts.yaml, one sentence a row."""
+"""transcripts.yaml: what neo4j-admin printed, and the reason of the failure that the agent derives from it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ def as_2026_prints(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("row", [pytest.param(row, id=row.says) for row in ROWS])
-def test_the_transcript(row: Row) -> None:
+def test_the_output_of_neo4j_admin_has_the_reason_of_the_table(row: Row) -> None:
     for lines in (row.completed.last_lines, as_2026_prints(row.completed.last_lines)):
         completed = Completed(row.completed.exit_code, last_lines=lines)
 
@@ -75,7 +75,7 @@ def test_every_row_of_the_product_decides_some_transcript(text: Any) -> None:
     assert any((found := explain(row.completed.last_lines)) and id(found.cause) in causes for row in ROWS)
 
 
-def test_every_sentence_is_said_once_and_every_row_says_where_it_was_seen() -> None:
+def test_every_row_has_a_text_of_its_own_and_its_source() -> None:
     assert len({row.says for row in ROWS}) == len(ROWS)
     assert all(row.seen for row in ROWS)
 

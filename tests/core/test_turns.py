@@ -22,14 +22,14 @@ from backup_agent.core.requests.turns import Load, Turn, turn
         pytest.param(Load(0, backups=1, waits=True, due=True), Turn(False, 0), id="small, destinations wait for it"),
     ],
 )
-def test_what_may_start(load: Load, expected: Turn) -> None:
+def test_backups_or_destinations_may_start_as_the_table_says(load: Load, expected: Turn) -> None:
     assert turn(load) == expected
 
 
 @pytest.mark.parametrize("destinations", [1, 3])
 @pytest.mark.parametrize("failing", [0, 1], ids=["all work", "one fails"])
 def test_a_small_pod_gives_turns_to_backups_and_destinations_all_night(destinations: int, failing: int) -> None:
-    """Backups and missing copies never run out. Each step ends what ran in the step before."""
+    """There are always backups and missing copies. Each step ends what ran in the step before."""
     backups = 0
     turns = dict.fromkeys(range(destinations), 0)
     served: set[int] = set()

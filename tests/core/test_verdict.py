@@ -32,7 +32,7 @@ FULL, DIFF, AUTO = BackupType.FULL, BackupType.DIFF, BackupType.AUTO
 
 
 def left(hour: int = 0, *, database: str = "orders", name: str | None = None, **facts: Any) -> NewArtifact:
-    """Return a sound new artifact taken at `hour`: a full at 0, else a differential."""
+    """Return a new artifact without problems, taken at `hour`: a full at hour 0, otherwise a differential."""
     header = a_header(hour, database=database)
     return NewArtifact(
         name or artifact_name(DatabaseName(database), header.taken),
@@ -51,7 +51,7 @@ LEFT = {
     "billing": left(database="billing"),
     "headless": left(header=None),
 }
-"""Artifacts that neo4j-admin may leave: some of `orders`, and one of `billing`."""
+"""Name in the table -> an artifact that neo4j-admin may leave: most of `orders`, one of `billing`."""
 
 CUT = left(name="bad.backup", condition=Condition.DAMAGED, header=None, error="cut")
 

@@ -1,4 +1,4 @@
-"""Which artifacts are verified next: each once per period, the one verified longest ago first, at an even load."""
+"""The choice of artifacts to verify: each once per period, those verified longest ago first, evenly over time."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -41,7 +41,7 @@ def test_without_artifacts_there_is_nothing_to_read() -> None:
     assert (due.artifacts, due.pace) == ((), 0)
 
 
-def test_a_small_artifact_costs_as_much_as_opening_it() -> None:
+def test_a_small_artifact_counts_with_the_cost_of_opening_it() -> None:
     assert KeptArtifact("a", 3, NOW).cost == LEAST
 
 

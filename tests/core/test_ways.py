@@ -46,7 +46,7 @@ def rows() -> list[tuple[str, str, bool, bool, str]]:
 
 
 @pytest.mark.parametrize(("version", "place", "replace", "cut", "way"), rows())
-def test_the_way_of_a_cluster(version: str, place: str, replace: bool, cut: bool, way: str) -> None:
+def test_a_cluster_has_the_ways_of_the_table(version: str, place: str, replace: bool, cut: bool, way: str) -> None:
     known = Version.parse(version)
     assert known is not None
     now = Situation(ORDERS, known, cluster=True, readable=place == "destination", replace=replace, cut=cut)
@@ -97,7 +97,7 @@ def test_a_version_before_5_26_has_no_plan() -> None:
         (False, False, "system cannot be restored under another name"),
     ],
 )
-def test_system_is_restored_whole_and_in_its_place(replace: bool, cut: bool, error: str) -> None:
+def test_system_is_restored_whole_and_under_its_own_name(replace: bool, cut: bool, error: str) -> None:
     found = way_of(Situation(SYSTEM, Version(2026, 9), cluster=True, readable=True, replace=replace, cut=cut))
 
     assert isinstance(found, Failure)

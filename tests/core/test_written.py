@@ -45,7 +45,7 @@ def test_a_document_of_a_newer_schema_is_refused(one: Record | Hold | Damage) ->
         type(one).from_json(json.dumps(newer).encode())
 
 
-def test_a_hold_without_an_end_outlasts_every_other() -> None:
+def test_a_hold_without_an_end_ends_after_every_other() -> None:
     endless = Hold(key=KEY, since=NOW, reason="audit", request="h")
     short, long = (endless.model_copy(update={"until": NOW + timedelta(days=days)}) for days in (1, 2))
 
@@ -143,7 +143,7 @@ def test_the_history_of_an_artifact_consists_of_the_ids_in_its_header() -> None:
     assert a_header().history == History(database_id=UUID(int=7), store_id="1-2-record-aligned-1.1")
 
 
-def test_a_record_says_all_that_its_request_said_of_itself() -> None:
+def test_a_record_has_the_whole_attribution_of_its_request() -> None:
     record = Record.from_json(a_record(**Request(**ATTRIBUTION).attribution.model_dump()).to_json())
 
     assert record.attribution == Request(**ATTRIBUTION).attribution == Attribution(**ATTRIBUTION)
