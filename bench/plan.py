@@ -20,7 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
-from backup_agent.core.retention.plan import Policy, plan
+from backup_agent.core.retention.plan import plan
+from backup_agent.core.retention.policy import Policy
 
 START = datetime(1990, 1, 1, tzinfo=UTC)
 POLICY = Policy(last=7, hourly=48, daily=30, weekly=8, monthly=12, yearly=3, min_chains=2, timezone="Europe/Berlin")

@@ -8,7 +8,8 @@ from typing import Any
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.marks import Hold
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, DatabaseName, artifact_name
-from backup_agent.core.artifacts.summary import DatabaseSummary, summarise
+from backup_agent.core.artifacts.summarising import summarise
+from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome
 from backup_agent.core.drill.evidence import DatabaseDrills, LastDrill
 from backup_agent.core.drill.levels import Level
@@ -27,7 +28,7 @@ from backup_agent.core.page.tables import Cell, Tone
 from backup_agent.core.protection.health import Health, HealthState, Problem, ProblemKind, assess
 from backup_agent.core.protection.judging import DatabaseProtection, Protection
 from backup_agent.core.requests.request import Action
-from backup_agent.core.retention.plan import Policy
+from backup_agent.core.retention.policy import Policy
 from backup_agent.core.status import (
     CheckStatus,
     DestinationStatus,

@@ -15,7 +15,7 @@ from backup_agent.catalog.tenure import Holding
 from backup_agent.catalog.wanted_holds import WantedHolds
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.retention.plan import Policy
+from backup_agent.core.retention.policy import Policy
 from backup_agent.settings.model import Destination, Settings, Signing
 from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.kind import kind_of

@@ -15,8 +15,7 @@ from functools import cache
 
 from backup_agent import durable
 from backup_agent.catalog.note_folder import NoteFolder
-from backup_agent.core.artifacts.chains import Member, as_entry
-from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.entries import Entry, Member, as_entry
 from backup_agent.core.artifacts.keys import name_of
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from backup_agent.cli import printing
 from backup_agent.cli.child_events import follow
-from backup_agent.core.neo4j.settled import ClusterState, Readiness, SeenServer
+from backup_agent.core.neo4j.cluster_state import ClusterState, Readiness, SeenServer
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.core.requests.events import ClusterStateTold, DiscoveryFailed
 from backup_agent.core.requests.tasks import ClusterStateTask

@@ -5,9 +5,10 @@ from datetime import datetime
 from pydantic import Field
 
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, RequestId, SetName
-from backup_agent.core.artifacts.records import StoredPart, Value
+from backup_agent.core.artifacts.records import Value
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.doctor.checks import CheckFinding
+from backup_agent.core.doctor.features import FeatureFinding
 from backup_agent.core.drill.evidence import DatabaseDrills
 from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.protection.health import Health, OverdueDrill
@@ -31,14 +32,6 @@ class RunStatus(Value):
     estimated_seconds: float | None = Field(default=None, description="until the stage ends")
     seconds: float
     attempt: int | None = None
-
-
-class FeatureFinding(StoredPart):
-    """Whether a store has a feature, when that was found out, and how."""
-
-    has: bool
-    found: datetime
-    how: str = Field(description="the answer that shows it, for people")
 
 
 class OpenRequestStatus(Value):

@@ -39,7 +39,7 @@ from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.keys import artifact_key, database_prefix, record_key, split_database_key, split_key
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, SetName
 from backup_agent.core.artifacts.records import LARGEST, Record
-from backup_agent.core.artifacts.summary import finished_first
+from backup_agent.core.artifacts.summarising import finished_first
 from backup_agent.core.audit.lines import copied
 from backup_agent.core.reasons import ABOUT_ONE_ARTIFACT, BackupError, Failure, PermanentError, Reason, TransientError
 from backup_agent.core.requests.events import CopiesOwed, CopyBegun, CopyFailed, CopyReport, CopyStored, Warned

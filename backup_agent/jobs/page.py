@@ -41,7 +41,7 @@ from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.events import PageMade
 from backup_agent.core.restore.asked import artifact_id
 from backup_agent.core.restore.machines import agent_of, servers
-from backup_agent.core.retention.plan import Policy
+from backup_agent.core.retention.policy import Policy
 from backup_agent.core.status import Status
 from backup_agent.jobs.event_writer import EventWriter, begin
 from backup_agent.settings.model import Settings

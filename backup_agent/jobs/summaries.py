@@ -6,7 +6,7 @@ from backup_agent.catalog.contents import of_database
 from backup_agent.catalog.place import Place, destinations, place_of
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import VOLUME, DatabaseName, PlaceName, SetName
-from backup_agent.core.artifacts.summary import summarise
+from backup_agent.core.artifacts.summarising import summarise
 from backup_agent.core.reasons import BackupError
 from backup_agent.core.requests.events import CopiesNotCounted, SummaryFailed, SummaryTold
 from backup_agent.jobs.event_writer import EventWriter

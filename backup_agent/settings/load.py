@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from backup_agent.settings.fault_texts import faults_of
 from backup_agent.settings.faults import SettingsError
 from backup_agent.settings.model import Settings
 from backup_agent.settings.written import Keys, Written, merge, read
@@ -64,6 +63,8 @@ def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
     try:
         settings = Settings.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
+        from backup_agent.settings.fault_texts import faults_of  # noqa: PLC0415  needed for faults only
+
         raise SettingsError(source, (*found.faults, *faults_of(error, found.origins))) from None
     if found.faults:
         raise SettingsError(source, found.faults)

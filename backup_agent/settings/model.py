@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from backup_agent.core.artifacts.attribution import Attribution
-from backup_agent.core.artifacts.chains import ChainLimits
+from backup_agent.core.artifacts.chain_limits import ChainLimits
 from backup_agent.core.artifacts.names import DEFAULT_SET, VOLUME, PlaceName, SetName
 from backup_agent.core.doctor.checks import Acceptance, Check
 from backup_agent.core.durations import written_duration

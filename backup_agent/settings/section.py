@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 
 from backup_agent.core.artifacts.records import Value
-from backup_agent.core.retention.plan import Policy
+from backup_agent.core.retention.policy import Policy
 from backup_agent.settings.grammar import PositiveDuration, Size, Zone
 
 Count = Annotated[int, Field(ge=1)]

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from backup_agent import durable
 from backup_agent.core.artifacts.records import StoredValue
-from backup_agent.core.status import FeatureFinding
+from backup_agent.core.doctor.features import FeatureFinding
 
 BELIEVED = timedelta(days=1)
 """How long a finding is used: a store may be upgraded, or replaced behind the same address."""

@@ -6,12 +6,14 @@ contract suite. The module and its client library are loaded when they are first
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from backup_agent.core.doctor.destination import StoreFacts
 from backup_agent.settings.model import Destination
 from backup_agent.stores.features import StoreFeatures
 from backup_agent.stores.store import Store
+
+if TYPE_CHECKING:
+    from backup_agent.core.doctor.destination import StoreFacts  # only the doctor needs it
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class StoreKind(Protocol):
         `features` has the known features of the store. New findings are noted in it.
         """
 
-    def examine(self, store: Store, *, probe: bool, write: bool) -> StoreFacts:
+    def examine(self, store: Store, *, probe: bool, write: bool) -> "StoreFacts":
         """Return what the doctor can see of a store of this kind. Failures are part of the facts.
 
         With `probe`, one small object of the agent's own is written, to find out which conditions and checksums the

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from backup_agent.cli.cluster_state import text, when_settled
-from backup_agent.core.neo4j.settled import ClusterState, SeenServer
+from backup_agent.core.neo4j.cluster_state import ClusterState, SeenServer
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.standins.bolt import BoltServer
 from backup_agent.standins.cluster import save, three_servers

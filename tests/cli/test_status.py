@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from backup_agent.core.artifacts.summary import DatabaseSummary
+from backup_agent.core.doctor.features import FeatureFinding
 from backup_agent.core.protection.attempt import Attempt
 from backup_agent.core.protection.health import find_problems
 from backup_agent.core.protection.judging import DatabaseProtection
@@ -21,7 +22,6 @@ from backup_agent.core.reasons import Reason
 from backup_agent.core.status import (
     DestinationStatus,
     ExcludedDatabase,
-    FeatureFinding,
     Pause,
     PlaceStatus,
     RunStatus,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backup_agent.cluster import bolt
-from backup_agent.core.neo4j.settled import ClusterState, Readiness
+from backup_agent.core.neo4j.cluster_state import ClusterState, Readiness
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.events import ClusterStateTold, DiscoveryFailed
 from backup_agent.core.requests.tasks import ClusterStateTask

@@ -7,7 +7,8 @@ from typing import Any
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
-from backup_agent.core.retention.plan import Plan, Policy, plan
+from backup_agent.core.retention.plan import Plan, plan
+from backup_agent.core.retention.policy import Policy
 from tests.builders import an_entry
 from tests.core.retention_oracle import Artifacts, Asked, expected, in_force
 

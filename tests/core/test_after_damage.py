@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName, PlaceName
-from backup_agent.core.artifacts.summary import DatabaseSummary, summarise
+from backup_agent.core.artifacts.summarising import summarise
+from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.drill.evidence import DatabaseDrills
 from backup_agent.core.requests.after_damage import fulls_after_damage
 from tests.builders import an_entry

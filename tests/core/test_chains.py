@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backup_agent.core.artifacts.chain_limits import ChainLimits
 from backup_agent.core.artifacts.chains import (
     Ancestry,
     Chain,
-    ChainLimits,
     TypeDecision,
     TypeReason,
     chains,

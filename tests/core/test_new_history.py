@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from backup_agent.core.artifacts.names import BEFORE_RESTORE, DEFAULT_SET, DatabaseName
-from backup_agent.core.artifacts.summary import DatabaseSummary, summarise
+from backup_agent.core.artifacts.summarising import summarise
+from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.neo4j.topology import Topology
 from backup_agent.core.requests.new_history import expects_replacement, requests, without_full
 from tests.builders import a_copy, a_topology, an_entry

@@ -8,7 +8,8 @@ import pytest
 
 from backup_agent.core.artifacts.entries import Entry
 from backup_agent.core.retention.outlook import Outlook, Pace, predict
-from backup_agent.core.retention.plan import Plan, Policy, plan
+from backup_agent.core.retention.plan import Plan, plan
+from backup_agent.core.retention.policy import Policy
 from tests.builders import an_entry
 
 START = datetime(2026, 10, 5, 1, 30, tzinfo=UTC)

@@ -37,7 +37,7 @@ from backup_agent.core.page.timeline import LEAST_STEP, WIDTH, Marks, Scale, Str
 from backup_agent.core.protection.health import Health, HealthState, Problem, ProblemKind
 from backup_agent.core.protection.judging import DatabaseProtection, Protection
 from backup_agent.core.reasons import Reason
-from backup_agent.core.retention.plan import Policy
+from backup_agent.core.retention.policy import Policy
 from backup_agent.core.status import (
     DestinationStatus,
     ExcludedDatabase,

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.retention.plan import Fate, Plan, PlannedDeletion, Policy, Rule, expired_sets, plan
+from backup_agent.core.retention.plan import Fate, Plan, PlannedDeletion, Rule, expired_sets, plan
+from backup_agent.core.retention.policy import Policy
 from tests.builders import an_entry, record_of
 from tests.core.letters import START, entries, names
 from tests.core.retention_cases import case, faults

@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 
+from backup_agent.core.neo4j.cluster_state import MOST_REASONS, ClusterState, Readiness, SeenServer
 from backup_agent.core.neo4j.settled import (
     LONGEST_TEXT,
-    MOST_REASONS,
-    ClusterState,
     CopyRow,
-    Readiness,
-    SeenServer,
     ServerRow,
     StateAnswer,
     copy_row,

@@ -5,7 +5,7 @@ from uuid import UUID
 import pytest
 
 from backup_agent.core.artifacts.entries import Entry
-from backup_agent.core.artifacts.summary import summarise
+from backup_agent.core.artifacts.summarising import summarise
 from tests.builders import OFFSITE, a_header, a_record
 
 FULL, DIFF, LATER = a_record(0), a_record(1), a_record(2)

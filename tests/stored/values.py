@@ -30,6 +30,7 @@ from backup_agent.core.artifacts.records import (
 )
 from backup_agent.core.audit.lines import AuditKind, AuditLine
 from backup_agent.core.audit.segments import Seal
+from backup_agent.core.doctor.features import FeatureFinding
 from backup_agent.core.drill.evidence import DatabaseDrills, EntityCounts, Evidence, LastDrill, QueryOutcome, Skipped
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.outcomes import DrillOutcome
@@ -52,7 +53,6 @@ from backup_agent.core.requests.answers import (
 )
 from backup_agent.core.requests.schedules import Handled
 from backup_agent.core.retention.clock import ClockReading, ClockSighting, ClockTime
-from backup_agent.core.status import FeatureFinding
 from backup_agent.stores.features import Feature, StoreCard
 from backup_agent.supervisor.schedules.calendar import CalendarFile
 from backup_agent.supervisor.work.audit import SettingsDigests

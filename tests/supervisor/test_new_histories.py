@@ -7,7 +7,7 @@ import pytest
 
 from backup_agent.core.artifacts.names import BEFORE_RESTORE, DEFAULT_SET, DatabaseName, PlaceName
 from backup_agent.core.artifacts.records import BackupType
-from backup_agent.core.artifacts.summary import summarise
+from backup_agent.core.artifacts.summarising import summarise
 from backup_agent.core.drill.evidence import DatabaseDrills
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests.answers import State

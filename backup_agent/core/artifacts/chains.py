@@ -13,23 +13,18 @@ from bisect import bisect_left, bisect_right
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property, lru_cache
 from itertools import accumulate, pairwise
 from operator import attrgetter
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal
 
-from pydantic import Field
-
-from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.chain_limits import ChainLimits
+from backup_agent.core.artifacts.entries import Entry, Member, as_entry
 from backup_agent.core.artifacts.names import DEFAULT_SET
-from backup_agent.core.artifacts.records import BackupType, Header, Record, Value
+from backup_agent.core.artifacts.records import BackupType, Header, Record
 from backup_agent.core.capabilities import may_overlap, same_line
-from backup_agent.core.durations import PositiveDuration
-
-Member = TypeVar("Member", bound=Record | Entry)
-"""A member of a chain: a record, or its catalog entry."""
 
 
 class TypeReason(StrEnum):
@@ -93,20 +88,6 @@ class Chain(Generic[Member]):
     def links_size(self) -> int:
         """Bytes of all links."""
         return sum(record.size for record in self.links)
-
-
-class ChainLimits(Value):
-    """Limits beyond which a new full is taken (`chain` in the settings)."""
-
-    max_links: int = Field(24, ge=1, description="most differentials after a full backup")
-    max_age: PositiveDuration = Field(timedelta(days=7), description="longest time since the full backup")
-    max_diff_share: float = Field(
-        0.5,
-        gt=0,
-        le=100,
-        allow_inf_nan=False,
-        description="most bytes of differentials together, as a share of the full backup's",
-    )
 
 
 @dataclass(frozen=True)
@@ -178,11 +159,6 @@ def everything_needed(
                 if parent := find(key):
                     waiting.append(parent)
     return tuple(reversed(found))
-
-
-def as_entry(member: Record | Entry) -> Entry:
-    """Return the catalog entry of a member."""
-    return member if isinstance(member, Entry) else Entry.of(member)
 
 
 def chains(records: Iterable[Member]) -> tuple[Chain[Member], ...]:

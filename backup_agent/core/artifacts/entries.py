@@ -4,7 +4,7 @@ A record takes about 2 KB of memory, and a plan may cover a million artifacts, s
 """
 
 from datetime import datetime
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from backup_agent.core.artifacts.names import DatabaseName, SetName
 from backup_agent.core.artifacts.records import BackupType, Record
@@ -60,3 +60,12 @@ class Entry(NamedTuple):
             parent=record.parent,
             version=record.admin_version or record.server_version,
         )
+
+
+Member = TypeVar("Member", bound=Record | Entry)
+"""A member of a chain: a record, or its catalog entry."""
+
+
+def as_entry(member: Record | Entry) -> Entry:
+    """Return the catalog entry of a member."""
+    return member if isinstance(member, Entry) else Entry.of(member)

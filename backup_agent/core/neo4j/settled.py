@@ -10,10 +10,9 @@ servers" and "Listing databases".
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-from backup_agent.core.artifacts.records import Value
 from backup_agent.core.escaping import first_few, printable, shortened
+from backup_agent.core.neo4j.cluster_state import MOST_REASONS, ClusterState, SeenServer
 
 ENABLED, AVAILABLE = "Enabled", "Available"
 ONLINE, OFFLINE = "online", "offline"
@@ -24,22 +23,12 @@ WRITTEN = frozenset({"system", "standard", "graph shard"})
 GRAPH_SHARD = "-g000"
 """End of the name of a sharded database's graph shard, which has the writer in place of the database itself."""
 
-MOST_REASONS = 100
 LONGEST_TEXT = 300
 
 MANAGING = (
     "SHOW DATABASES does not list {names} although servers host them: grant the role ACCESS ON DATABASE *. Shards are "
     "listed only to accounts that may manage databases"
 )
-
-
-class Readiness(StrEnum):
-    """Whether the next server may be restarted."""
-
-    SETTLED = "settled"
-    WAIT = "wait"
-    UNKNOWN = "unknown"
-    """The account may not see enough to tell."""
 
 
 @dataclass(frozen=True)
@@ -82,40 +71,6 @@ class StateAnswer:
     copies: tuple[CopyRow, ...]
     servers: tuple[ServerRow, ...] = ()
     not_asked: str | None = None
-
-
-class SeenServer(Value):
-    """One server, as people and programs are told of it."""
-
-    name: str
-    address: str | None = None
-    version: str | None = None
-    state: str
-    health: str
-    hosting: int
-    """Number of databases that it hosts."""
-    requested: int
-    """Number of databases that it is to host."""
-
-
-class ClusterState(Value):
-    """Whether a cluster is settled, and why not."""
-
-    servers: tuple[SeenServer, ...] = ()
-    databases: int
-    """Number of listed databases."""
-    reasons: tuple[str, ...] = ()
-    """Why no server may be restarted now, at most `MOST_REASONS`."""
-    more_reasons: int = 0
-    unseen: tuple[str, ...] = ()
-    """What the account may not see, or the servers cannot tell. As long as there is any, nothing is certain."""
-
-    @property
-    def readiness(self) -> Readiness:
-        """Whether the next server may be restarted."""
-        if self.unseen:
-            return Readiness.UNKNOWN
-        return Readiness.WAIT if self.reasons else Readiness.SETTLED
 
 
 def state_of(answer: StateAnswer, expected: int | None = None) -> ClusterState:

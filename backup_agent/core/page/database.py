@@ -16,7 +16,8 @@ from backup_agent.core.drill.outcomes import DrillOutcome
 from backup_agent.core.escaping import shortened
 from backup_agent.core.page.timeline import Marks, Stretch
 from backup_agent.core.quantities import age, counted, minute, size
-from backup_agent.core.retention.plan import Policy, plan
+from backup_agent.core.retention.plan import plan
+from backup_agent.core.retention.policy import Policy
 
 LONGEST_NOTE = 120
 """Largest number of characters of a fault or a reason in a note."""

@@ -15,7 +15,7 @@ from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.doctor.checks import CheckFinding
 from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
 from backup_agent.core.drill.levels import Level
-from backup_agent.core.neo4j.settled import ClusterState
+from backup_agent.core.neo4j.cluster_state import ClusterState
 from backup_agent.core.neo4j.topology import AddressText, Copy, VersionText
 from backup_agent.core.reasons import Failure
 from backup_agent.core.requests.answers import DatabaseResult, Execution, Outcome, PlaceResult

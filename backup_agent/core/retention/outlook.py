@@ -13,12 +13,13 @@ from itertools import pairwise
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from backup_agent.core.artifacts.chains import Ancestry, as_entry
-from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.chains import Ancestry
+from backup_agent.core.artifacts.entries import Entry, as_entry
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.durations import written_duration
-from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Policy, Rule
+from backup_agent.core.retention.plan import COUNTED, Fate, Plan, Rule
+from backup_agent.core.retention.policy import Policy
 
 PINNED = frozenset(
     {

@@ -14,17 +14,16 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from pydantic import Field
-
-from backup_agent.core.artifacts.chains import Ancestry, as_entry
-from backup_agent.core.artifacts.entries import Entry
+from backup_agent.core.artifacts.chains import Ancestry
+from backup_agent.core.artifacts.entries import Entry, as_entry
 from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.names import BEFORE_RESTORE, DatabaseName, SetName
-from backup_agent.core.artifacts.records import Record, Value
-from backup_agent.core.durations import Duration, PositiveDuration, written_duration
+from backup_agent.core.artifacts.records import Record
+from backup_agent.core.durations import written_duration
+from backup_agent.core.retention.policy import Policy
 
 Group = tuple[SetName, DatabaseName]
 """A set and a database. Each rule counts the points of one group."""
@@ -181,42 +180,6 @@ COUNTED: Mapping[Rule, Callable[[Entry, datetime], str]] = {
 }
 """Rule -> function from a point and its local time to its bucket. `daily: 14` keeps the newest point of the 14 newest
 buckets that hold a restorable point."""
-
-
-_Count = Annotated[int, Field(ge=1)]
-
-
-class Policy(Value):
-    """The retention rules of one place: which restore points are kept, each with everything that it needs.
-
-    Without a rule, everything is kept.
-    """
-
-    RULES: ClassVar[tuple[Rule, ...]] = (*COUNTED, Rule.WITHIN)
-    """The keys that pick points."""
-
-    last: _Count | None = Field(None, description="number of newest points that are kept", examples=[7])
-    hourly: _Count | None = Field(None, description="number of hours of which the newest point is kept", examples=[24])
-    daily: _Count | None = Field(None, description="number of days of which the newest point is kept", examples=[14])
-    weekly: _Count | None = Field(None, description="number of weeks of which the newest point is kept", examples=[8])
-    monthly: _Count | None = Field(
-        None, description="number of months of which the newest point is kept", examples=[12]
-    )
-    yearly: _Count | None = Field(None, description="number of years of which the newest point is kept", examples=[3])
-    within: PositiveDuration | None = Field(
-        None, description="every point this close to the newest is kept", examples=["48h"]
-    )
-    min_chains: _Count = Field(1, description="number of newest restorable chains that are kept whatever the rules say")
-    min_age: Duration = Field(timedelta(0), description="younger artifacts are kept whatever the rules say")
-    timezone: str = "UTC"
-    max_delete_share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = Field(
-        0.5, description="a plan that deletes more of a set than this share is refused"
-    )
-
-    @property
-    def rules(self) -> dict[str, Any]:
-        """The rules that pick points, as written in the settings. Without any rule, nothing is ever deleted."""
-        return self.model_dump(mode="json", include={*map(str, self.RULES)}, exclude_none=True)
 
 
 DAY_OR_LONGER = frozenset({Rule.DAILY, Rule.WEEKLY, Rule.MONTHLY, Rule.YEARLY})
