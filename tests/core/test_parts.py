@@ -71,7 +71,7 @@ def test_an_object_uploaded_whole_has_its_own_digest() -> None:
 
 @given(st.integers(min_value=0, max_value=50 * RANGE))
 def test_ranges_cover_the_whole_object_in_order_and_fit_into_their_buffer(size: int) -> None:
-    found = ranges(size)
+    found = list(ranges(size))
 
     assert [part.number for part in found] == list(range(1, len(found) + 1))
     assert [part.offset for part in found[1:]] == [part.offset + part.size for part in found[:-1]]

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event, Lock
 from typing import Any
 
@@ -12,7 +12,7 @@ from botocore import exceptions
 from backup_agent.core.reasons import BackupError, PermanentError, Reason, TransientError
 from backup_agent.stores.s3.connections import Flight
 from backup_agent.stores.s3.errors import failure_of
-from backup_agent.stores.s3.line import Line
+from backup_agent.stores.s3.line import Job, Line
 
 
 def answer(code: str, status: int) -> BackupError:
@@ -82,6 +82,41 @@ def test_no_job_begins_before_the_result_so_many_before_it_was_used() -> None:
         taken += 1
 
     assert (taken, early) == (30, [])
+
+
+def test_a_job_is_made_only_when_its_turn_comes() -> None:
+    made, used = 0, 0
+
+    def jobs() -> Iterator[Job[int]]:
+        nonlocal made
+        for number in range(1000):
+            made = number + 1
+            yield lambda _flight, number=number: number  # type: ignore[misc]  # mypy loses the default
+
+    for result in Line(4, 5).carry(jobs(), ahead=3):
+        assert result == used
+        assert made <= max(4, used + 3)
+        used += 1
+
+    assert used == made == 1000
+    assert threads() == []
+
+
+def test_jobs_that_cannot_be_made_end_the_transfer() -> None:
+    def jobs() -> Iterator[Job[int]]:
+        for number in range(9):
+            yield lambda _flight, number=number: number  # type: ignore[misc]  # mypy loses the default
+        raise ValueError("no further job")
+
+    with pytest.raises(ValueError, match="no further job"):
+        list(Line(4, 5).carry(jobs()))
+    assert threads() == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 4, 5])
+def test_there_are_as_many_results_as_jobs(count: int) -> None:
+    assert list(Line(4, 5).carry(numbered(lambda number, _flight: number, count), ahead=2)) == list(range(count))
+    assert threads() == []
 
 
 @pytest.mark.parametrize(

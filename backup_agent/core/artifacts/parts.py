@@ -6,7 +6,7 @@ each part.
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MIB = 1024 * 1024
@@ -66,17 +66,18 @@ def in_flight(memory: int | None) -> int:
     return min(MOST_IN_FLIGHT, max(FEWEST_IN_FLIGHT, memory // IN_FLIGHT_SHARE // IN_FLIGHT_MEMORY))
 
 
-def ranges(size: int, start: int = 0) -> tuple[Part, ...]:
+def ranges(size: int, start: int = 0) -> Iterator[Part]:
     """Divide an object of `size` bytes, from byte `start` on, into the ranges in which it is read.
 
     A small range is followed by equal ones.
 
-    >>> [part.size // MIB for part in ranges(10 * MIB)], ranges(10 * MIB, 9 * MIB)
-    ([1, 4, 4, 1], (Part(number=1, offset=9437184, size=1048576),))
+    >>> [part.size // MIB for part in ranges(10 * MIB)], list(ranges(10 * MIB, 9 * MIB))
+    ([1, 4, 4, 1], [Part(number=1, offset=9437184, size=1048576)])
     """
-    first = Part(1, start, min(FIRST_RANGE, size - start))
-    behind = start + first.size
-    return (first, *(Part(part.number + 1, part.offset + behind, part.size) for part in cut(size - behind, RANGE)))
+    behind = min(start + FIRST_RANGE, size)
+    yield Part(1, start, behind - start)
+    for number, offset in enumerate(range(behind, size, RANGE), start=2):
+        yield Part(number, offset, min(RANGE, size - offset))
 
 
 def whole_digest(sha256: str) -> str:

@@ -8,11 +8,12 @@ answers "slow down", or a connection on which nothing arrives, slows all of them
 - If one connection makes no progress, only its request is sent again, on another connection.
 """
 
+import math
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
 
@@ -99,8 +100,9 @@ class Line:
     def carry(self, jobs: Iterable[Job[Result]], ahead: int | None = None) -> Iterator[Result]:
         """Carry out jobs, several at a time, and yield their results in order.
 
-        With `ahead`, a job is not begun until the one so many before it has been taken: its result is no longer
-        needed when the next one is asked for. Raise the first error at once, and end all other jobs.
+        A job is taken from `jobs` only when its turn comes, so that the ranges of a large object need no more memory.
+        With `ahead`, a job is not begun until the one so many before it has been taken: its result is no longer needed
+        when the next one is asked for. Raise the first error at once, and end all other jobs.
         """
         transfer = Transfer(self, jobs, ahead)
         try:
@@ -154,9 +156,12 @@ class Transfer(Generic[Result]):
 
     def __init__(self, line: Line, jobs: Iterable[Job[Result]], ahead: int | None) -> None:
         self._line = line
-        self._jobs = deque(enumerate(jobs))
-        self._count = len(self._jobs)
-        self._ahead = self._count if ahead is None else ahead
+        first = tuple(islice(jobs := iter(jobs), line.width))
+        self._width = len(first)
+        self._jobs = chain(first, jobs)
+        self._begun = 0
+        self._all_begun = not first
+        self._ahead = math.inf if ahead is None else ahead
         self._taken = 0
         self._results: dict[int, Result] = {}
         self._error: BaseException | None = None
@@ -167,24 +172,30 @@ class Transfer(Generic[Result]):
 
     def results(self) -> Iterator[Result]:
         """Start the threads and yield the results in order. Meanwhile, end connections that have stalled."""
-        for number in range(min(self._line.width, self._count)):
+        for number in range(self._width):
             thread = Thread(target=self._work, name=f"line-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        while self._taken < self._count:
+        while True:
             with self._changed:
-                while self._error is None and self._taken not in self._results:
+                while self._error is None and self._taken not in self._results and not self._ended:
                     self._changed.wait(_LOOK)
                     now = time.monotonic()
                     for flight in tuple(self._flights):
                         flight.end_if_stalled(now)
                 if self._error is not None:
                     raise self._error
+                if self._ended:
+                    return
                 result = self._results.pop(self._taken)
             yield result
             with self._changed:
                 self._taken += 1
                 self._changed.notify_all()
+
+    @property
+    def _ended(self) -> bool:
+        return self._all_begun and self._taken == self._begun
 
     def end(self) -> None:
         """End everything that is under way. Threads that do not end in time are left to end by themselves."""
@@ -198,26 +209,30 @@ class Transfer(Generic[Result]):
             thread.join(max(0.0, until - time.monotonic()))
 
     def _work(self) -> None:
-        while (begun := self._next()) is not None:
-            number, job = begun
-            try:
+        try:
+            while (begun := self._next()) is not None:
+                number, job = begun
                 result = self._line.persist(job, self._stop, self._flights)
-            except BaseException as error:  # noqa: BLE001  raised again by `results`
                 with self._changed:
-                    self._error = self._error or error
+                    self._results[number] = result
                     self._changed.notify_all()
-                return
+        except BaseException as error:  # noqa: BLE001  raised again by `results`
             with self._changed:
-                self._results[number] = result
+                self._error = self._error or error
                 self._changed.notify_all()
 
     def _next(self) -> tuple[int, Job[Result]] | None:
         """Wait for the turn of the next job. Return None at the end."""
         with self._changed:
-            while self._jobs and not self._stop.is_set() and self._error is None:
-                if self._jobs[0][0] < self._taken + self._ahead:
-                    return self._jobs.popleft()
-                self._changed.wait()
+            while not self._all_begun and not self._stop.is_set() and self._error is None:
+                if self._begun < self._taken + self._ahead:
+                    if (job := next(self._jobs, None)) is not None:
+                        self._begun += 1
+                        return self._begun - 1, job
+                    self._all_begun = True
+                    self._changed.notify_all()
+                else:
+                    self._changed.wait()
         return None
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from backup_agent.core.artifacts.parts import FIRST_RANGE, RANGE, Part, ranges
@@ -33,7 +34,7 @@ def open_object(bucket: Bucket, key: str, start: int = 0) -> io.RawIOBase:
     """Return an object for reading from byte `start`. Raise PermanentError (`not_found`) if it does not exist."""
     opening = _Opening(bucket, key, start)
     if (first := bucket.persist(opening.first_range)) is not None:
-        return _Ranges(bucket, key, first, ranges(opening.size, start)[1:], opening)
+        return _Ranges(bucket, key, first, islice(ranges(opening.size, start), 1, None), opening)
     # There is no range at the end of an object, and some stores ignore ranges.
     answer = bucket.call("GetObject", key)
     with ExitStack() as stack:
@@ -66,7 +67,7 @@ class _Opening:
             if found is None:
                 return None
             self.size = int(found[3])
-            part = ranges(self.size, self._start)[0]
+            part = next(ranges(self.size, self._start))
             view = memoryview(bytearray(part.size))
             _fill(self._bucket, self._key, answer, part, self.size, view, flight)
         return view
