@@ -116,6 +116,7 @@ OPENS = {
     "backup_agent/stores/local.py:_open_folder": "a folder, not through a link",
     "backup_agent/stores/local.py:_open_root": "a folder",
     "backup_agent/stores/local.py:_temporary": "a new file of its own",
+    "backup_agent/stores/s3/descriptions.py:load_file": "a file of botocore's own, as botocore reads it",
     "backup_agent/stores/s3/store.py:_already_there": "an artifact in a store, read in chunks",
     "backup_agent/supervisor/work/intake.py:recover": "no file: the spool's open entries",
     "backup_agent/catalog/mounts.py:is_own_disk": "/proc",

@@ -1,4 +1,4 @@
-"""The part of a bucket below one prefix. This is the only module that calls boto3.
+"""The part of a bucket below one prefix. This is the only module that calls boto3's client.
 
 No exception of botocore may leave this module: s3/errors.py turns each into an error of a store. Requests do not use
 features that the store is known to lack. If the store refuses a request because of an optional feature, the request is
@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 
 import boto3.session
 import botocore.auth
-import botocore.session
 from botocore import exceptions, xform_name
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -34,6 +33,7 @@ from backup_agent.core.reasons import BackupError, PermanentError, Reason, Trans
 from backup_agent.stores.features import Feature, StoreFeatures
 from backup_agent.stores.part_body import PartBody, SendingStoppedError
 from backup_agent.stores.s3 import errors, failures
+from backup_agent.stores.s3.descriptions import new_session
 from backup_agent.stores.s3.errors import code_of, lacks
 from backup_agent.stores.s3.line import Job, Line
 from backup_agent.stores.store import ObjectTooLargeError, VersionedObject
@@ -130,7 +130,7 @@ class Bucket:
             if ca_file:
                 durable.read(ca_file, follow=True)  # refuses a FIFO, on which boto3 would block
                 ssl.create_default_context(cafile=ca_file)  # boto3 reports a missing file as a broken connection
-            session = boto3.session.Session()
+            session = boto3.session.Session(botocore_session=new_session())
             with self._obtaining_credentials():
                 self._credentials = session.get_credentials()
             config = Config(
@@ -566,7 +566,7 @@ class Parameter:
 
 def parameters_of(operation: str) -> dict[str, Parameter]:
     """Return the parameters of an operation of S3, by name."""
-    model = botocore.session.Session().get_service_model("s3").operation_model(operation)
+    model = new_session().get_service_model("s3").operation_model(operation)
     return {
         name: Parameter(shape.type_name, tuple(getattr(shape, "enum", ())))
         for name, shape in model.input_shape.members.items()
