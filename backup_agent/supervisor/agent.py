@@ -37,6 +37,8 @@ from backup_agent.supervisor.status import http, log_lines
 from backup_agent.supervisor.status.metrics import Metrics
 from backup_agent.supervisor.trusted_clock import utc_now
 from backup_agent.supervisor.work.intake import SCAN_SECONDS
+from backup_agent.supervisor.work.maintenance_queue import DRILL
+from backup_agent.supervisor.work.memory_beside import fits_a_jvm
 from backup_agent.supervisor.work.status_page import Ask, Reply
 
 STEP_SECONDS = 60.0
@@ -458,8 +460,9 @@ class Agent:
             overdue = self._parts.maintenance_queue.overdue(VOLUME, monotonic) and not passes_wait
             if turn.backups and not overdue and not self._room_is_made():
                 self._parts.dispatch.advance()
-            if not passes_wait and (overdue or not self._parts.backup_queue.waits):
-                self._advance_on_volume(monotonic)
+            may_pass = not passes_wait and (overdue or not self._parts.backup_queue.waits)
+            if may_pass and self._advance_on_volume(monotonic) == DRILL:
+                turn = self._parts.destinations.turn(monotonic)
         self._parts.destinations.press(monotonic, for_backup=turn.yields)
         if not passes_wait and self._parts.destinations.start(
             turn.destinations, monotonic, asked=self._parts.discovery.asked
@@ -473,16 +476,23 @@ class Agent:
         beside = (self._parts.doctor, self._parts.notifications, self._parts.status_page)
         return any(part.give_way() for part in beside)
 
-    def _advance_on_volume(self, monotonic: float) -> None:
-        """Start the next pass over the volume, unless a backup or another pass over the volume runs."""
+    def _advance_on_volume(self, monotonic: float) -> str | None:
+        """Start the next pass over the volume, unless a backup or another pass over the volume runs. Return its kind.
+
+        A drill has a JVM: where memory is scarce, it waits for the children that work beside backups.
+        """
         wish = None if self._parts.runs.slots else self._parts.maintenance.next_on_volume(monotonic)
-        if wish is None:
-            return
+        if wish is None or (wish.kind == DRILL and not fits_a_jvm(self._reloader.settings, self._parts.runs)):
+            return None
         dropped = self._parts.maintenance.drops(wish)
         if not self._parts.discovery.asked and self._parts.maintenance.changes(wish):
             self._parts.dispatch.discover()
         elif dropped is None or not self._parts.destinations.stop_copying(dropped):
             self._parts.maintenance.start(wish)
+            if wish.kind == DRILL:
+                self._parts.runs.make_room(self._parts.destinations.beside)
+            return wish.kind
+        return None
 
     # Called from other threads
 

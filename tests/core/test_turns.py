@@ -8,8 +8,8 @@ from backup_agent.core.requests.turns import Load, Turn, turn
 @pytest.mark.parametrize(
     ("load", "expected"),
     [
-        pytest.param(Load(2, backups=1, waits=True, working=1, due=True), Turn(True, 1), id="one more fits"),
-        pytest.param(Load(2, backups=1, waits=True, working=2, due=True), Turn(True, 0), id="no more fits"),
+        pytest.param(Load(2, jvms=1, waits=True, working=1, due=True), Turn(True, 1), id="one more fits"),
+        pytest.param(Load(2, jvms=1, waits=True, working=2, due=True), Turn(True, 0), id="no more fits"),
         pytest.param(Load(0), Turn(True, 1), id="small and idle"),
         pytest.param(Load(0, waits=True), Turn(True, 0), id="small, no destination is due"),
         pytest.param(Load(0, waits=True, due=True), Turn(False, 1), id="small, the destination's turn"),
@@ -18,8 +18,8 @@ from backup_agent.core.requests.turns import Load, Turn, turn
         pytest.param(
             Load(0, waits=True, working=1, due=True), Turn(False, 0, yields=True), id="small, a backup waits for it"
         ),
-        pytest.param(Load(0, backups=1, waits=True), Turn(True, 0), id="small, a backup runs"),
-        pytest.param(Load(0, backups=1, waits=True, due=True), Turn(False, 0), id="small, destinations wait for it"),
+        pytest.param(Load(0, jvms=1, waits=True), Turn(True, 0), id="small, a backup runs"),
+        pytest.param(Load(0, jvms=1, waits=True, due=True), Turn(False, 0), id="small, destinations wait for it"),
     ],
 )
 def test_backups_or_destinations_may_start_as_the_table_says(load: Load, expected: Turn) -> None:

@@ -27,6 +27,7 @@ from backup_agent.supervisor.children.runs import CHECK
 
 BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS, CHECK_SECONDS, NOTIFY_SECONDS = 20.0, 5.0, 2.0, 4.0, 1.0
 PAGE_SECONDS = 3.0
+DRILL_SECONDS = 12.0
 
 Step = tuple[float, events.ChildEvent]
 """Seconds since the previous step, and the event that the child writes then."""
@@ -149,10 +150,12 @@ class ScriptedAgent:
 
     def ask(self, identity: str, database: str) -> None:
         """Drop a request for a FULL."""
+        self.drop(identity, type="FULL", database=database)
+
+    def drop(self, identity: str, **fields: str) -> None:
+        """Drop a request."""
         self.asked[identity] = self.now
-        (self.folder / "requests" / f"{identity}.request").write_text(
-            json.dumps({"id": identity, "type": "FULL", "database": database})
-        )
+        (self.folder / "requests" / f"{identity}.request").write_text(json.dumps({"id": identity, **fields}))
         self.parts.intake.take_dropped(self.now)
         self.later(1.0, self._take)
 
@@ -198,6 +201,7 @@ class ScriptedAgent:
                 "copy": self._copy,
                 "notify": self._notify,
                 "page": self._page,
+                "drill": self._drill,
             }.get(content.get("kind", module.rpartition(".")[2]), self._pass)(child)
         )
         self.children.append(child)
@@ -218,6 +222,9 @@ class ScriptedAgent:
 
     def _page(self, _: Child) -> Iterator[Step]:
         yield PAGE_SECONDS, events.PageMade(error=self.page_fault)
+
+    def _drill(self, _: Child) -> Iterator[Step]:
+        yield DRILL_SECONDS, events.PassReport(result=PlaceResult(outcome=Outcome.SUCCEEDED))
 
     def _survey(self, _: Child) -> Iterator[Step]:
         yield 1.0, events.Surveyed()

@@ -15,8 +15,8 @@ class Load:
 
     beside: int
     """How many processes for destinations fit beside the JVMs."""
-    backups: int = 0
-    """Number of running backups."""
+    jvms: int = 0
+    """Number of running backups and drills."""
     waits: bool = False
     """Whether a backup waits."""
     working: int = 0
@@ -40,7 +40,7 @@ class Turn:
 def turn(load: Load) -> Turn:
     """Return what may start now.
 
-    >>> turn(Load(beside=1, backups=1, waits=True, working=0, due=True))
+    >>> turn(Load(beside=1, jvms=1, waits=True, working=0, due=True))
     Turn(backups=True, destinations=1, yields=False)
     >>> turn(Load(beside=0, waits=True, due=True))
     Turn(backups=False, destinations=1, yields=False)
@@ -49,7 +49,7 @@ def turn(load: Load) -> Turn:
         return Turn(backups=True, destinations=max(0, load.beside - load.working))
     if load.working:
         return Turn(backups=False, destinations=0, yields=load.waits)
-    if load.backups:
+    if load.jvms:
         return Turn(backups=not load.due, destinations=0)
     if load.due:
         return Turn(backups=False, destinations=1)

@@ -115,6 +115,11 @@ class Run:
     """Whether the child gets no further run, because the settings have changed."""
 
     @property
+    def is_beside(self) -> bool:
+        """Whether it is a run of the doctor, of notifications or of the status page."""
+        return self.kind in (NOTIFY, PAGE) or self.kind.startswith(CHECK)
+
+    @property
     def stalled_at(self) -> float | None:
         """When the run must be ended unless it tells something before; None once it was asked to end."""
         return None if self.stall is None or self.ending is not None else self.moved + self.stall
@@ -214,9 +219,18 @@ class Runs:
         destinations use none.
         """
         return sum(
-            run.kind not in ("survey", NOTIFY, PAGE) and not run.kind.startswith(CHECK) and run.destination is None
-            for run in self._runs.values()
+            run.kind != "survey" and not run.is_beside and run.destination is None for run in self._runs.values()
         )
+
+    @property
+    def jvms(self) -> int:
+        """Number of runs that start a JVM, one at a time."""
+        return sum(run.kind in ("backup", "drill") for run in self._runs.values())
+
+    @property
+    def beside(self) -> int:
+        """Number of runs of the doctor, of notifications and of the status page."""
+        return sum(run.is_beside for run in self._runs.values())
 
     @property
     def at_destinations(self) -> int:

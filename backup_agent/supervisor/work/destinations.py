@@ -46,14 +46,13 @@ class Destinations:
     def turn(self, monotonic: float) -> Turn:
         """Return whether backups, and how much work at destinations, may start now."""
         waits = self.backup_queue.waits
-        backups = [run for _, run in self.runs if run.kind in ("backup", "drill")]
         began = self.backup_queue.last_began
         latest = min(began, monotonic - TURN_EVERY_SECONDS) if waits else began
         due = any(
             self._begun.get(place, latest) <= latest and self._next(place, monotonic, reading=not waits) is not None
             for place in self._free()
         )
-        return turn(Load(self.beside, len(backups), waits, self.runs.at_destinations, due))
+        return turn(Load(self.beside, self.runs.jvms, waits, self.runs.at_destinations, due))
 
     def start(self, most: int, monotonic: float, *, asked: bool) -> bool:
         """Start work at up to `most` destinations, first where the last work began longest ago.
