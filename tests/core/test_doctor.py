@@ -48,7 +48,6 @@ from backup_agent.core.doctor.destination import (
 from backup_agent.core.doctor.drills import judge_drill_cycles
 from backup_agent.core.doctor.examination import CheckRun, DoctorStage, repeated
 from backup_agent.core.doctor.volume import (
-    GIB,
     FolderFacts,
     RoomFacts,
     judge_hard_links,
@@ -67,6 +66,7 @@ OFFSITE = PlaceName("offsite")
 DENIED = Failure(Reason.STORAGE_AUTH, "offsite: AccessDenied")
 HIDDEN = NotSeen("not allowed")
 BOTH = {DatabaseName("system"), DatabaseName("orders")}
+MIB, GIB = 1 << 20, 1 << 30
 ROOT = FolderFacts("/backups", kind="ext4", mode=0o2770)
 CYCLE = DrillCycle("drills", timedelta(days=3), 3, VOLUME, Level.READ, timedelta(days=7))
 
@@ -156,6 +156,7 @@ def test_the_page_has_the_table_of_checks() -> None:
         pytest.param(judge_room(RoomFacts(5 * GIB, 10 * GIB, None)), "ok", "after the first", id="room, no FULL yet"),
         pytest.param(judge_room(RoomFacts(0, 10 * GIB, None)), "warn", "no FULL is recorded", id="full, no FULL yet"),
         pytest.param(judge_room(RoomFacts(GIB, GIB, 1, files=9)), "FAIL", "no inode is free", id="no inode"),
+        pytest.param(judge_room(RoomFacts(GIB, GIB, 3 * MIB, "a/b")), "ok", "about 3.0 MiB", id="room, small FULL"),
         pytest.param(judge_hard_links(ROOT, tested=True), "ok", "hard links work", id="links"),
         pytest.param(judge_drill_cycles(()), "ok", "no schedule drills", id="no drills"),
         pytest.param(judge_drill_cycles((CYCLE,)), "ok", "takes 3d (3 measured at local, level read)", id="drills"),

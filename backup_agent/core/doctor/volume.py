@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from backup_agent.core.doctor.checks import Check, CheckFinding, fail, ok, unknown, warn
+from backup_agent.core.quantities import size
 from backup_agent.core.reasons import HINTS, Reason
 
 WITH_LINKS = frozenset(
@@ -15,8 +16,6 @@ REMOTE = frozenset({"9p", "ceph", "cifs", "fuse.sshfs", "nfs", "nfs4", "smb3", "
 
 LITTLE_SHARE = 0.1
 """Free share of a volume below which room is a warning if no FULL is known."""
-
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -71,14 +70,14 @@ class RoomFacts:
 
 def judge_room(room: RoomFacts) -> CheckFinding:
     """Judge the free space. A FULL is staged before it is stored, and an older one is deleted only afterwards."""
-    text = f"{room.free / GIB:.1f} GiB of {room.size / GIB:.1f} GiB are free"
+    text = f"{size(room.free)} of {size(room.size)} are free"
     if room.files and not room.free_files:
         return fail(Check.ROOM, f"{text}, and no inode is free", HINTS[Reason.DISK_FULL])
     if room.need is None:
         if room.free < room.size * LITTLE_SHARE:
             return warn(Check.ROOM, f"{text}, and no FULL is recorded yet", HINTS[Reason.DISK_FULL])
         return ok(Check.ROOM, f"{text}; what a FULL needs is known after the first one")
-    text = f"{text}, and the next FULL of {room.largest} needs about {room.need / GIB:.1f} GiB"
+    text = f"{text}, and the next FULL of {room.largest} needs about {size(room.need)}"
     if room.free < room.need:
         return fail(Check.ROOM, text, HINTS[Reason.DISK_FULL])
     if room.free < 2 * room.need:
