@@ -329,6 +329,6 @@ class _Rows:
         if one.fault is not None:
             yield "not restorable"
         if one.hold is not None:
-            yield f"held until {one.hold.until:%Y-%m-%d}" if one.hold.until else "held"
+            yield f"held until {one.hold.until.astimezone():%Y-%m-%d}" if one.hold.until else "held"
         if (last := self.drilled(one.record.key)) is not None:
             yield f"drill {last.outcome.value.replace('_', ' ')}{', not signed' * last.claimed}"

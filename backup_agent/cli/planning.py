@@ -1,6 +1,6 @@
 """Preview what retention would do at a place. A preview reads the place itself and needs no agent."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -46,17 +46,19 @@ class PlacePreview:
 
     @property
     def kept(self) -> dict[str, list[str]]:
-        """Key -> reasons, for each artifact that would be kept."""
-        return {key: self._reasons(key, reasons) for plan in self.plans for key, reasons in plan.keep.items()}
+        """Key -> reasons, for each artifact that would be kept. Times are in UTC."""
+        return {
+            key: self._reasons(key, reasons, printing.utc) for plan in self.plans for key, reasons in plan.keep.items()
+        }
 
-    def why(self, plan: Plan, key: str) -> list[str]:
-        """Return why an artifact is kept or deleted. Raise KeyError if it is not in the plan."""
-        return self._reasons(key, plan.keep[key]) if key in plan.keep else list(plan.why(key))
+    def why(self, plan: Plan, key: str, time: Callable[[datetime], str]) -> list[str]:
+        """Return why an artifact is kept or deleted. `time` shows a time. Raise KeyError if it is not in the plan."""
+        return self._reasons(key, plan.keep[key], time) if key in plan.keep else list(plan.why(key))
 
-    def _reasons(self, key: str, reasons: Iterable[KeepReason]) -> list[str]:
+    def _reasons(self, key: str, reasons: Iterable[KeepReason], time: Callable[[datetime], str]) -> list[str]:
         hold = self.holds.get(key)
-        told = f"held {hold.story}" if hold is not None else None
-        return [told if told and reason.rule is Rule.HELD else str(reason) for reason in reasons]
+        told = f"held {hold.story(time)}" if hold is not None else None
+        return [told if told and reason.rule is Rule.HELD else reason.text(time) for reason in reasons]
 
     @cached_property
     def holds(self) -> dict[str, Hold]:
@@ -91,7 +93,9 @@ class PlacePreview:
         rows = [self._row("delete", key, reason) for key, _, reason in self.deleted]
         if not deletes:
             for key, reasons in (item for plan in self.plans for item in plan.keep.items()):
-                rows.append(self._row("keep", key, "; ".join(self._reasons(key, map(_short, reasons)))))
+                rows.append(
+                    self._row("keep", key, "; ".join(self._reasons(key, map(_short, reasons), printing.moment)))
+                )
         if rows:
             printing.table(HEAD, rows, never_cut=NEVER_CUT, wraps=True)
 

@@ -47,12 +47,13 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
     [(plan, key)] = found
     outlook = predict(plan, key, preview.found.entries.values(), preview.place.policy)
     fault = preview.found.unrestorable.get(key)
+    reasons = preview.why(plan, key, printing.utc if as_json else printing.moment)
     if as_json:
         when = outlook.when.isoformat() if outlook.when else None
-        facts = {"reasons": preview.why(plan, key), "outlook": outlook.text, "when": when, "fault": fault}
+        facts = {"reasons": reasons, "outlook": outlook.text, "when": when, "fault": fault}
         printing.as_json({"key": key, **facts})
     else:
         lost = (f"cannot be restored: {fault}",) if fault else ()
         printing.line(key)
-        printing.prose(f"  {text}" for text in (*lost, *preview.why(plan, key), outlook.text))
+        printing.prose(f"  {text}" for text in (*lost, *reasons, outlook.text))
     return 0

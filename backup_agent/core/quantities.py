@@ -1,4 +1,4 @@
-"""Numbers, sizes and durations as short texts for people."""
+"""Numbers, sizes, durations and times as short texts for people."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -49,6 +49,15 @@ def coarse_age(span: timedelta) -> str:
     ('3m', '4s')
     """
     return age(span if span < timedelta(minutes=1) else timedelta(minutes=span // timedelta(minutes=1)))
+
+
+def second(when: datetime) -> str:
+    """Return a time in UTC, to the second and with its zone.
+
+    >>> second(datetime(2026, 11, 23, 2, tzinfo=UTC))
+    '2026-11-23T02:00:00Z'
+    """
+    return f"{when.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def minute(when: datetime) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from backup_agent.core.restore.asked import artifact_id
-from tests.cli.conftest import Place, an_agent
+from tests.cli.conftest import Place, an_agent, local_time_zone
 
 DAY = 24
 
@@ -91,6 +91,21 @@ def test_why_shows_the_rule_and_the_date_of_deletion(kept: Place) -> None:
     assert told["key"] == key(3)
     assert any("last" in reason for reason in told["reasons"])
     assert datetime.fromisoformat(told["when"]) > datetime(2026, 11, 21, tzinfo=UTC)
+
+
+def test_the_end_of_a_reason_is_in_local_time_and_in_json_in_utc(place: Place) -> None:
+    place.settings["limits"] = {"keep_adhoc": "36500d"}
+    place.record(stored=True)
+    adhoc = place.record(set_name="test", stored=True)
+    end = adhoc.finished + timedelta(days=36_500)
+    told = f"ad hoc set, kept until {end:%Y-%m-%dT%H:%M:%S}Z"
+
+    assert place.run("why", adhoc.key, "--json").json["reasons"] == [told]
+    assert {"key": adhoc.key, "reasons": [told]} in place.run("plan", "--json").json["keep"]
+    with local_time_zone("Asia/Kolkata"):
+        local = f"ad hoc set, kept until {end + timedelta(hours=5.5):%Y-%m-%dT%H:%M:%S}+05:30"
+        assert local in place.run("why", adhoc.key).out
+        assert local in " ".join(place.run("plan").out.split())
 
 
 def test_why_accepts_a_path_and_shows_that_it_will_be_deleted(kept: Place) -> None:

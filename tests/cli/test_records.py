@@ -21,7 +21,7 @@ from backup_agent.settings.load import load
 from backup_agent.signing.keyring import Keyring
 from tests import memory
 from tests.builders import ATTRIBUTION, TAKEN, an_answer
-from tests.cli.conftest import Place
+from tests.cli.conftest import Place, local_time_zone
 
 
 def test_an_empty_volume_has_nothing_recorded(place: Place) -> None:
@@ -177,6 +177,10 @@ def test_the_end_of_a_hold_is_shown(place: Place) -> None:
     assert " until 2026-11-23T02:00:00Z: audit (ended)\n" in place.run("show", over.key).out
     assert "  held since 2026-11-23T02:00:00Z until 2400-01-01T00:00:00Z: audit\n" in place.run("why", held.key).out
     assert "held" not in place.run("why", over.key).out
+    with local_time_zone("America/New_York"):
+        assert ", held until 2399-12-31\n" in place.run("list").out
+    with local_time_zone("Europe/Berlin"):
+        assert ": since 2026-11-23T03:00:00+01 until 2400-01-01T01:00:00+01: audit\n" in place.run("show", held.key).out
 
 
 def test_an_unreadable_record_is_a_warning_and_the_others_are_listed(place: Place) -> None:

@@ -464,7 +464,7 @@ def test_an_ad_hoc_set_is_deleted_as_a_whole_some_time_after_its_last_use(
 def test_an_ad_hoc_set_says_until_when_it_is_kept() -> None:
     planned = gone("test/orders/F1[1-9] test/orders/F2[1-9]", now=START + 2 * DAY)
 
-    assert planned.why("test/orders/F1") == ("ad hoc set, kept until 2026-11-10T02:00:00+00:00",)
+    assert planned.why("test/orders/F1") == ("ad hoc set, kept until 2026-11-10T02:00:00Z",)
     assert planned.keep["test/orders/F2"][0].rule is Rule.NEWEST
     assert gone("test/orders/F1[1-9]").why("test/orders/F1") == ("newest point that can be restored",)
 

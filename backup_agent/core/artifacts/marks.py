@@ -4,11 +4,13 @@ A record never changes, so a hold and a damage mark are objects of their own: `â
 `â€¦.backup.damaged.json`. When an artifact is deleted, its marks are deleted last.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 
 from pydantic import AwareDatetime, Field
 
 from backup_agent.core.artifacts.records import Signature, StoredValue
+from backup_agent.core.quantities import second
 
 
 class Mark(StoredValue):
@@ -37,20 +39,15 @@ class Hold(Mark):
         """Return whether the hold ends no earlier than another."""
         return self.until is None or (other.until is not None and self.until >= other.until)
 
-    @property
-    def story(self) -> str:
-        """Since when, by whom, until when, and why: `since 2026-11-23T02:00:00Z by ann: audit`."""
+    def story(self, time: Callable[[datetime], str]) -> str:
+        """Since when, by whom, until when, and why: `since 2026-11-23T02:00:00Z by ann: audit`. `time` shows a time."""
         by = f" by {self.requested_by}" if self.requested_by else ""
-        until = "" if self.until is None else f" until {_time(self.until)}"
-        return f"since {_time(self.since)}{by}{until}: {self.reason}"
+        until = "" if self.until is None else f" until {time(self.until)}"
+        return f"since {time(self.since)}{by}{until}: {self.reason}"
 
     def __str__(self) -> str:
         """Return `held` or `held until 2026-12-31T23:59:59Z`."""
-        return "held" if self.until is None else f"held until {_time(self.until)}"
-
-
-def _time(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        return "held" if self.until is None else f"held until {second(self.until)}"
 
 
 class Damage(Mark):

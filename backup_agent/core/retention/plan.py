@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from backup_agent.core.artifacts.keys import database_of
 from backup_agent.core.artifacts.names import BEFORE_RESTORE, DatabaseName, SetName
 from backup_agent.core.artifacts.records import Record
 from backup_agent.core.durations import written_duration
+from backup_agent.core.quantities import second
 from backup_agent.core.retention.policy import Policy
 
 Group = tuple[SetName, DatabaseName]
@@ -79,9 +80,16 @@ class KeepReason(NamedTuple):
 
     rule: Rule
     detail: str = ""
+    until: datetime | None = None
+    """When the reason ends, if that is known."""
+
+    def text(self, time: Callable[[datetime], str]) -> str:
+        """Return the reason for people. `time` shows a time."""
+        until = f"until {time(self.until)}" if self.until is not None else ""
+        return " ".join(filter(None, (RULE_TEXTS.get(self.rule, self.rule.value), self.detail, until)))
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (RULE_TEXTS.get(self.rule, self.rule.value), self.detail)))
+        return self.text(second)
 
 
 class Fate(StrEnum):
@@ -302,8 +310,7 @@ def expired_sets(
         for entry in points.entries:
             until = entry.finished + keep_safety if safety else expiry[group[0]]
             if now < until:
-                detail = f"until {until.isoformat(timespec='seconds')}"
-                reasons.append((entry.key, KeepReason(Rule.SAFETY if safety else Rule.ADHOC, detail)))
+                reasons.append((entry.key, KeepReason(Rule.SAFETY if safety else Rule.ADHOC, until=until)))
         kept = _keep(points, reasons, protections.get(group, ()))
         keep |= kept
         delete += _deletions(points, kept, Fate.SAFETY if safety else Fate.EXPIRED)
@@ -510,8 +517,7 @@ def _protections(
     found: dict[Group, list[tuple[str | None, KeepReason]]] = defaultdict(list)
     for key, until in held.items():
         if until is None or now <= until:
-            detail = f"until {until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}" if until else ""
-            found[database_of(key)].append((key, KeepReason(Rule.HELD, detail)))
+            found[database_of(key)].append((key, KeepReason(Rule.HELD, until=until)))
     for reason, names in ((KeepReason(Rule.OWED), owed), (KeepReason(Rule.CLAIMED), claimed)):
         for name in names:
             found[database_of(name)].append((name, reason))
