@@ -30,8 +30,11 @@ AGAIN_SECONDS = 600.0
 FAILING_SECONDS = 3_600.0
 """Seconds until the next run while a check fails, so that the end of the failure is noticed."""
 
-START_SECONDS = 15.0
-"""Seconds until the first run after the start, or after a change of the settings: other work comes first."""
+START_SECONDS = 60.0
+"""Seconds until the first run after the start, or after a change of the settings: other work comes first.
+
+With a tenth of a core, the start alone takes 20 s of it, and the first copies take longer.
+"""
 
 STEP_SECONDS = 120.0
 """Longest time of a step."""
