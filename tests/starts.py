@@ -61,20 +61,17 @@ _DRIVER = {
     "ssl": "TLS of Bolt",
     "subprocess": "asyncio imports it",
 }
-_STRUCTLOG = {
-    "structlog": "the log",
-    "asyncio": "structlog imports it",
-    "concurrent.futures": "asyncio imports it",
-    "logging": "structlog, and libraries that log by it",
-    "ssl": "asyncio imports it",
-    "subprocess": "asyncio imports it",
-}
 
 PROCESSES = {
     "supervisor": Start(
         {
             **_MODELS,
-            **_STRUCTLOG,
+            "structlog": "the log",
+            "asyncio": "structlog imports it",
+            "concurrent.futures": "asyncio imports it",
+            "logging": "structlog, and libraries that log by it",
+            "ssl": "asyncio imports it",
+            "subprocess": "asyncio imports it",
             "apscheduler": "the timer of the schedules",
             "http.client": "http.server imports it",
             "http.server": "the pages; prometheus_client imports it too",
@@ -181,9 +178,7 @@ COMMANDS = {
         },
         arguments=("status",),
     ),
-    "doctor": Start(
-        {**_SETTINGS, **_STRUCTLOG, "subprocess": "each step is a process"}, arguments=("doctor", "--help")
-    ),
+    "doctor": Start({**_SETTINGS, "subprocess": "each step is a process"}, arguments=("doctor", "--help")),
     "notify": Start(
         {
             **_SETTINGS,
@@ -200,7 +195,7 @@ COMMANDS = {
     "show": Start({**_SETTINGS, **_POOL, **_HEADER}, arguments=("show", "--help")),
     "restore": Start({**_SETTINGS, **_POOL}, arguments=("restore", "--help")),
     "drill": Start(
-        {**_SETTINGS, **_POOL, **_STRUCTLOG, "subprocess": "it starts the process of the drill"},
+        {**_SETTINGS, **_POOL, "subprocess": "it starts the process of the drill"},
         arguments=("drill", "--help"),
     ),
     "fetch": Start({**_SETTINGS, **_POOL, **_HEADER}, arguments=("fetch", "--help")),

@@ -20,8 +20,8 @@ from backup_agent.core.requests.events import ChecksEnded, CheckTold
 from backup_agent.core.requests.tasks import CheckTask
 from backup_agent.settings.model import Settings
 from backup_agent.settings.unprotected import unprotected
+from backup_agent.supervisor.children.doctor_steps import REMOTE, STEP_SECONDS, module_of, why_early
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.work.doctor import REMOTE, STEP_SECONDS, module_of, why_early
 
 CODES = {CheckOutcome.OK: 0, CheckOutcome.WARN: 3, CheckOutcome.FAIL: 5}
 """The exit codes: those of `status --check`."""

@@ -4,6 +4,7 @@ import os
 import queue
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -24,7 +25,6 @@ from backup_agent.core.requests.tasks import DrillTask
 from backup_agent.core.restore.asked import parse_asked
 from backup_agent.settings.model import Settings
 from backup_agent.supervisor.children.process import Child, Ended, Told
-from backup_agent.supervisor.trusted_clock import utc_now
 
 MODULE = "backup_agent.jobs.drill"
 _END_SECONDS = 10.0
@@ -92,7 +92,7 @@ def command(
     if chosen is None and everything:
         chosen = settings.drilled_place
     task = DrillTask(
-        run=command_id(utc_now(), os.getpid()),
+        run=command_id(datetime.now(UTC), os.getpid()),
         place=chosen,
         what=what,
         set=set_name,

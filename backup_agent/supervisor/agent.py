@@ -27,8 +27,9 @@ from backup_agent.settings.model import Settings
 from backup_agent.settings.reload import Reloader
 from backup_agent.settings.unprotected import unprotected
 from backup_agent.supervisor import snapshot
+from backup_agent.supervisor.children.doctor_steps import CHECK
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import CHECK, END_SECONDS, PAGE
+from backup_agent.supervisor.children.runs import END_SECONDS, PAGE
 from backup_agent.supervisor.heap import give_back
 from backup_agent.supervisor.parts import Parts
 from backup_agent.supervisor.requests.watch import Bell

@@ -22,8 +22,8 @@ from backup_agent.core.requests.answers import CopyState, DatabaseResult, Outcom
 from backup_agent.settings.reload import Reloader
 from backup_agent.supervisor.agent import Agent
 from backup_agent.supervisor.children import runs
+from backup_agent.supervisor.children.doctor_steps import CHECK
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import CHECK
 
 BACKUP_SECONDS, COPY_SECONDS, PASS_SECONDS, CHECK_SECONDS, NOTIFY_SECONDS = 20.0, 5.0, 2.0, 4.0, 1.0
 PAGE_SECONDS = 3.0

@@ -15,7 +15,8 @@ from structlog.testing import capture_logs
 
 from backup_agent import processes
 from backup_agent.core.requests.events import MalformedEvent, StageBegun, Surveyed, VolumeTested
-from backup_agent.supervisor.children.process import Child, Ended, Told, _ignore
+from backup_agent.supervisor.children.process import Child, Ended, Told
+from backup_agent.supervisor.children.runs import log_ignored
 from tests.polling import PATIENCE, until
 
 
@@ -31,7 +32,7 @@ class World:
     def start(self, program: str, task: bytes = b"{}") -> Child:
         name = f"child_{len(self.children)}"
         (self.folder / f"{name}.py").write_text(textwrap.dedent(program))
-        child = Child(name, name, task, self.heard.put, root=str(self.folder), keep=self.lock)
+        child = Child(name, name, task, self.heard.put, root=str(self.folder), keep=self.lock, ignored=log_ignored)
         self.children.append(child)
         return child
 
@@ -44,7 +45,7 @@ def _world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     inherited = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(tmp_path), inherited))))
     world = World(tmp_path)
-    _ignore.cache_clear()
+    log_ignored.cache_clear()
     yield world
     for child in world.children:
         child.kill()

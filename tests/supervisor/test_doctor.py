@@ -8,13 +8,13 @@ import pytest
 from backup_agent.core.doctor.checks import Check, CheckOutcome, fail, ok
 from backup_agent.core.protection.health import ProblemKind
 from backup_agent.supervisor import snapshot
+from backup_agent.supervisor.children.doctor_steps import STEP_SECONDS
 from backup_agent.supervisor.status.metrics import StatusCollector
 from backup_agent.supervisor.work.doctor import (
     AGAIN_SECONDS,
     EVERY_SECONDS,
     FAILING_SECONDS,
     START_SECONDS,
-    STEP_SECONDS,
     Doctor,
 )
 from tests.supervisor.scripted import BACKUP_SECONDS, ScriptedAgent

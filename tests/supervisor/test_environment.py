@@ -6,9 +6,9 @@ from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.doctor.checks import Step
 from backup_agent.core.doctor.examination import DoctorStage
 from backup_agent.processes import LOCK_DESCRIPTOR, TAG
+from backup_agent.supervisor.children.doctor_steps import module_of
 from backup_agent.supervisor.children.environment import CHILDREN, of_child
 from backup_agent.supervisor.children.runs import Purpose
-from backup_agent.supervisor.work.doctor import module_of
 from backup_agent.supervisor.work.maintenance import MODULES
 from tests.builders import OFFSITE
 

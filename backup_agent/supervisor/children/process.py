@@ -13,10 +13,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import IO
-
-import structlog
 
 from backup_agent.core.requests import events
 from backup_agent.core.requests.events import Event, MalformedEvent, TaskEnded, UnknownEvent
@@ -24,12 +22,6 @@ from backup_agent.processes import LOCK_DESCRIPTOR, TAG, kill_session, send, tag
 from backup_agent.supervisor.children.environment import of_child
 
 LONGEST_LINE = 1 << 20
-
-MOST_KINDS = 100
-"""How many kinds of ignored lines are remembered, so that each kind is logged once."""
-
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -64,18 +56,21 @@ class Child:
         root: str,
         keep: int | None,
         remote: bool = False,
+        ignored: Callable[[str, str], None] | None = None,
     ) -> None:
         """Start `python -m <module>` and write its first task, one line of JSON, to its stdin.
 
         `keep` is the descriptor of the root's lock, which the child inherits; a command has none. `remote` says whether
-        the task uses a destination; if not, the child gets no credentials for destinations. Raise OSError, with no
-        process left behind, if the child or a thread for its pipes cannot be started.
+        the task uses a destination; if not, the child gets no credentials for destinations. `ignored(module, kind)`
+        is called for each line that is not an event of this version. Raise OSError, with no process left behind, if the
+        child or a thread for its pipes cannot be started.
         """
         self.module = module
         self._run: str | None = run
         self._ended = False
         self._lock = threading.Lock()
         self._tell = tell
+        self._ignored = ignored
         self._process = subprocess.Popen(
             [sys.executable, "-m", module],
             stdin=subprocess.PIPE,
@@ -151,7 +146,8 @@ class Child:
         for line in iter(partial(stdout.readline, LONGEST_LINE), b""):
             event = events.parse(line)
             if isinstance(event, UnknownEvent):
-                _ignore(self.module, event.kind)
+                if self._ignored is not None:
+                    self._ignored(self.module, event.kind)
             elif isinstance(event, TaskEnded):
                 self._end_run(0)
             elif self._run is not None:
@@ -187,9 +183,3 @@ class Child:
     def kill_leftovers(self) -> None:
         """Kill all processes of the session except the child, which waits: those that its last run has left."""
         kill_session(self.pid, but=self.pid)
-
-
-@lru_cache(MOST_KINDS)
-def _ignore(module: str, kind: str) -> None:
-    """Log once that lines of a kind are ignored: events of a newer child, or output of a library (no kind)."""
-    log.warning("unknown event ignored", module=module, kind=kind or "no event")

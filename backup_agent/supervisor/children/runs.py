@@ -8,11 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Self, assert_never
+
+import structlog
 
 from backup_agent.core.artifacts.names import VOLUME, PlaceName
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.events import Progress, Result, StageBegun
+from backup_agent.supervisor.children.doctor_steps import CHECK
 from backup_agent.supervisor.children.process import Child, Ended, Told
 
 END_SECONDS = 3.0
@@ -32,14 +36,17 @@ minutes, while the client library of a destination takes 0.7 s to import."""
 
 DESTINATION_MODULE = "backup_agent.jobs.destination"
 
-CHECK = "check_"
-"""The kinds of the doctor's runs begin with this."""
-
 NOTIFY = "notify"
 """The kind of the runs that send notifications."""
 
 PAGE = "page"
 """The kind of the runs that make the status page."""
+
+
+MOST_KINDS = 100
+"""How many kinds of ignored lines are remembered, so that each kind is logged once."""
+
+log = structlog.get_logger()
 
 
 class Purpose(NamedTuple):
@@ -172,7 +179,14 @@ class Runs:
         if purpose.destination is not None and self.at(purpose.destination) is not None:
             raise ValueError(f"a run at {place} is under way")
         child = self._given_to(purpose, name, task) or Child(
-            name, purpose.module, task, self._tell, root=self._root, keep=self.lock, remote=purpose.remote
+            name,
+            purpose.module,
+            task,
+            self._tell,
+            root=self._root,
+            keep=self.lock,
+            remote=purpose.remote,
+            ignored=log_ignored,
         )
         kind, now = module.rsplit(".", 1)[-1], time.monotonic()
         self._runs[name] = Run(child, kind, purpose, now, now, deadline=deadline, stall=stall, place=place)
@@ -348,3 +362,9 @@ class Runs:
         for child in self._without_run:
             if not child.ended:  # otherwise its process id may belong to another process
                 child.kill()
+
+
+@lru_cache(MOST_KINDS)
+def log_ignored(module: str, kind: str) -> None:
+    """Log once that lines of a kind are ignored: events of a newer child, or output of a library (no kind)."""
+    log.warning("unknown event ignored", module=module, kind=kind or "no event")

@@ -10,8 +10,9 @@ from backup_agent import quoting
 from backup_agent.core.artifacts.names import VOLUME
 from backup_agent.core.requests import events
 from backup_agent.settings.reload import Reloader
+from backup_agent.supervisor.children.doctor_steps import CHECK
 from backup_agent.supervisor.children.process import Ended, Told
-from backup_agent.supervisor.children.runs import CHECK, NOTIFY, PAGE, Run, Runs
+from backup_agent.supervisor.children.runs import NOTIFY, PAGE, Run, Runs
 from backup_agent.supervisor.status.counters import Counters
 from backup_agent.supervisor.work.backup_dispatch import BackupDispatch
 from backup_agent.supervisor.work.copy_passes import CopyPasses

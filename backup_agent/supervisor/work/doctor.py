@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 import structlog
 
 from backup_agent.core.artifacts.names import PlaceName
-from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome, Step
+from backup_agent.core.doctor.checks import Check, CheckFinding, CheckOutcome
 from backup_agent.core.doctor.examination import ALERTING_RUNS, CheckRun, DoctorStage, Repeated, repeated
 from backup_agent.core.reasons import Reason
 from backup_agent.core.requests.events import ChecksEnded
 from backup_agent.core.requests.tasks import CheckTask
 from backup_agent.settings.reload import Reloader
 from backup_agent.settings.unprotected import unprotected
-from backup_agent.supervisor.children.runs import CHECK, Run, Runs
+from backup_agent.supervisor.children.doctor_steps import CHECK, REMOTE, STEP_SECONDS, module_of, why_early
+from backup_agent.supervisor.children.runs import Run, Runs
 from backup_agent.supervisor.work.backup_queue import BackupQueue
 from backup_agent.supervisor.work.memory_beside import fits_beside
 
@@ -36,25 +37,7 @@ START_SECONDS = 60.0
 With a tenth of a core, the start alone takes 20 s of it, and the first copies take longer.
 """
 
-STEP_SECONDS = 120.0
-"""Longest time of a step."""
-
-REMOTE = frozenset({Step.DESTINATION})
-"""The steps whose children get the credentials of destinations."""
-
 log = structlog.get_logger()
-
-
-def module_of(stage: DoctorStage) -> str:
-    """Return the module that carries out a stage."""
-    return f"backup_agent.jobs.{CHECK}{stage.step.value}"
-
-
-def why_early(code: int | None) -> str:
-    """Return why a step ended before all its checks were made. `code` is the exit code; None if it took too long."""
-    if code is None:
-        return f"the check took longer than {STEP_SECONDS:.0f} s"
-    return f"its process was killed by signal {-code}" if code < 0 else f"its process ended with exit code {code}"
 
 
 @dataclass
