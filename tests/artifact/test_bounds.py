@@ -1,4 +1,4 @@
-"""Artifacts that cost far more to read than their size suggests: what is crafted so is reported, at a bounded cost."""
+"""Artifacts that are crafted to take far more time or memory than their size suggests are reported, at a bounded cost."""
 
 import hashlib
 import io
@@ -52,7 +52,7 @@ def test_an_artifact_that_unpacks_to_thousands_of_times_its_size_has_a_problem(p
     assert problem == f"it unpacks to {(4 << 30) + len(HEAD) + 512} bytes, more than 1000 times its own {len(content)}"
 
 
-def test_an_artifact_with_the_preallocated_logs_of_an_empty_database_has_none(path: Path) -> None:
+def test_the_preallocated_logs_of_an_empty_database_are_not_a_problem(path: Path) -> None:
     assert problems(path, writer.repeated(HEAD + entry(size=1 << 30), (1 << 30) + (1 << 17))) == ()
 
 
@@ -64,7 +64,7 @@ def test_a_tar_of_very_many_entries_is_a_problem(path: Path, entries: int, found
     assert problems(path, content) == (f"its tar has {entries} entries, more than 250000",) * found
 
 
-def test_an_artifact_that_takes_too_long_is_not_unpacked_further_and_has_its_checksum(path: Path) -> None:
+def test_an_artifact_that_takes_too_long_is_not_unpacked_to_its_end_and_still_gets_its_checksum(path: Path) -> None:
     content = writer.repeated(HEAD + entry(size=(4 << 30) - (1 << 17)), 4 << 30)
 
     (problem,) = problems(path, content, Bounds(seconds=0.05, bytes_a_second=1 << 30))
@@ -111,7 +111,7 @@ def pax(records: bytes) -> bytes:
 
 
 def streamed(pieces: Iterable[bytes]) -> bytes:
-    """Return an artifact of a tar that is too large to be held at once."""
+    """Return an artifact whose tar is too large for the memory."""
     packed = io.BytesIO()
     with zstandard.ZstdCompressor(level=3, write_checksum=True).stream_writer(packed, closefd=False) as frame:
         for piece in (HEAD, *pieces):
@@ -135,7 +135,7 @@ def test_reading_a_crafted_artifact_needs_little_time_and_memory(path: Path, nam
     seconds, memory, found = json.loads(done.stdout)
 
     assert len(content) < 200_000
-    assert seconds < 30  # six on an idle machine
+    assert seconds < 30  # about six seconds on an idle machine
     assert memory < 64
     assert found
 

@@ -71,7 +71,7 @@ def test_the_header_of_neo4js_own_test_is_read(path: Path) -> None:
     assert (header.recovered, header.compressed, header.full) == (True, True, True)
 
 
-def test_the_tests_writer_writes_the_header_of_neo4js_own_test() -> None:
+def test_the_writer_of_the_tests_writes_the_header_of_neo4js_own_test() -> None:
     facts = Written(
         database=b"foo",
         database_id=UUID(int=1),

@@ -21,7 +21,7 @@ NAME = "orders.backup"
 
 
 class Source:
-    """An artifact in memory, which counts what is read."""
+    """An artifact in memory that counts the bytes that are read."""
 
     def __init__(self, content: bytes) -> None:
         self.file = io.BytesIO(content)
@@ -58,7 +58,7 @@ def test_a_header_of_version_1_has_no_script(magic: str) -> None:
     [{}, {b"shard_count": b"2"}, {PLAIN: b""}, {GZIPPED: gzip.compress(b"")}],
     ids=["no entry", "another entry", "empty", "gzipped, empty"],
 )
-def test_a_header_without_a_script_is_no_error(entries: dict[bytes, bytes]) -> None:
+def test_a_header_without_a_script_is_not_an_error(entries: dict[bytes, bytes]) -> None:
     assert script_of(metadata=entries) is None
 
 

@@ -247,8 +247,8 @@ def sealed(header: bytes, at: int, value: bytes) -> bytes:
 DATA = b"\x01" * 700 + bytes(324)
 END = bytes(1024)
 UNKNOWN_INSIDES = [
-    pytest.param(b"", "the tar is cut off: .*the header of tar entry 1 expected", id="nothing"),
-    pytest.param(b"log entries " * 100, "the 512 bytes before are not a tar header", id="no tar"),
+    pytest.param(b"", "the tar is cut off: .*the header of tar entry 1 expected", id="empty"),
+    pytest.param(b"log entries " * 100, "the 512 bytes before are not a tar header", id="not a tar"),
     pytest.param(block() + DATA + b"x" * 2048, "the 512 bytes before are not a tar header", id="no second header"),
     pytest.param(block() + DATA, "the header of tar entry 2 expected", id="no end marker"),
     pytest.param(block() + DATA + bytes(512), "the second half of the tar's end marker expected", id="half an end marker"),

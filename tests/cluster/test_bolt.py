@@ -1,4 +1,4 @@
-"""Discovery against a simulated Enterprise cluster: what it understands, and how it fails."""
+"""Discovery with a simulated Enterprise cluster: the topology that it reads, and its errors."""
 
 import dataclasses
 import os
@@ -31,7 +31,7 @@ Start = Callable[..., BoltServer]
 PASSWORD = "sesame-open-42"
 AGENT = User("agent", PASSWORD)
 BY_HOST = Addressing(backup_addresses="{server_id}:6362")
-"""All servers are 127.0.0.1 here: by the Bolt host they would be one."""
+"""All servers have the address 127.0.0.1, so their Bolt hosts would not tell them apart."""
 
 
 def ask(server: BoltServer, scheme: str = "neo4j", *, timeout: float = 10.0, password: str = PASSWORD) -> Discovered:
@@ -57,7 +57,7 @@ def order(topology: Topology, database: str, cluster: Cluster) -> list[tuple[str
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
 @pytest.mark.parametrize("version", ["5.26.31", "2025.06.0", "2026.09.0"])
-def test_three_servers_are_understood(bolt_server: Start, scheme: str, version: str) -> None:
+def test_the_topology_of_three_servers_is_read(bolt_server: Start, scheme: str, version: str) -> None:
     cluster = three_servers(version)
     server = bolt_server(cluster)
 
@@ -131,7 +131,7 @@ def test_quarantined_and_offline_copies_do_not_serve(bolt_server: Start) -> None
     assert {copy.database_id for copy in found.topology.databases()[DatabaseName("neo4j")]} == {None}
 
 
-def test_composites_and_aliases_are_known_as_such(bolt_server: Start) -> None:
+def test_composites_and_aliases_are_recognised(bolt_server: Start) -> None:
     composite = new_database(
         "fabric", [Copy(f"server-{number}") for number in range(3)], type="composite", constituents=("fabric.orders",)
     )
@@ -242,7 +242,7 @@ def named(listener: socket.socket) -> str:
 
 
 def connects(listener: socket.socket) -> bool:
-    """Whether a client has connected."""
+    """Return whether a client has connected."""
     try:
         listener.accept()[0].close()
     except BlockingIOError:
@@ -290,7 +290,7 @@ def test_a_host_of_the_settings_is_asked(bolt_server: Start, monkeypatch: pytest
         assert connects(listener)
 
 
-def test_settings_that_are_not_granted_are_no_error(bolt_server: Start) -> None:
+def test_settings_that_may_not_be_read_are_not_an_error(bolt_server: Start) -> None:
     server = bolt_server(three_servers().with_users(User("agent", PASSWORD, show_settings=())))
 
     found = ask(server)
@@ -384,7 +384,7 @@ def test_a_server_that_hangs_is_left_at_the_deadline(bolt_server: Start, scheme:
     assert "gave no answer within" in error.failure.error
 
 
-def test_what_passes_is_waited_for(bolt_server: Start) -> None:
+def test_a_transient_fault_is_waited_for(bolt_server: Start) -> None:
     server = bolt_server(
         three_servers().with_bolt_faults(BoltFault("unavailable", statement="SHOW DATABASES", times=1))
     )
@@ -392,7 +392,7 @@ def test_what_passes_is_waited_for(bolt_server: Start) -> None:
     assert set(ask(server, "bolt").topology.databases()) == {"neo4j", "orders", "system"}
 
 
-def test_if_the_routes_lead_nowhere_the_given_server_is_asked(bolt_server: Start) -> None:
+def test_if_no_address_of_the_routing_table_answers_the_given_server_is_asked(bolt_server: Start) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("dead_routes")))
 
     found = ask(server)
@@ -401,7 +401,7 @@ def test_if_the_routes_lead_nowhere_the_given_server_is_asked(bolt_server: Start
 
 
 @pytest.mark.process
-def test_routes_that_hang_are_left_for_the_given_server(bolt_server: Start) -> None:
+def test_if_the_addresses_of_the_routing_table_hang_the_given_server_is_asked(bolt_server: Start) -> None:
     cluster = three_servers()
     silent = socket.create_server(("127.0.0.1", 0))
     with silent:
@@ -414,7 +414,9 @@ def test_routes_that_hang_are_left_for_the_given_server(bolt_server: Start) -> N
 
 
 @pytest.mark.process
-def test_what_is_only_nice_to_know_costs_nothing_else(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_optional_statement_does_not_affect_the_others(
+    bolt_server: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)
     faults = (
         BoltFault("hang", statement="SHOW ALIASES"),
@@ -432,7 +434,7 @@ def test_what_is_only_nice_to_know_costs_nothing_else(bolt_server: Start, monkey
     assert len(found.notes) == 5
 
 
-def test_an_answer_with_other_columns_is_told_as_that(bolt_server: Start) -> None:
+def test_an_answer_with_other_columns_is_an_error_that_says_so(bolt_server: Start) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("other_columns", statement="SHOW DATABASES")))
 
     assert "sent an answer that Neo4j does not send" in failure(server).failure.error
@@ -448,7 +450,7 @@ def test_an_optional_answer_with_other_columns_is_a_note(bolt_server: Start) -> 
 
 
 @pytest.mark.parametrize("kind", [KeyError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError])
-def test_no_error_of_python_leaves_a_conversation(kind: type[Exception]) -> None:
+def test_an_unexpected_error_of_python_in_a_conversation_becomes_a_failure(kind: type[Exception]) -> None:
     error = classify(kind(PASSWORD), Endpoint("bolt://demo:7687", "agent", PASSWORD), "bolt://demo:7687")
 
     assert error.failure.error.startswith("demo:7687 sent an answer")
@@ -471,7 +473,7 @@ def test_a_port_that_speaks_http_is_named() -> None:
 
 
 class _answering:  # noqa: N801  reads as a verb where it is used
-    """Answer the first connection with some bytes, from a thread that ends with the block."""
+    """A server that answers the first connection with some bytes. Use as a context manager."""
 
     def __init__(self, listener: socket.socket, answer: bytes) -> None:
         self._thread = threading.Thread(target=self._answer, args=(listener, answer))
@@ -520,7 +522,7 @@ def ask_by_tls(server: BoltServer, scheme: str, ca_file: str | None) -> Discover
 
 
 @pytest.mark.parametrize("scheme", ["bolt+s", "neo4j+s", "bolt+ssc", "neo4j+ssc"])
-def test_an_own_ca_is_trusted(
+def test_the_ca_of_the_settings_is_trusted(
     bolt_server: Start, authority: trustme.CA, ca_file: str, tmp_path: Path, scheme: str
 ) -> None:
     server = bolt_server(three_servers().with_users(AGENT), **certificate(authority, tmp_path, "127.0.0.1"))
@@ -560,9 +562,7 @@ def test_a_bad_certificate_is_an_error(
     assert server.logins == ()
 
 
-def test_a_server_that_wants_tls_hangs_up_on_plain_bolt(
-    bolt_server: Start, authority: trustme.CA, tmp_path: Path
-) -> None:
+def test_plain_bolt_to_a_server_with_tls_is_an_error(bolt_server: Start, authority: trustme.CA, tmp_path: Path) -> None:
     server = bolt_server(three_servers(), **certificate(authority, tmp_path, "127.0.0.1"))
 
     error = failure(server, "bolt")
@@ -605,7 +605,7 @@ def test_the_error_of_an_invalid_uri_shows_no_secret(uri: str) -> None:
     assert PASSWORD not in caught.value.failure.error
 
 
-# The table of failures, where no server was at hand to fail in this way
+# Rows of the table of failures that the simulated servers cannot cause
 
 
 @pytest.mark.parametrize(
@@ -624,7 +624,7 @@ def test_other_failures_are_classified(error: Exception, kind: type[BackupError]
     assert words in found.failure.error
 
 
-def test_an_error_that_is_not_the_drivers_is_not_hidden() -> None:
+def test_an_error_that_is_not_of_the_driver_is_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError):
         classify(ZeroDivisionError(), Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0")
 
@@ -655,14 +655,14 @@ def test_a_servers_status_code_is_quoted_if_it_is_valid() -> None:
     assert told(PASSWORD).endswith("an unknown status code")
 
 
-def test_the_driver_is_the_one_the_table_was_written_for() -> None:
+def test_the_driver_has_the_version_for_which_the_table_was_written() -> None:
     assert neo4j.__version__.startswith("6.")
 
 
 HOSTILE = ("../../x", "--option", "$(id)", "x`; drop database neo4j; ", "a\x1b[2K", "x" * 5000)
 
 
-def test_names_that_no_database_has_are_a_note_and_nothing_else(bolt_server: Start) -> None:
+def test_invalid_names_of_databases_cause_a_note_only(bolt_server: Start) -> None:
     cluster = three_servers(databases=("orders", *HOSTILE)).with_alias("$(id)", "orders").with_alias("shop", "orders")
 
     found = ask(bolt_server(cluster))
@@ -676,7 +676,7 @@ def test_names_that_no_database_has_are_a_note_and_nothing_else(bolt_server: Sta
     assert len(note) < 700
 
 
-def test_a_server_with_an_address_of_its_own_making_has_none(bolt_server: Start) -> None:
+def test_a_server_with_an_invalid_address_has_no_address(bolt_server: Start) -> None:
     cluster = three_servers().with_settings("server-0", {"server.backup.advertised_address": "$(id) --to-path=/:6400"})
 
     server = bolt_server(cluster)

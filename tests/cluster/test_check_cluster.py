@@ -1,4 +1,4 @@
-"""The doctor at a cluster: a simulated one with roles and faults, and a real Neo4j Community."""
+"""The doctor's checks of a cluster: of a simulated one with roles and faults, and of a real Neo4j Community."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def outcomes(found: dict[Check, CheckFinding]) -> dict[str, str]:
     return {check.value: one.outcome.value for check, one in found.items()}
 
 
-def test_a_cluster_that_grants_all_passes_but_for_its_closed_backup_ports(
+def test_with_all_rights_every_check_passes_except_that_of_the_closed_backup_ports(
     bolt_server: Callable[..., BoltServer], tmp_path: Path
 ) -> None:
     server = bolt_server(three_servers().with_users(User("neo4j", PASSWORD)))
@@ -45,7 +45,7 @@ def test_a_cluster_that_grants_all_passes_but_for_its_closed_backup_ports(
     assert "the servers accept other machines by their settings" in found[Check.BACKUP_PORTS].advice
 
 
-def test_a_listener_that_its_servers_settings_close_is_named(
+def test_a_listener_that_is_closed_by_a_setting_is_named(
     bolt_server: Callable[..., BoltServer], tmp_path: Path
 ) -> None:
     cluster = three_servers()

@@ -1,4 +1,4 @@
-"""The discovering child, as its parent sees it: a process with two pipes."""
+"""The child process that reads the topology, as the supervisor uses it: through two pipes."""
 
 import json
 import os
@@ -33,7 +33,7 @@ PASSWORD = "sesame-open-42"
 
 @pytest.fixture
 def child() -> Iterator[Child]:
-    """Start the child with what it is asked; its lifeline is held until the test ends."""
+    """Return a function that starts the child with a task. The child's stdin stays open until the test ends."""
     with ExitStack() as running:
 
         def start(asked: dict[str, Any]) -> subprocess.Popen[str]:
@@ -62,7 +62,7 @@ def asking(uri: str, **neo4j: Any) -> dict[str, Any]:
 
 
 def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
-    """Read all that the child tells; return its last event, with the rows by kind."""
+    """Read all events of the child. Return the last one, and the rows by kind."""
     assert process.stdout is not None
     rows = Rows()
     for line in process.stdout:
@@ -75,7 +75,7 @@ def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
     raise AssertionError("the child ended without a last word")
 
 
-def test_it_answers_with_the_topology_and_what_is_reachable(bolt_server: Start, child: Child) -> None:
+def test_the_child_reports_the_topology_and_the_reachable_addresses(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_users(User("agent", PASSWORD)))
     bolt_port = int(server.addresses["server-0"].rpartition(":")[2])
 
@@ -92,7 +92,7 @@ def test_it_answers_with_the_topology_and_what_is_reachable(bolt_server: Start, 
     assert process.stderr.read() == ""
 
 
-def test_it_fails_with_reason_and_hint_and_without_the_secret(bolt_server: Start, child: Child) -> None:
+def test_a_failure_has_a_reason_and_a_hint_and_not_the_password(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_users(User("agent", "another one")))
 
     process = child(asking(server.uri(scheme="neo4j")))
@@ -107,7 +107,7 @@ def test_it_fails_with_reason_and_hint_and_without_the_secret(bolt_server: Start
     assert len(server.logins) == 1
 
 
-def test_without_bolt_it_tries_the_addresses_it_knows(bolt_server: Start, child: Child, tmp_path: Path) -> None:
+def test_without_bolt_the_known_addresses_are_probed(bolt_server: Start, child: Child, tmp_path: Path) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("refuse")))
     last = Topology(seen="2026-11-23T02:00:00Z", copies=(Copy(database=ORDERS, address="127.0.0.1:7687"),))
     save_topology(tmp_path, last)
@@ -131,7 +131,7 @@ def test_a_missing_password_file_is_an_error(bolt_server: Start, child: Child, t
     assert server.logins == ()
 
 
-def test_a_hanging_server_does_not_keep_it(bolt_server: Start, child: Child) -> None:
+def test_a_server_that_hangs_does_not_keep_the_child_beyond_its_deadline(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("hang")))
 
     process = child({**asking(server.uri()), "timeout": 0.5})
@@ -140,7 +140,7 @@ def test_a_hanging_server_does_not_keep_it(bolt_server: Start, child: Child) -> 
     assert process.wait(5) == 1
 
 
-def test_it_ends_with_its_lifeline(bolt_server: Start, child: Child) -> None:
+def test_the_child_ends_when_its_stdin_is_closed(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("hang")))
     process = child(asking(server.uri()))
     until(lambda: server.statements, "statement of the child")
@@ -154,7 +154,7 @@ def test_it_ends_with_its_lifeline(bolt_server: Start, child: Child) -> None:
 
 
 MANY = 1500
-"""Databases, three copies each."""
+"""Number of databases with three copies each."""
 
 
 def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt_server: Start, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Discovery against a real Neo4j Community, plain and by TLS. Roles, lag and several servers it cannot show."""
+"""Discovery with a real Neo4j Community, without and with TLS. It has no roles, no lag and only one server."""
 
 from collections.abc import Callable, Iterable
 from importlib import resources
@@ -29,7 +29,7 @@ def endpoint(server: CommunityServer, scheme: str, *, password: str | None = Non
 
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j", "bolt+s", "neo4j+s", "bolt+ssc", "neo4j+ssc"])
-def test_a_real_server_is_understood(community_server: Community, neo4j_version: str, scheme: str) -> None:
+def test_the_topology_of_a_real_server_is_read(community_server: Community, neo4j_version: str, scheme: str) -> None:
     server = community_server(neo4j_version)
 
     found = discover(endpoint(server, scheme))
@@ -67,8 +67,8 @@ def test_a_real_servers_certificate_needs_its_ca(community_server: Community, ne
         discover(Endpoint(server.tls_uri, server.username, server.password))
 
 
-def test_the_role_script_is_understood_by_a_real_parser(community_server: Community, neo4j_version: str) -> None:
-    """Community has no roles: it must refuse each statement for its edition, never for its syntax."""
+def test_a_real_parser_accepts_the_script_of_the_role(community_server: Community, neo4j_version: str) -> None:
+    """Community has no roles: it must refuse each statement because of its edition, and none because of its syntax."""
     server = community_server(neo4j_version)
     script = (resources.files("backup_agent.cluster") / "role.cypher").read_text()
     lines = [line for line in script.splitlines() if not line.startswith("//")]
@@ -77,7 +77,7 @@ def test_the_role_script_is_understood_by_a_real_parser(community_server: Commun
     answers = {}
     with neo4j.GraphDatabase.driver(server.uri, auth=(server.username, server.password)) as driver:
         for statement in statements:
-            # Community has users, and this server is shared: that one is only explained.
+            # Community has users, and other tests use this server: EXPLAIN does not create one.
             text = f"EXPLAIN {statement}" if statement.startswith("CREATE USER") else statement
             try:
                 driver.execute_query(neo4j.Query(text), password="for-tests-only", database_="system")
@@ -91,7 +91,9 @@ def test_the_role_script_is_understood_by_a_real_parser(community_server: Commun
         assert answer == "accepted" or "nsupported" in answer, statement
 
 
-def test_a_real_server_gets_names_and_strings_as_they_are(community_server: Community, neo4j_version: str) -> None:
+def test_a_real_server_reads_quoted_names_and_strings_as_their_text(
+    community_server: Community, neo4j_version: str
+) -> None:
     server = community_server(neo4j_version)
     texts = [*hostile.PIECES, "".join(hostile.PIECES), "\\" * 3, "\\'", "'\\u0041\\\\u0041"]
     row = {f"{number} {text}".replace("\\", "/"): text for number, text in enumerate(texts)}
@@ -102,10 +104,8 @@ def test_a_real_server_gets_names_and_strings_as_they_are(community_server: Comm
         assert server.query(f"SHOW DATABASE {cypher_name(name)} YIELD name") == []
 
 
-def test_the_statements_of_plans_are_understood_by_a_real_parser(
-    community_server: Community, neo4j_version: str
-) -> None:
-    """Community has one database: it must refuse statements for its edition, never for their syntax."""
+def test_a_real_parser_accepts_the_statements_of_plans(community_server: Community, neo4j_version: str) -> None:
+    """Community has one database: it must refuse statements because of its edition, and none because of its syntax."""
     server = community_server(neo4j_version)
     statements = [*statements_of_plans(neo4j_version)]
     filled = {"<PRIMARIES>": "3", "<SECONDARIES>": "1", "<USER>": "reader"}

@@ -1,4 +1,4 @@
-"""docs/discovery.md and role.cypher say what the code does."""
+"""docs/discovery.md and role.cypher agree with the code."""
 
 import re
 from importlib import resources
@@ -14,11 +14,11 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_the_page_shows_the_statement_that_is_asked() -> None:
+def test_the_page_shows_the_statements_of_discovery() -> None:
     assert bolt.DATABASES in flat(PAGE)
 
 
-def test_every_failure_of_the_pages_table_is_one_of_the_code() -> None:
+def test_every_failure_in_the_table_of_the_page_exists_in_the_code() -> None:
     table = PAGE.partition("## When it fails")[2].partition("## What was tried")[0]
     told = [
         words for row in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[2:] for words in re.split(r" / | … s", row)
@@ -30,7 +30,7 @@ def test_every_failure_of_the_pages_table_is_one_of_the_code() -> None:
         assert last in known.replace("{where}", "").replace(" of  ", " ").replace("  ", " "), words
 
 
-def test_the_role_grants_what_is_asked() -> None:
+def test_the_role_grants_the_rights_for_every_statement() -> None:
     for grant in ("ACCESS ON DATABASE *", "SHOW ALIAS", "SHOW SETTING", "dbms.components"):
         assert f"GRANT {grant}" in ROLE or f"PROCEDURE {grant}" in ROLE
     assert "NOT RUN ON ENTERPRISE" in ROLE

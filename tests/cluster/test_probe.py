@@ -1,4 +1,4 @@
-"""A TCP connect to each backup address, and what it explains."""
+"""Probing backup addresses by a TCP connection, and the faults that are reported."""
 
 import socket
 import time
@@ -29,7 +29,7 @@ def refusing() -> Iterator[str]:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address whose queue of connections is full: the kernel drops what comes, as a firewall does."""
+    """An address whose queue of connections is full: the kernel drops further packets, as a firewall does."""
     with ExitStack() as open_sockets:
         listener = open_sockets.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -45,7 +45,7 @@ def test_an_address_that_listens_has_no_fault(listening: str) -> None:
     assert probe([listening, listening]) == {listening: None}
 
 
-def test_a_refusal_names_the_setting_that_is_mostly_behind_it(refusing: str) -> None:
+def test_a_refusal_names_the_setting_that_is_its_usual_cause(refusing: str) -> None:
     text = probe([refusing])[refusing]
 
     assert text is not None
@@ -77,7 +77,7 @@ def test_an_address_that_cannot_be_connected_to_is_reported() -> None:
 
 
 @pytest.mark.process
-def test_many_silent_addresses_cost_no_more_than_one(silent: str, listening: str) -> None:
+def test_many_silent_addresses_take_no_longer_than_one(silent: str, listening: str) -> None:
     others = [f"127.0.0.{number}:{silent.rpartition(':')[2]}" for number in range(2, 20)]
     began = time.monotonic()
 
@@ -88,5 +88,5 @@ def test_many_silent_addresses_cost_no_more_than_one(silent: str, listening: str
     assert list(found) == [silent, *others, listening]
 
 
-def test_nothing_to_probe_is_nothing() -> None:
+def test_without_addresses_there_are_no_faults() -> None:
     assert probe([]) == {}

@@ -1,4 +1,4 @@
-"""The rows of a discovery: what is told is heard, and a part of it is not taken for the whole."""
+"""The rows of a topology in events: all are received, and an incomplete answer is refused."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -36,7 +36,7 @@ def test_all_rows_that_are_sent_are_received(count: int) -> None:
     assert [tuple(pair) for pair in found.complete({COPIES: count, ALIASES: count})[ALIASES]] == pairs
 
 
-def test_no_line_is_longer_than_the_supervisor_reads() -> None:
+def test_no_line_is_longer_than_the_limit_of_the_supervisor() -> None:
     reachable = [("a" * 259, "no " * 400)] * MOST[REACHABLE]
     defined = [("d" * 128, {"options": {"x": "x" * LARGEST}})] * 1000
     events = list(told({COPIES: [LONGEST] * 1000, REACHABLE: reachable, DEFINITIONS: defined}))
@@ -46,7 +46,7 @@ def test_no_line_is_longer_than_the_supervisor_reads() -> None:
     assert Copy(**LONGEST) in heard(events).complete(counts)[COPIES]
 
 
-def test_no_line_of_definitions_has_more_values_than_the_supervisor_reads() -> None:
+def test_no_line_of_definitions_has_more_values_than_the_limit_of_the_supervisor() -> None:
     full_of_commas = {"x": "," * (LARGEST - 200)}
     found = definitions([{"name": f"db{number}", "options": full_of_commas} for number in range(100)], Refusals())
 

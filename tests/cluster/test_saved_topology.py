@@ -48,7 +48,7 @@ def test_a_failed_write_leaves_the_earlier_topology(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.patience
-def test_the_largest_topology_is_smaller_than_what_is_read(tmp_path: Path) -> None:
+def test_the_largest_topology_is_smaller_than_the_limit_of_the_reader(tmp_path: Path) -> None:
     longest = Copy(
         database=DatabaseName("d" * 128), address="a" * 253 + ":65535", server_id="i" * 128, database_id="i" * 128, type="t" * 64,
         role="r" * 64, status="s" * 64, writer=False, last_committed_txn=2**62, replication_lag=-(2**62),

@@ -1,4 +1,4 @@
-"""Whether a cluster is settled, as Bolt tells it: a simulated cluster in trouble, and a real Neo4j Community."""
+"""Whether a cluster is settled, read over Bolt from a simulated cluster with faults and from a real Neo4j Community."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_a_healthy_cluster_is_settled(state: State) -> None:
         ),
     ],
 )
-def test_a_cluster_in_trouble_says_what_to_wait_for(state: State, cluster: Cluster, reasons: list[str]) -> None:
+def test_a_cluster_that_is_not_settled_has_reasons_to_wait(state: State, cluster: Cluster, reasons: list[str]) -> None:
     found = state(cluster)
 
     assert found.readiness is Readiness.WAIT
@@ -95,7 +95,7 @@ def test_a_cluster_in_trouble_says_what_to_wait_for(state: State, cluster: Clust
         assert part in said
 
 
-def test_a_stopped_database_stops_nothing(state: State) -> None:
+def test_a_stopped_database_does_not_stop_a_restart(state: State) -> None:
     assert state(three_servers().with_status("orders", "offline")).readiness is Readiness.SETTLED
 
 
@@ -109,7 +109,7 @@ def test_a_stopped_database_stops_nothing(state: State) -> None:
         ),
     ],
 )
-def test_what_a_role_may_not_see_is_said(state: State, user: User, said: str) -> None:
+def test_facts_that_the_role_may_not_see_are_named(state: State, user: User, said: str) -> None:
     found = state(three_servers().with_users(user))
 
     assert found.readiness is Readiness.UNKNOWN
@@ -124,7 +124,7 @@ def test_a_statement_that_is_refused_for_another_reason_is_named_by_its_code(sta
     )
 
 
-def test_a_server_that_cannot_answer_now_is_a_failure_that_may_pass(
+def test_a_server_that_does_not_answer_is_a_transient_failure(
     bolt_server: Callable[..., BoltServer], tmp_path: Path
 ) -> None:
     fault = BoltFault("fail", statement="SHOW SERVERS", code=OF_SYSTEM, message="starting")
@@ -136,9 +136,7 @@ def test_a_server_that_cannot_answer_now_is_a_failure_that_may_pass(
     assert (found.failure.reason, found.permanent) == (Reason.SOURCE_UNREACHABLE, False)
 
 
-def test_a_wrong_password_is_a_failure_that_no_wait_mends(
-    bolt_server: Callable[..., BoltServer], tmp_path: Path
-) -> None:
+def test_a_wrong_password_is_a_permanent_failure(bolt_server: Callable[..., BoltServer], tmp_path: Path) -> None:
     server = bolt_server(three_servers().with_users(User("neo4j", PASSWORD)))
 
     found = asked(server.uri("server-0", scheme="neo4j"), tmp_path, "another-password")
@@ -161,7 +159,7 @@ def test_more_copies_than_the_agent_supports_are_a_failure_and_not_left_out(
     assert "more than 5 copies of databases" in found.failure.error
 
 
-def test_a_real_community_edition_answers_and_cannot_tell(
+def test_the_state_of_a_real_community_edition_is_unknown(
     community_server: Callable[[str], CommunityServer], neo4j_version: str, tmp_path: Path
 ) -> None:
     server = community_server(neo4j_version)

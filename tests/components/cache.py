@@ -1,7 +1,7 @@
-"""Fetch a component once, and keep it in a folder outside the tree.
+"""Fetch a component once, and keep it in a folder outside the source tree.
 
-A folder that stands in the cache is whole: it is made beside its place under a lock and renamed. Parallel workers wait for
-the one that fetches.
+A folder in the cache is complete: it is filled under another name, under a lock, and then renamed. Parallel workers wait
+for the one that fetches.
 """
 
 import fcntl
@@ -14,16 +14,16 @@ from pathlib import Path
 
 
 class MissingComponentError(Exception):
-    """A component is not on this machine and cannot be fetched; the text says what to do."""
+    """A component is not on this machine and cannot be fetched. The text says what to do."""
 
     @classmethod
     def package(cls, program: str, package: str) -> "MissingComponentError":
-        """Name the system package that brings a program."""
+        """Return the error for a missing program, with the system package that contains it."""
         return cls(f"{program} is absent: apt-get install -y --no-install-recommends {package}")
 
 
 def cache_folder() -> Path:
-    """Return where components are kept: $NEO4J_BACKUP_AGENT_CACHE, else the user's cache folder."""
+    """Return the folder of components: $NEO4J_BACKUP_AGENT_CACHE, or below the user's cache folder."""
     chosen = os.environ.get("NEO4J_BACKUP_AGENT_CACHE")
     if chosen:
         return Path(chosen)
@@ -32,7 +32,7 @@ def cache_folder() -> Path:
 
 
 def cached(name: str, fetch: Callable[[Path], None]) -> Path:
-    """Return the cached folder of that name; where there is none, let `fetch` fill an empty one first."""
+    """Return the cached folder of this name. If it does not exist, let `fetch` fill it first."""
     target = cache_folder() / name
     if target.is_dir():
         return target
@@ -42,7 +42,7 @@ def cached(name: str, fetch: Callable[[Path], None]) -> Path:
             unfinished = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))
             try:
                 fetch(unfinished)
-                unfinished.chmod(0o755)  # mkdtemp made it private
+                unfinished.chmod(0o755)  # mkdtemp gave it to its owner only
                 unfinished.rename(target)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""checkov, a scanner of Kubernetes objects by policy, in an environment of its own: it pins half of PyPI.
+"""checkov, a policy scanner of Kubernetes objects, in its own environment, because it pins very many packages.
 
 A minute and 291 MB the first time; compiled as it is used, since most of it never is. It never calls its vendor (`--skip-download`), and its findings need no account.
 """
@@ -16,7 +16,7 @@ LOCK = Path(__file__).with_name("checkov.lock")
 
 
 def checkov() -> Path:
-    """Return the program; raise MissingComponentError if it cannot be installed."""
+    """Return the path of the program. Raise MissingComponentError if it cannot be installed."""
     return cached(f"checkov-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}", _install) / "bin" / "checkov"
 
 

@@ -1,4 +1,4 @@
-"""Debian's Chromium, driven over a pipe by the DevTools protocol: what a page shows, asks for and complains about.
+"""Debian's Chromium, controlled by the DevTools protocol over a pipe: what a page shows, requests and logs.
 
 The protocol's messages end with a NUL byte. Commands go to descriptor 3 of the browser, answers and events come from 4.
 """
@@ -22,17 +22,17 @@ FLAGS = (
 )  # fmt: skip
 
 SECONDS = 60.0
-"""Longest time of a command or of the wait for an event."""
+"""Seconds. Longest time of a command, or of the wait for an event."""
 
 _PIPED = """import fcntl, os, sys
 read, write = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
 os.dup2(read, 3); os.dup2(write, 4)
 os.execvp(sys.argv[3], sys.argv[3:])"""
-"""A program that becomes the browser, with its ends of the pipes at 3 and 4."""
+"""A program that becomes the browser, with the pipes at descriptors 3 and 4."""
 
 
 def chromium() -> str:
-    """Return the program; raise MissingComponentError if it is not installed."""
+    """Return the path of the program. Raise MissingComponentError if it is not installed."""
     found = shutil.which("chromium")
     if found is None:
         raise MissingComponentError.package("chromium", "chromium")
@@ -40,7 +40,7 @@ def chromium() -> str:
 
 
 class Chromium:
-    """One browser. It ends with the tests, since it then reads the end of its pipe. Use as a context manager."""
+    """One browser. It ends with the tests, because its pipe is closed then. Use as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -73,7 +73,7 @@ class Chromium:
             self._process.wait()
 
     def open(self, url: str, *, width: int, height: int = 900, scheme: str = "light") -> "Tab":
-        """Open a page in a tab of a size, in light or dark, and wait until it is loaded."""
+        """Open a page in a new tab of a given size, in light or dark colours, and wait until it is loaded."""
         target = self.command("Target.createTarget", url="about:blank")["targetId"]
         session = self.command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, target, session)
@@ -88,7 +88,7 @@ class Chromium:
         return tab
 
     def command(self, method: str, session: str | None = None, **params: Any) -> Any:
-        """Send a command; return its result."""
+        """Send a command. Return its result."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
         os.write(self._commands, json.dumps(message | ({"sessionId": session} if session else {})).encode() + b"\0")
@@ -115,7 +115,7 @@ class Chromium:
 
 
 class Tab:
-    """One tab, with all events that it has told."""
+    """One tab, with all its events."""
 
     all: "dict[str, Tab]" = {}  # noqa: RUF012  every tab, by the session that events name
 
@@ -129,7 +129,7 @@ class Tab:
         return self._browser.command(method, self._session, **params)
 
     def emulate(self, scheme: str, media: str = "") -> None:
-        """Choose light or dark, and the medium, such as `print`."""
+        """Choose light or dark colours, and the medium, such as `print`."""
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.command("Emulation.setEmulatedMedia", media=media, features=features)
 
@@ -155,7 +155,7 @@ class Tab:
 
     @property
     def complaints(self) -> list[str]:
-        """What the browser and the page have written to the console."""
+        """The messages in the console."""
         found = [one["params"]["entry"]["text"] for one in self.events if one["method"] == "Log.entryAdded"]
         methods = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown")
         return found + [json.dumps(one["params"]) for one in self.events if one["method"] in methods]

@@ -1,6 +1,6 @@
-"""Fetch what the tests run, ahead of them: `python -m tests.components.fetch`.
+"""Fetch all components of the tests: `python -m tests.components.fetch`.
 
-Exit code 1 where something is missing and $CI is set; otherwise the tests that need it are skipped, and say so.
+If a component cannot be fetched and $CI is set, the exit code is 1. Without $CI, the tests that need it are skipped.
 """
 
 import os
@@ -18,7 +18,7 @@ from tests.components.prometheus import promtool
 
 
 def main() -> int:
-    """Fetch everything, saying what is done, and return the exit code."""
+    """Fetch everything and print each step. Return the exit code."""
     _say(f"components are kept in {cache_folder()}")
     steps: dict[str, Callable[[], object]] = {
         "Prometheus": lambda: promtool("--version"),

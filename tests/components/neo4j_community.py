@@ -1,7 +1,7 @@
 """Real Neo4j Community: a home folder to run neo4j-admin in, and a server over Bolt.
 
-Jars come by Maven (GPLv3: fetched for tests, never shipped); homes share them by a link, so a home costs nothing. What
-calls home is switched off: the usage report, and the UDP broadcasts that 2026.x sends on every network it finds.
+Jars come by Maven (GPLv3: fetched for tests, never shipped); homes share them by a link, so a home costs nothing. The
+usage report and the UDP broadcasts of 2026.x are switched off.
 """
 
 import os
@@ -27,7 +27,7 @@ JVM = (
     "-XX:TieredStopAtLevel=1",
     "--add-opens=java.base/java.nio=ALL-UNNAMED",
 )
-"""Small and quick to start; without `--add-opens` the page cache warns on standard output."""
+"""Flags of a small JVM that starts quickly. Without `--add-opens` the page cache prints warnings to stdout."""
 
 _CONF = {
     "server.default_listen_address": "127.0.0.1",
@@ -61,14 +61,14 @@ exec java -Xmx128m -cp "$NEO4J_HOME/lib/*" -Dbasedir="$NEO4J_HOME" org.neo4j.ser
 
 @dataclass(frozen=True)
 class CommunityHome:
-    """A NEO4J_HOME of its own: `bin/neo4j-admin` as shipped, and the same command as one JVM."""
+    """A NEO4J_HOME: `bin/neo4j-admin` as shipped, and the same commands in one JVM."""
 
     version: str
     folder: Path
 
     @classmethod
     def create(cls, version: str, folder: Path) -> Self:
-        """Make a home in an empty folder; fetch the jars where the cache has none."""
+        """Make a home in an empty folder. Fetch the jars if the cache does not have them."""
         for part in ("bin", "conf", "data", "logs", "run"):
             (folder / part).mkdir(parents=True)
         (folder / "lib").symlink_to(jars(version))
@@ -85,7 +85,7 @@ class CommunityHome:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the direct start needs, and what finds this home."""
+        """The environment variables for a direct start in this home."""
         return {
             "NEO4J_HOME": str(self.folder),
             "NEO4J_CONF": str(self.folder / "conf"),
@@ -94,7 +94,7 @@ class CommunityHome:
         }
 
     def configure(self, settings: Mapping[str, str]) -> None:
-        """Write neo4j.conf: what every home has, and these settings."""
+        """Write neo4j.conf with the settings that every home has, and these."""
         by_version = _CONF_5 if self.version.startswith("5.") else _CONF_2025
         lines = (f"{key}={value}\n" for key, value in {**_CONF, **by_version, **settings}.items())
         (self.folder / "conf/neo4j.conf").write_text("".join(lines))
@@ -102,7 +102,7 @@ class CommunityHome:
     def admin(
         self, *arguments: str, stdin: IO[bytes] | int = subprocess.DEVNULL, flags: Sequence[str] = ()
     ) -> subprocess.CompletedProcess[str]:
-        """Run a neo4j-admin command as one JVM, with more `flags`; exit code and output are the result."""
+        """Run a command of neo4j-admin in one JVM, with further `flags`. Return its exit code and output."""
         return subprocess.run(
             (
                 str(java_home() / "bin/java"),
@@ -122,16 +122,16 @@ class CommunityHome:
         )
 
     def load(self, artifact: Path, database: str = "neo4j") -> subprocess.CompletedProcess[str]:
-        """Load a `.backup` or `.dump` over the database of that name."""
+        """Load a `.backup` or `.dump` over the database of this name."""
         with artifact.open("rb") as stdin:
             return self.admin("database", "load", "--from-stdin", "--overwrite-destination=true", database, stdin=stdin)
 
     def describe(self, folder: Path, database: str = "neo4j") -> subprocess.CompletedProcess[str]:
-        """Have Neo4j print what it reads in the headers of a folder's artifacts (`load --info`)."""
+        """Return what Neo4j prints of the headers of a folder's artifacts (`load --info`)."""
         return self.admin("database", "load", "--info", f"--from-path={folder}", database)
 
     def check(self, database: str = "neo4j") -> subprocess.CompletedProcess[str]:
-        """Check a store's consistency. Its memory is bounded: by default it takes that of the whole machine."""
+        """Check the consistency of a store, with a limit of its memory, which by default is that of the whole machine."""
         return self.admin(
             "database", "check", "--max-off-heap-memory=64m", f"--report-path={self.folder / 'logs'}", database
         )
@@ -142,14 +142,14 @@ class CommunityHome:
 
 
 class CommunityServer(Server):
-    """A server over Bolt, plain and TLS on one port (`uri`, `tls_uri` with `ca_file`), as user neo4j."""
+    """A server with Bolt, without and with TLS on the same port (`uri`; `tls_uri` with `ca_file`). The user is neo4j."""
 
     name = "Neo4j"
     username = "neo4j"
     password = "for-tests-only"
 
     def __init__(self, home: CommunityHome, *, open_to_all: bool = False) -> None:
-        """With `open_to_all` it needs no password and has no TLS, which starts one JVM less."""
+        """With `open_to_all` the server has no password and no TLS, which saves the start of one JVM."""
         super().__init__(home.folder / "logs/console.log")
         self.home = home
         self._open_to_all = open_to_all
@@ -168,11 +168,11 @@ class CommunityServer(Server):
 
     @property
     def tls_uri(self) -> str:
-        """Bolt with TLS, by a certificate that `ca_file` vouches for."""
+        """Bolt with TLS, with a certificate of the CA in `ca_file`."""
         return f"bolt+s://localhost:{self._port.number}"
 
     def start(self) -> Self:
-        """Start it (again); return when a query was answered, 1-2 s after the port opens."""
+        """Start the server, also again after a stop, and wait until it answers a query, 1 to 2 s after the port opens."""
         if self._open_to_all:
             self._configure({"dbms.security.auth_enabled": "false"})
         elif not self.ca_file.exists():
@@ -196,7 +196,7 @@ class CommunityServer(Server):
         return self
 
     def stop(self) -> None:
-        """Stop it cleanly, so that the store needs no recovery, and give its port back."""
+        """Stop the server cleanly, so that the store needs no recovery. Release its port."""
         self.terminate()
         self._port.release()
 

@@ -16,13 +16,13 @@ JARS = {
     "2026.09.0": "83a5cd4da7701fa812965e78fc74907a087bd90e523421823f87cbbb92cea7b3",
     JAVA_COMPILER: "1fd36339a09cbb52190f984a195610915588e0c087f6dee1b0654cc707cf25ff",
 }
-"""`java.digest` of what Maven fetches, with all that it needs: 213, 230 and one jar."""
+"""`java.digest` of the jars that Maven fetches, including dependencies: 213, 230 and one jar."""
 
 DEBIAN_SUITE = "trixie"
-"""What the base images of the tests are made of: the Debian of Neo4j's own images."""
+"""Debian's release in the base images of the tests, as in Neo4j's own images."""
 
 KUBERNETES = "v1.37.2"
-"""Of k8s.io/kubernetes in Go's module proxy; its staging modules are v0.37.2."""
+"""Version of k8s.io/kubernetes in Go's module proxy. Its staging modules are v0.37.2."""
 
 PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
-"""The last version of the module that the proxy has; it holds the definitions of its kinds."""
+"""The last version of the module in the proxy. The module contains the definitions of its kinds."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Self
 
 GRPC_OFFSET = 10_000
-"""SeaweedFS listens on each port and on the one this much higher."""
+"""SeaweedFS listens on each port, and on the port that is higher by this number."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Port:
         raise RuntimeError("no free port between 11000 and 20000")
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the port."""
         self._lock.close()
 
 

@@ -1,4 +1,4 @@
-"""A server as a child process: started, waited for by what it can do, ended for certain."""
+"""A server as a child process: started, waited for until it works, and reliably ended."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ class Server:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def _launch(
@@ -67,13 +67,13 @@ class Server:
         self._end(signal.SIGKILL, 10)
 
     def terminate(self, timeout: float = 60) -> None:
-        """Ask it to end, and wait until it has."""
+        """Ask the server to end, and wait until it has ended."""
         self._end(signal.SIGTERM, timeout)
 
     def _end(self, number: signal.Signals, timeout: float) -> None:
         if self._process is None:
             return
-        with suppress(ProcessLookupError):  # it has ended by itself
+        with suppress(ProcessLookupError):  # the server has ended by itself
             os.killpg(self._process.pid, number)
         try:
             self._process.wait(timeout)

@@ -41,7 +41,7 @@ class Prometheus(Server):
         return f"http://127.0.0.1:{self._port.number}"
 
     def start(self) -> Self:
-        """Start it; return when it says it is ready. The first scrape comes some seconds later: use `query` in a loop."""
+        """Start the server, and wait until it is ready. The first scrape is some seconds later: call `query` in a loop."""
         self._launch(
             (
                 _program("prometheus"),
@@ -55,12 +55,12 @@ class Prometheus(Server):
         return self
 
     def stop(self) -> None:
-        """End it, and give its port back."""
+        """End the server, and release its port."""
         self.kill()
         self._port.release()
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the instant vector of an expression; empty where nothing matches yet."""
+        """Return the instant vector of an expression. It is empty if nothing matches yet."""
         answer = self._get("/api/v1/query?" + urllib.parse.urlencode({"query": expression}))
         return list(json.loads(answer)["data"]["result"])
 
@@ -77,7 +77,7 @@ class Prometheus(Server):
 
 
 def promtool(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    """Run promtool; its exit code and output are the result (0 clean, 1 or 3 faults)."""
+    """Run promtool. Return its exit code (0: no fault, 1 or 3: faults) and its output."""
     done = subprocess.run(
         (_program("promtool"), *arguments), input=stdin, capture_output=True, check=False, timeout=300
     )
@@ -85,7 +85,7 @@ def promtool(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess
 
 
 def check_metrics(page: bytes) -> str:
-    """Return promtool's complaints about a /metrics page; empty where it has none."""
+    """Return promtool's complaints about a /metrics page, or an empty text."""
     done = promtool("check", "metrics", stdin=page)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 

@@ -17,14 +17,14 @@ from tests.components.cache import cached
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = ("3.12", "3.13", "3.14")
-"""Those beside 3.11, which runs all the tests."""
+"""Versions in addition to 3.11, with which all tests run."""
 
 LOCKS = ("requirements-build.lock", "requirements-dev.lock")
 OPTIONS = ("--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", "--only-binary", ":all:")
 
 
 def main() -> None:
-    """Print the interpreters, one a line."""
+    """Print the paths of the interpreters, one a line."""
     for version in VERSIONS:
         found = next(interpreters(version), None)
         if found is None:
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def interpreters(version: str) -> Iterator[str]:
-    """Yield what runs as a version and can make virtual environments."""
+    """Yield the interpreters of a version that can make virtual environments."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     named = shutil.which(f"python{version}")
     says = "import ensurepip, ssl, sys; print('%d.%d' % sys.version_info[:2])"
@@ -58,7 +58,9 @@ def _fill(python: str, folder: Path) -> None:
     locks = [word for lock in LOCKS for word in ("-r", ROOT / lock)]
     subprocess.run((folder / "bin/python", "-m", "pip", "install", *OPTIONS, *locks), check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
-    (packages / "checkout.pth").write_text(f"{ROOT}\n")  # what the tests start imports the agent from anywhere
+    (packages / "checkout.pth").write_text(
+        f"{ROOT}\n"
+    )  # programs that tests start in other folders import the agent, too
 
 
 if __name__ == "__main__":

@@ -32,20 +32,20 @@ class Identity:
     secret_key: str
 
     def use(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Put the key into the environment, where stores find it."""
+        """Put the key into the environment, where boto3 finds it."""
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", self.access_key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", self.secret_key)
 
 
 ADMIN = Identity("AKADMIN", "SKADMIN-for-tests-only")
 WRITE_ONLY = Identity("AKWRITE", "SKWRITE-for-tests-only")
-"""May put (and, in SeaweedFS, delete) in `BUCKET`; not get, head or list."""
+"""An identity that may put (and, in SeaweedFS, delete) in `BUCKET`, but not get, head or list."""
 
 READ_ONLY = Identity("AKREAD", "SKREAD-for-tests-only")
-"""May get and list in `BUCKET`: the key of Neo4j servers, which read seeds."""
+"""An identity that may get and list in `BUCKET`, as Neo4j servers do to read seeds."""
 
 LIMITED = Identity("AKLIMITED", "SKLIMITED-for-tests-only")
-"""May do what the policy of a bucket allows `PRINCIPAL`."""
+"""An identity that may do what the policy of a bucket allows `PRINCIPAL`."""
 PRINCIPAL = "arn:aws:iam::000000000000:user/limited"
 
 KEYS = {
@@ -54,7 +54,7 @@ KEYS = {
     "AWS_REGION": "us-east-1",
     "AWS_MAX_ATTEMPTS": "2",
 }
-"""The environment of an agent that uses the server: its credentials, and few tries."""
+"""Environment of an agent that uses the server: the credentials, and a small number of tries."""
 
 BUCKET = "neo4j-backups"
 
@@ -89,7 +89,7 @@ _CONFIG = {
 
 
 class SeaweedFS(Server):
-    """`weed server` with S3, plain and, where asked, TLS by a CA of its own (`ca_file`); has `BUCKET` once started."""
+    """`weed server` with S3, on request with TLS and its own CA (`ca_file`). A started server has the bucket `BUCKET`."""
 
     name = "SeaweedFS"
 
@@ -102,11 +102,11 @@ class SeaweedFS(Server):
 
     @property
     def endpoint_url(self) -> str:
-        """Where S3 clients go: over TLS where it was asked for."""
+        """The address for S3 clients."""
         return f"https://localhost:{self._https}" if self.ca_file else f"http://127.0.0.1:{self._s3}"
 
     def place(self, prefix: str) -> dict[str, Any]:
-        """Return where a prefix of `BUCKET` is: the settings of a destination, and the arguments of a store."""
+        """Return the location of a prefix of `BUCKET`, as settings of a destination and as arguments of a store."""
         return {
             "bucket": BUCKET,
             "prefix": prefix,
@@ -121,7 +121,7 @@ class SeaweedFS(Server):
         return self._https if self.ca_file else self._s3
 
     def start(self) -> Self:
-        """Start it, or start it again on the same data; return when a put has succeeded."""
+        """Start the server, also again on the same data, and wait until a put has succeeded."""
         data = self._folder / "data"
         data.mkdir(parents=True, exist_ok=True)
         config = self._folder / "s3.json"
@@ -144,7 +144,7 @@ class SeaweedFS(Server):
                 f"-filer.port={self._filer}",
                 "-s3",
                 f"-s3.port={self._s3}",
-                "-s3.port.iceberg=0",  # its own fixed ports, else: a second server would not start
+                "-s3.port.iceberg=0",  # otherwise it uses fixed ports, and a second server would not start
                 "-s3.port.lance=0",
                 f"-s3.config={config}",
                 "-s3.autoCreateBucket=false",
@@ -152,19 +152,19 @@ class SeaweedFS(Server):
                 *self._tls_options(),
             ),
             self._takes_a_put,
-            # Without a limit it grows to 0.9 GiB; with it uploads take half as long again, which no test measures.
+            # Without a limit the server grows to 0.9 GiB. With the limit uploads take 50 % longer, which no test measures.
             environment={"GOMEMLIMIT": "384MiB", "WEED_S3_SSE_KEY": "for-tests-only"},
         )
         return self
 
     def stop(self) -> None:
-        """End it, and give its ports back."""
+        """End the server, and release its ports."""
         self.kill()
         for port in self._ports:
             port.release()
 
     def client(self, identity: Identity = ADMIN) -> Any:
-        """Return a boto3 client of the server, for looking behind the agent's back."""
+        """Return a boto3 client of the server, by which tests read and change objects without the agent."""
         return boto3.client(
             "s3",
             endpoint_url=self.endpoint_url,
@@ -192,7 +192,7 @@ class SeaweedFS(Server):
 
     def _takes_a_put(self) -> bool:
         if not self._answers():
-            return False  # asked first because a client of boto3's is slow to make
+            return False  # tried first, because making a client of boto3 is slow
         client = self.client()
         try:
             with suppress(client.exceptions.BucketAlreadyExists, client.exceptions.BucketAlreadyOwnedByYou):

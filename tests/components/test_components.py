@@ -1,4 +1,4 @@
-"""The servers of the tests do what other tests rely on."""
+"""The servers of the tests have the properties on which other tests rely."""
 
 import os
 import select
@@ -49,7 +49,7 @@ def test_a_fetch_that_failed_leaves_nothing_in_the_cache(tmp_path: Path, monkeyp
     assert [tmp_path / ".thing.lock"] == list(tmp_path.iterdir())
 
 
-def test_a_reserved_port_is_not_given_twice() -> None:
+def test_a_port_is_not_reserved_twice() -> None:
     ports = [Port.reserve() for _ in range(20)]
 
     assert len({port.number for port in ports}) == 20
@@ -73,14 +73,14 @@ def test_a_server_does_not_outlive_tests_that_are_killed(tmp_path: Path, number:
         server = os.pidfd_open(int(tests.stdout.readline()))
         tests.send_signal(number)
 
-    ended, _, _ = select.select([server], [], [], 10)  # readable once the process is gone
+    ended, _, _ = select.select([server], [], [], 10)  # the pipe is readable when the process has ended
     os.close(server)
 
     assert ended
 
 
 @pytest.mark.nightly
-def test_seaweedfs_keeps_what_it_acknowledged_across_a_kill(seaweedfs: SeaweedFS) -> None:
+def test_seaweedfs_keeps_acknowledged_objects_after_a_kill(seaweedfs: SeaweedFS) -> None:
     client = seaweedfs.client()
     client.put_object(Bucket=BUCKET, Key="kept", Body=b"content")
 
@@ -98,7 +98,7 @@ def test_seaweedfs_refuses_reading_to_the_write_only_identity(seaweedfs: Seaweed
         client.get_object(Bucket=BUCKET, Key="written")
 
 
-def test_seaweedfs_speaks_tls_by_its_own_ca(seaweedfs_tls: SeaweedFS) -> None:
+def test_seaweedfs_serves_tls_with_its_own_ca(seaweedfs_tls: SeaweedFS) -> None:
     assert seaweedfs_tls.endpoint_url.startswith("https://")
     assert [bucket["Name"] for bucket in seaweedfs_tls.client().list_buckets()["Buckets"]] == [BUCKET]
 
@@ -107,7 +107,7 @@ def test_neo4j_answers_with_and_without_tls(
     community_server: Callable[[str], CommunityServer], neo4j_version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = community_server(neo4j_version)
-    # `bolt+s` trusts the system's authorities, and OpenSSL is told here who they are.
+    # `bolt+s` trusts the authorities of the system, which this variable of OpenSSL replaces.
     monkeypatch.setenv("SSL_CERT_FILE", str(server.ca_file))
 
     for uri in (server.uri, server.tls_uri):

@@ -19,7 +19,9 @@ def tls(tmp_path: Path) -> BackupTls:
     return BackupTls(ca_file=tmp_path / "ca", cert_file=tmp_path / "cert", key_file=tmp_path / "key")
 
 
-def test_the_folder_is_closed_to_other_users_and_holds_what_the_lines_name(tmp_path: Path, tls: BackupTls) -> None:
+def test_only_its_user_can_read_the_folder_which_has_every_file_of_the_configuration(
+    tmp_path: Path, tls: BackupTls
+) -> None:
     conf = tmp_path / "conf"
 
     write(conf, SMALL, tls)
@@ -39,7 +41,7 @@ def test_no_key_is_ever_copied_onto_the_volume(tmp_path: Path, tls: BackupTls) -
     assert not [path for path in files if "BEGIN key" in path.read_text()]
 
 
-def test_a_rotated_ca_serves_the_next_run(tmp_path: Path, tls: BackupTls) -> None:
+def test_the_next_run_uses_a_rotated_ca(tmp_path: Path, tls: BackupTls) -> None:
     write(tmp_path / "first", SMALL, tls)
     tls.ca_file.write_text("new")
 
@@ -59,7 +61,7 @@ def test_a_missing_file_is_named(tmp_path: Path, tls: BackupTls, name: str) -> N
     assert f"neo4j.backup_tls: {tmp_path / name} cannot be read" in refused.value.failure.error
 
 
-def test_without_tls_there_is_the_file_alone(tmp_path: Path) -> None:
+def test_without_tls_the_folder_has_the_configuration_only(tmp_path: Path) -> None:
     write(tmp_path / "conf", SMALL)
 
     assert sorted(path.name for path in (tmp_path / "conf").iterdir()) == ["logs", "neo4j.conf"]
@@ -111,7 +113,7 @@ def test_the_configuration_names_the_client_certificate_and_does_not_copy_it() -
 
 
 @pytest.mark.parametrize("path", ["/tls/key\nserver.x=1", "/tls/a\\b", "/tls/key "])
-def test_a_path_that_would_be_another_setting_is_refused(path: str) -> None:
+def test_a_path_that_cannot_be_written_into_neo4j_conf_is_refused(path: str) -> None:
     tls = BackupTls(ca_file=Path("/tls/ca"), cert_file=Path("/tls/cert"), key_file=Path(path))
 
     with pytest.raises(PermanentError, match=r"private_key: cannot be written into neo4j\.conf"):

@@ -1,4 +1,4 @@
-"""Neo4j's own loader reads the configuration that we write."""
+"""Neo4j's own loader reads the configuration that the agent writes."""
 
 import subprocess
 from collections.abc import Callable

@@ -12,7 +12,7 @@ from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.neo4j_admin.inspection import inspect, table
 from backup_agent.neo4j_admin.program import AdminProgram
 
-# As Neo4j's manual shows them: 5.26, and 2025.09 with both younger columns.
+# Outputs from Neo4j's manual: of 5.26, and of 2025.09 with both newer columns.
 OLD = """\
 Picked up JAVA_TOOL_OPTIONS: -Dx=y
 |                                              FILE | DATABASE |                          DATABASE ID |          TIME (UTC) |  FULL | COMPRESSED | LOWEST TX | HIGHEST TX |
@@ -59,7 +59,7 @@ def test_the_row_of_the_artifact_becomes_its_header(tmp_path: Path) -> None:
     assert (tmp_path / "asked").read_text().startswith("backup inspect --empty --show-metadata /")
 
 
-def test_younger_columns_are_found_by_name(tmp_path: Path) -> None:
+def test_newer_columns_are_found_by_name(tmp_path: Path) -> None:
     header = ask(tmp_path, NEW, "neo4j-2025-09-10T08-14-56.backup")
 
     assert (header.full, header.recovered, header.highest) == (True, False, 3)
@@ -80,7 +80,7 @@ def test_younger_columns_are_found_by_name(tmp_path: Path) -> None:
     ],
     ids=["refused", "not listed", "names only", "nonsense"],
 )
-def test_what_neo4j_admin_does_not_tell_is_a_bad_artifact(
+def test_an_artifact_that_inspect_does_not_list_is_a_bad_artifact(
     tmp_path: Path, output: str, name: str, code: int, text: str
 ) -> None:
     with pytest.raises(PermanentError, match=text) as refused:

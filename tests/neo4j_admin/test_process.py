@@ -38,7 +38,7 @@ def start(tmp_path: Path) -> Callable[..., Completed]:
 
 
 class Watched:
-    """Processes told by their ids, one a line, and whether they have ended since."""
+    """Collects the process ids that a program prints, one a line, to see whether those processes have ended."""
 
     def __init__(self) -> None:
         self._ends: list[int] = []
@@ -63,14 +63,14 @@ def test_an_exit_code_is_returned(start: Callable[..., Completed], code: int) ->
     assert 0 < completed.duration < 60
 
 
-def test_the_signal_that_ended_it_is_returned(start: Callable[..., Completed]) -> None:
+def test_the_signal_that_ended_the_program_is_returned(start: Callable[..., Completed]) -> None:
     completed = start("import os; print('so far', flush=True); os.kill(os.getpid(), 9)")
 
     assert (completed.exit_code, completed.signal, completed.ended_by) == (None, 9, None)
     assert completed.last_lines == ("so far",)
 
 
-def test_lines_come_while_it_runs(start: Callable[..., Completed]) -> None:
+def test_lines_arrive_while_the_program_runs(start: Callable[..., Completed]) -> None:
     cancel = threading.Event()
     lines: list[str] = []
 
@@ -182,7 +182,9 @@ def test_a_second_process_that_outlives_the_first_is_killed(start: Callable[...,
     assert second.have_ended() == [True]
 
 
-def test_a_stranger_that_holds_the_pipe_does_not_hold_us(start: Callable[..., Completed]) -> None:
+def test_a_process_outside_the_group_that_keeps_the_pipe_open_is_not_waited_for(
+    start: Callable[..., Completed],
+) -> None:
     script = (
         "import subprocess, sys\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)\n"
@@ -196,13 +198,13 @@ def test_a_stranger_that_holds_the_pipe_does_not_hold_us(start: Callable[..., Co
     os.kill(int(completed.last_lines[0]), signal.SIGKILL)
 
 
-def test_it_runs_in_a_group_of_its_own_in_our_session(start: Callable[..., Completed]) -> None:
+def test_the_program_runs_in_its_own_process_group_in_the_session_of_the_agent(start: Callable[..., Completed]) -> None:
     completed = start("import os; print(os.getpgrp() == os.getpid(), os.getsid(0))")
 
     assert completed.last_lines == (f"True {os.getsid(0)}",)
 
 
-def test_it_has_no_standard_input_even_if_the_agent_has(start: Callable[..., Completed]) -> None:
+def test_the_program_has_no_standard_input_even_if_the_agent_has(start: Callable[..., Completed]) -> None:
     reads, writes = os.pipe()
     os.write(writes, b"ours\n")
     os.close(writes)
@@ -218,7 +220,9 @@ def test_it_has_no_standard_input_even_if_the_agent_has(start: Callable[..., Com
     assert completed.last_lines == ("''",)
 
 
-def test_it_gets_the_given_environment_and_descriptors_alone(start: Callable[..., Completed], tmp_path: Path) -> None:
+def test_the_program_gets_only_the_given_environment_and_descriptors(
+    start: Callable[..., Completed], tmp_path: Path
+) -> None:
     script = (
         "import os\n"
         "print(sorted(set(os.environ) - {'LC_CTYPE'}))\n"
@@ -231,7 +235,7 @@ def test_it_gets_the_given_environment_and_descriptors_alone(start: Callable[...
     assert completed.last_lines == ("['TZ']", f"[{str(tmp_path / 'lock')!r}]")
 
 
-def test_closing_the_output_early_does_not_end_it(start: Callable[..., Completed]) -> None:
+def test_a_program_that_closes_its_output_early_is_not_ended(start: Callable[..., Completed]) -> None:
     script = "import os, sys, time; print('x', flush=True); os.close(1); os.close(2); time.sleep(0.5); os._exit(7)"
 
     completed = start(script)
@@ -240,7 +244,7 @@ def test_closing_the_output_early_does_not_end_it(start: Callable[..., Completed
     assert completed.duration >= 0.5
 
 
-def test_output_closed_early_does_not_deafen_the_cancel(start: Callable[..., Completed]) -> None:
+def test_a_program_that_has_closed_its_output_can_be_cancelled(start: Callable[..., Completed]) -> None:
     cancel = threading.Event()
 
     completed = start(
@@ -263,14 +267,14 @@ def test_without_pidfd_the_end_is_still_noticed(
     assert start("import os; print('x', flush=True); os.close(1); os.close(2)").exit_code == 0
 
 
-def test_a_line_of_two_megabytes_is_cut_and_the_next_is_whole(start: Callable[..., Completed]) -> None:
+def test_a_line_of_two_megabytes_is_cut_and_the_next_one_is_complete(start: Callable[..., Completed]) -> None:
     completed = start("print('x' * 2**21); print('next')")
 
     assert completed.last_lines[0] == "x" * LINE_KEPT + f" … ({2**21 - LINE_KEPT} more)"
     assert completed.last_lines[1] == "next"
 
 
-def test_a_line_without_an_end_takes_no_more_memory_than_another() -> None:
+def test_a_line_without_an_end_takes_no_more_memory_than_other_lines() -> None:
     lines = Lines()
 
     made = [line for _ in range(100) for line in lines.feed(b"x" * 65536)]
@@ -280,7 +284,7 @@ def test_a_line_without_an_end_takes_no_more_memory_than_another() -> None:
     assert list(lines.end()) == ["x" * LINE_KEPT + f" … ({100 * 65536 - LINE_KEPT} more)"]
 
 
-def test_odd_bytes_come_out_printable(start: Callable[..., Completed]) -> None:
+def test_bytes_that_are_not_text_are_shown_as_printable_text(start: Callable[..., Completed]) -> None:
     script = (
         "import sys; sys.stdout.buffer.write("
         r"b'a\xff\xfeb\x00c\n\x1b[31mred\x1b[0m \x1b]0;title\x07bell\x07\n10%\r20%\r\nt\tab\nd\xc3\xb6n\xe2\x80\xa8e')"
@@ -289,7 +293,7 @@ def test_odd_bytes_come_out_printable(start: Callable[..., Completed]) -> None:
     assert start(script).last_lines == ("a\ufffd\ufffdbc", "red bell", "10%", "20%", "t    ab", "döne")
 
 
-def test_what_the_jvm_repeats_of_its_environment_is_left_out(start: Callable[..., Completed]) -> None:
+def test_lines_in_which_the_jvm_prints_its_environment_are_left_out(start: Callable[..., Completed]) -> None:
     completed = start("print('Picked up JAVA_TOOL_OPTIONS: -Djavax.net.ssl.trustStorePassword=changeit')")
 
     assert completed.last_lines == ("Picked up JAVA_TOOL_OPTIONS",)
@@ -312,7 +316,7 @@ def test_only_the_last_lines_are_kept_and_no_stack_frames(start: Callable[..., C
     assert len(lines) == 127
 
 
-def test_a_program_that_floods_is_still_ended_in_time(start: Callable[..., Completed]) -> None:
+def test_a_program_that_prints_without_end_is_ended_in_time(start: Callable[..., Completed]) -> None:
     completed = start("import os\nwhile True: os.write(1, b'x' * 4095 + b'\\n')", timeout=AT_ONCE)
 
     assert completed.ended_by is EndedBy.TIMEOUT
@@ -326,7 +330,7 @@ def test_silence_without_bytes_is_a_stall(start: Callable[..., Completed]) -> No
     assert completed.ended_by is EndedBy.STALLED
 
 
-def test_lines_or_bytes_are_signs_of_life(start: Callable[..., Completed]) -> None:
+def test_lines_or_written_bytes_count_as_progress(start: Callable[..., Completed]) -> None:
     script = "import time\nfor n in range(8): time.sleep(0.1); print(n, flush=True)"
     counter = iter(range(10**6))
 
@@ -337,7 +341,7 @@ def test_lines_or_bytes_are_signs_of_life(start: Callable[..., Completed]) -> No
     assert (writes.exit_code, writes.ended_by) == (0, None)
 
 
-def test_patience_may_change_while_it_runs(start: Callable[..., Completed]) -> None:
+def test_the_stall_timeout_may_change_while_the_program_runs(start: Callable[..., Completed]) -> None:
     patience = [AT_ONCE]
     script = "import time; print('checkpoint', flush=True); time.sleep(1); print('copy', flush=True); time.sleep(60)"
 
@@ -363,7 +367,7 @@ def test_a_listener_that_fails_leaves_no_process_behind(start: Callable[..., Com
     assert second.have_ended() == [True]
 
 
-def test_nothing_stays_open(start: Callable[..., Completed]) -> None:
+def test_no_descriptor_stays_open(start: Callable[..., Completed]) -> None:
     start("print('x')")
     before = sorted(Path("/proc/self/fd").iterdir())
 
@@ -387,14 +391,14 @@ def test_a_program_that_cannot_be_started_is_missing(tmp_path: Path, content: st
     assert str(program) in missing.value.failure.error
 
 
-def test_a_folder_that_is_gone_is_not_the_programs_fault(tmp_path: Path) -> None:
+def test_a_missing_working_folder_is_not_reported_as_a_missing_program(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="cannot be used as working directory") as refused:
         run(("true",), env={"PATH": "/usr/bin"}, cwd=tmp_path / "gone", timeout=LONG, cancel=threading.Event())
 
     assert refused.value.failure.reason is Reason.INTERNAL
 
 
-def test_a_system_without_room_for_a_process_may_have_it_later(
+def test_a_system_that_cannot_start_a_process_is_a_transient_failure(
     start: Callable[..., Completed], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> None:

@@ -28,7 +28,7 @@ def jar(path: Path, **members: bytes) -> None:
 
 
 class Machine:
-    """A home of Neo4j and one of Java, with nothing in them that runs for long."""
+    """A home of Neo4j and a home of Java, with small programs in them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,12 +79,14 @@ def test_one_jvm_is_tried_before_the_script(machine: Machine) -> None:
     assert script.argv(SMALL) == (str(machine.script),)
 
 
-def test_settings_may_ask_for_one_way_alone(machine: Machine) -> None:
+def test_the_settings_may_choose_one_way_to_start(machine: Machine) -> None:
     assert [program.launch for program in find(None, Launch.DIRECT, machine.environ())] == [Launch.DIRECT]
     assert [program.launch for program in find(None, Launch.SCRIPT, machine.environ())] == [Launch.SCRIPT]
 
 
-def test_a_path_in_settings_is_run_as_it_is(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_in_the_settings_is_used_unchanged(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = executable(tmp_path / "own/admin")
     monkeypatch.chdir(tmp_path)
 
@@ -181,7 +183,7 @@ def test_if_one_jvm_is_not_possible_the_script_is_used(
     assert refused.value.failure.reason is reason
 
 
-def test_a_home_that_cannot_stand_on_a_class_path_is_not_started_directly(tmp_path: Path) -> None:
+def test_a_home_whose_path_cannot_be_in_a_class_path_is_not_started_directly(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "a:b")
 
     assert [program.launch for program in find(None, Launch.AUTO, machine.environ())] == [Launch.SCRIPT]
@@ -196,7 +198,7 @@ def test_the_error_of_a_missing_program_names_the_places_searched(tmp_path: Path
     assert f"{tmp_path}/bin/neo4j-admin: does not exist; it is not in PATH (/nowhere)" in missing.value.failure.error
 
 
-def test_without_anything_set_the_hint_names_what_to_set() -> None:
+def test_without_any_setting_the_hint_names_the_variables_to_set() -> None:
     with pytest.raises(PermanentError, match="NEO4J_HOME is not set") as missing:
         find(None, Launch.AUTO, {"PATH": "/nowhere"})
 
@@ -220,13 +222,13 @@ def test_a_version_known_from_the_jars_is_not_asked_for(machine: Machine, tmp_pa
 
 
 @pytest.mark.parametrize("script", ["exit 64", "echo usage; exit 1", "kill -9 $$"])
-def test_a_program_that_does_not_tell_its_version_may_still_work(tmp_path: Path, script: str) -> None:
+def test_a_program_that_does_not_print_its_version_has_an_unknown_version(tmp_path: Path, script: str) -> None:
     program = executable(tmp_path / "neo4j-admin", script)
 
     assert ask(AdminProgram(Launch.SCRIPT, str(program)), tmp_path) is None
 
 
-def test_a_program_that_has_gone_since_is_missing(machine: Machine, tmp_path: Path) -> None:
+def test_a_program_that_was_removed_since_is_missing(machine: Machine, tmp_path: Path) -> None:
     machine.script.unlink()
 
     with pytest.raises(PermanentError) as missing:

@@ -1,4 +1,4 @@
-"""Arguments, process, story and verdict together: against the stand-in, and the real program as far as Community goes."""
+"""Arguments, process, transcript and verdict together, with the stand-in and with Community's real neo4j-admin."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -29,7 +29,7 @@ LONG = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one call ended, what it told, and what is made of it where no artifact is looked at."""
+    """How one call ended, its transcript, and the verdict without artifacts."""
 
     completed: Completed
     told: Transcript
@@ -128,7 +128,7 @@ def test_a_full_is_taken_and_its_steps_are_logged(place: Place) -> None:
     assert len(place.artifacts()) == 1
 
 
-def test_a_differential_continues_what_the_folder_holds(place: Place) -> None:
+def test_a_differential_continues_the_chain_in_the_folder(place: Place) -> None:
     place.take()
     cluster.save(cluster.load(place.cluster).with_transactions("orders", 5), place.cluster)
     (place.cluster / "clock").write_text("2030-01-01T00:00:00")
@@ -139,7 +139,7 @@ def test_a_differential_continues_what_the_folder_holds(place: Place) -> None:
     assert len(place.artifacts()) == 2
 
 
-def test_a_differential_of_nothing_needs_a_full(place: Place) -> None:
+def test_a_differential_without_a_chain_needs_a_full(place: Place) -> None:
     assert place.take(asked=BackupType.DIFF).verdict.outcome is NextStep.NEEDS_FULL
 
 
@@ -162,7 +162,7 @@ def test_a_differential_without_the_servers_logs_needs_a_full(place: Place) -> N
         ("no_space", {Reason.DISK_FULL}),
     ],
 )
-def test_how_the_program_fails_is_understood(place: Place, do: str, expected: set[Reason]) -> None:
+def test_each_failure_of_the_program_has_its_reason(place: Place, do: str, expected: set[Reason]) -> None:
     place.fault(do=do)
 
     attempt = place.take()
@@ -205,7 +205,7 @@ def test_a_program_that_hangs_is_found_and_ended(place: Place) -> None:
     assert reason(attempt) is Reason.STALLED
 
 
-def test_a_cancel_ends_it(place: Place) -> None:
+def test_a_cancellation_ends_the_program(place: Place) -> None:
     place.fault(do="hang")
     cancel = threading.Event()
 
@@ -214,7 +214,7 @@ def test_a_cancel_ends_it(place: Place) -> None:
     assert attempt.completed.ended_by is EndedBy.CANCELLED
 
 
-def test_odd_output_does_no_harm(place: Place) -> None:
+def test_output_that_is_not_text_does_no_harm(place: Place) -> None:
     place.fault(do="odd_output")
 
     attempt = place.take()
@@ -231,7 +231,7 @@ def script(folder: Path, text: str) -> AdminProgram:
     return AdminProgram(Launch.SCRIPT, str(path))
 
 
-def test_a_program_that_does_not_tell_its_version_is_given_plain_options(place: Place, tmp_path: Path) -> None:
+def test_a_program_of_unknown_version_gets_only_options_of_all_versions(place: Place, tmp_path: Path) -> None:
     plain = script(tmp_path / "plain", f'[ "$1" = --version ] && exit 64\nexec {place.program.path} "$@"')
 
     assert place.take(plain).completed.exit_code == 0
@@ -246,7 +246,7 @@ def test_the_program_sees_no_secret(place: Place, tmp_path: Path) -> None:
     assert not [line for line in attempt.completed.last_lines if "hush" in line]
 
 
-def test_a_direct_start_that_fails_is_known(place: Place, tmp_path: Path) -> None:
+def test_a_failed_direct_start_is_recognised(place: Place, tmp_path: Path) -> None:
     text = "echo 'Error: Could not find or load main class org.neo4j.cli.AdminTool' >&2; exit 1"
     java = replace(script(tmp_path / "java", text), launch=Launch.DIRECT, home=str(tmp_path), java=21)
 

@@ -127,7 +127,7 @@ def connected(bolt: int) -> Iterator[neo4j.Driver]:
 
 
 def answers(driver: neo4j.Driver) -> bool:
-    """Tell whether the server answers a query."""
+    """Return whether the server answers a query."""
     try:
         driver.execute_query("RETURN 1")
     except (neo4j.exceptions.ServiceUnavailable, neo4j.exceptions.TransientError, OSError):

@@ -113,7 +113,7 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 def refuses(address: str) -> bool:
-    """Tell whether an address refuses connections."""
+    """Return whether an address refuses connections."""
     try:
         socket.create_connection(host_and_port(address), timeout=1).close()
     except ConnectionError:  # refused, or reset because the port was closed before the connection was accepted
@@ -154,7 +154,7 @@ class Client:
         return found
 
     def is_disconnected(self) -> bool:
-        """Wait for the next message or the end of the connection; tell whether it was the end."""
+        """Wait for the next message or the end of the connection. Return whether it was the end."""
         return self._message() == b""
 
     def chunks(self, count: int) -> bytes:

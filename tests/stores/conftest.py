@@ -1,4 +1,4 @@
-"""Stores to test, each fresh: one in memory, one on a volume, one in a real S3 server."""
+"""Fixtures: a fresh store of each kind, which are in memory, on a volume, and in a real S3 server."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -20,12 +20,12 @@ POOR_STORE = (
     Fault("if-(none-)?match", "refuse", status=501, code="NotImplemented", times=None),
     Fault("", "strip", code="^x-amz-checksum", times=None),
 )
-"""Makes of the server one that has neither conditional writes nor checksums to tell."""
+"""A fault that makes the server behave as one without conditional writes and without checksums."""
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _descriptions_of_s3_are_read_once() -> Iterator[None]:
-    """Each client would read botocore's descriptions anew, which is most of what one costs: a process makes hundreds here."""
+    """Cache botocore's descriptions of S3: reading them takes most of the time of a client, and the tests make hundreds."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("botocore.session.create_loader", cache(botocore.loaders.create_loader))
         yield
@@ -33,9 +33,9 @@ def _descriptions_of_s3_are_read_once() -> Iterator[None]:
 
 @pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> Callable[[Identity], None]:
-    """Become an identity of the server, by the first link of boto3's chain."""
+    """Use the credentials of an identity of the server, from the environment, where boto3 looks first."""
 
-    # What this machine has of its own must not decide a test.
+    # Credentials and settings of this machine must not affect a test.
     for name in ("AWS_CA_BUNDLE", "AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
@@ -47,7 +47,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> Callable[[Identity], None]:
 
 @pytest.fixture
 def prefix() -> str:
-    """A place in the bucket of the test's own."""
+    """A prefix in the bucket for one test."""
     return f"{uuid4().hex}/demo"
 
 
@@ -57,7 +57,7 @@ def s3_store(
     credentials: Callable[[Identity], None],  # noqa: ARG001  wanted for what it sets
     prefix: str,
 ) -> Callable[..., S3Store]:
-    """Make a store in the real server; arguments change it."""
+    """Return a function that makes a store in the real server. Its arguments change the settings of the store."""
 
     def make(**changes: Any) -> S3Store:
         return S3Store(**{**seaweedfs.place(prefix), **changes})
@@ -67,7 +67,7 @@ def s3_store(
 
 @pytest.fixture
 def proxy(seaweedfs: SeaweedFS) -> Iterator[FaultProxy]:
-    """Stand between a store and the real server."""
+    """A proxy between stores and the real server."""
     with FaultProxy(seaweedfs.port) as proxy:
         yield proxy
 
@@ -81,7 +81,7 @@ def proxy(seaweedfs: SeaweedFS) -> Iterator[FaultProxy]:
     ]
 )
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Each store in turn; a new one is one line here."""
+    """Each kind of store in turn. A new kind is one line here."""
     if request.param == "memory":
         return MemoryStore()
     if request.param == "local":

@@ -1,7 +1,7 @@
-"""An HTTP proxy before an S3 server that does to chosen requests what networks and stores do.
+"""An HTTP proxy before an S3 server, which injects faults of networks and stores into chosen requests.
 
-It speaks HTTP, not TCP alone, because `503 SlowDown` and a lost answer of CompleteMultipartUpload are what hurts; and it
-counts, because a test of resuming is a count of parts.
+It understands HTTP, because faults such as `503 SlowDown` and a lost answer to CompleteMultipartUpload are answers. It
+counts requests, because tests of resumed uploads compare numbers of parts.
 """
 
 import http.client
@@ -21,9 +21,9 @@ _BLOCK = 64 * 1024
 
 @dataclass
 class Fault:
-    """What happens to requests that match, `times` times (None: always).
+    """A fault of the requests that match a pattern, `times` times (None: always).
 
-    The pattern is searched in "METHOD target header-names"; after the names of S3's own headers stand their values.
+    The pattern is searched in "METHOD target header-names". The names of S3's own headers are followed by their values.
     """
 
     pattern: str
@@ -50,32 +50,32 @@ class Fault:
     times: int | None = 1
     message: str = "injected"
     page: str = ""
-    """HTML that `refuse` answers with instead of S3's XML."""
+    """HTML that `refuse` sends instead of S3's XML."""
     headers: tuple[tuple[str, str], ...] = ()
-    """More headers of what `refuse` answers, or of the server's answer."""
+    """Further headers of the answer of `refuse`, or of the server's answer."""
     after_injected: int = 0
-    """`refuse` waits until so many faults have been injected."""
+    """`refuse` waits until this number of faults has been injected."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A request that went through whole, and how it was answered."""
+    """A request that reached the server completely, and its answer."""
 
     line: str
     body: int
     status: int
     whole: str = ""
-    """The line with headers, as patterns of faults see it."""
+    """The request line with headers, to which the patterns of faults are applied."""
 
 
 class FaultProxy:
-    """Listens on a free port of 127.0.0.1 while it is entered."""
+    """A proxy on a free port of 127.0.0.1. Use as a context manager."""
 
     def __init__(self, upstream_port: int) -> None:
         self.upstream_port = upstream_port
         self.seen: list[Seen] = []
         self.asked: list[str] = []
-        """Every request as patterns of faults see it, whether or not it went through."""
+        """The request lines with headers of all requests, including those that did not reach the server."""
         self.injected = 0
         self._faults: list[Fault] = []
         self._changed = Condition()
@@ -105,7 +105,7 @@ class FaultProxy:
             self._faults.extend(faults)
 
     def heal(self) -> None:
-        """Forget the faults and what was seen."""
+        """Remove all faults, and forget the requests."""
         with self._changed:
             self._faults.clear()
             self.seen.clear()
@@ -113,7 +113,7 @@ class FaultProxy:
             self.injected = 0
 
     def count(self, pattern: str) -> int:
-        """Return how many requests that match went through and were answered with success."""
+        """Return the number of requests that match a pattern, reached the server and succeeded."""
         with self._changed:
             return sum(bool(re.search(pattern, seen.line)) and seen.status < 300 for seen in self.seen)
 
@@ -146,11 +146,11 @@ class _Server(ThreadingHTTPServer):
     proxy: FaultProxy
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: broken connections are what this is for."""
+        """Log nothing: connections are broken on purpose."""
 
 
 def _shown(header: tuple[str, str]) -> str:
-    """Return a header's name; with its value, if it is one of S3's, and no time or digest of a body."""
+    """Return the name of a header. Headers of S3 also get their value, unless it is a time or the digest of a body."""
     name, value = header[0].lower(), header[1]
     if not name.startswith("x-amz-") or name == "x-amz-date" or re.fullmatch("[0-9a-f]{64}", value):
         return name
@@ -166,10 +166,10 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the standard library's
-        """Say nothing."""
+        """Log nothing."""
 
     def handle_expect_100(self) -> bool:
-        return True  # said when the body is wanted: a refusal comes before it
+        return True  # sent only when the body is wanted: a refusal comes before the body
 
     def do_any(self) -> None:
         self._line = " ".join([self.command, self.path, *map(_shown, self.headers.items())])
@@ -201,7 +201,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
-        # The client may still be sending: what it sent must be read, else the reset eats the answer.
+        # The client may still be sending. Its data must be read, otherwise the reset would discard the answer.
         self.wfile.flush()
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
@@ -272,7 +272,7 @@ class _Handler(BaseHTTPRequestHandler):
         return sent
 
     def _hang_up(self) -> None:
-        """End the connection by a reset."""
+        """End the connection with a reset."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         raise _HungUpError

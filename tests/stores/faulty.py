@@ -1,6 +1,6 @@
-"""A store around a store, in which every operation can go wrong in every way that stores do.
+"""A store around another store, whose operations fail in every way in which operations of stores fail.
 
-A fault strikes one call: the nth of its operation. What it leaves is judged by `violations`, from the storage alone.
+A fault affects one call: the n-th of its operation. `violations` then checks the objects in the storage alone.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ READS = ("look", "read", "open", "stat", "list", "now")
 
 
 class Does(StrEnum):
-    """What goes wrong."""
+    """The kinds of faults."""
 
     FAIL = "fails"
     REFUSE = "is refused for good"
@@ -40,7 +40,7 @@ class Does(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    """One call that goes wrong: the `nth` of its operation (from 1), or every one from that on."""
+    """A fault in one call, the `nth` of its operation (from 1), or in all calls from that one on."""
 
     operation: str
     does: Does
@@ -49,11 +49,11 @@ class Fault:
 
 
 class KilledError(BaseException):
-    """The process is no more: nothing catches it, and nothing reaches the store after it."""
+    """Ends the process as a kill would: no handler catches it, and no later call reaches the store."""
 
 
 class FaultyStore:
-    """Does what `inner` does, but for its faults. `hanging` is set while a call hangs; `end` kills the process then."""
+    """Passes calls to `inner`, except those with a fault. `hanging` is set while a call hangs; `end` then kills the process."""
 
     concurrent_reads = 8
 
@@ -76,7 +76,7 @@ class FaultyStore:
         self._ended.set()
 
     def revive(self) -> None:
-        """Let a new process use it, without faults."""
+        """Let a new process use the store, without faults."""
         self.faults.clear()
         self.calls.clear()
         self.dead = False
@@ -124,7 +124,7 @@ class FaultyStore:
         return self._call("stat", lambda: self.inner.stat(key))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield what is there; where the list lags, what was there before: new keys hidden, deleted ones shown."""
+        """Yield the objects. A lagging listing hides new keys and shows deleted ones."""
         found = self._call("list", lambda: {stored.key: stored for stored in self.inner.list(prefix)})
         if self.list_lags:
             found = {key: stored for key, stored in found.items() if key not in self._young}
@@ -141,12 +141,12 @@ class FaultyStore:
         return self._call("delete", lambda: self.inner.delete(key))
 
     def hide(self, *keys: str) -> None:
-        """Let the list not show these, as if they had just been written."""
+        """Hide these keys from listings, as if they had just been written."""
         self._young.update(keys)
         self.list_lags = True
 
     def catch_up(self) -> None:
-        """Let the list show what is there."""
+        """Let listings show all existing objects, and no others."""
         self.list_lags = False
         self._young.clear()
         self._ghosts.clear()
@@ -196,7 +196,7 @@ class FaultyStore:
 
 
 def violations(store: Store) -> list[str]:
-    """Return what is wrong with what stands in a store, judged from it alone: invariants 1 and 3 of docs/design.md."""
+    """Return the violations of invariants 1 and 3 of docs/design.md by the objects in a store."""
     found: list[str] = []
     records: dict[str, Record] = {}
     for stored in store.list():

@@ -1,4 +1,4 @@
-"""Files to store, described as the reading pass would: hashed here by other means than the agent's."""
+"""Builders: files to store, with the description that the reading pass would give. The digests are computed here."""
 
 import hashlib
 import random
@@ -8,9 +8,9 @@ from backup_agent.core.artifacts.records import ArtifactFile
 
 MIB = 1024 * 1024
 PART = 5 * MIB
-"""The smallest part that S3 takes."""
+"""The smallest part that S3 accepts."""
 BLOCK = 64 * 1024
-"""Bytes that repeat but for the number of the block: random bytes cost most of the time of these tests."""
+"""Bytes that differ only in the number of the block. Making random bytes took most of the time of these tests."""
 KEY = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
@@ -36,4 +36,4 @@ def describe(path: Path, part_size: int = PART) -> ArtifactFile:
 
 
 def ignore(_count: int) -> None:
-    """Take progress and do nothing with it."""
+    """Ignore progress."""

@@ -1,4 +1,4 @@
-"""A store in memory, for tests of what uses a store. It passes the same contract suite as the stores of the product."""
+"""A store in memory, for tests of code that uses a store. It passes the contract suite of the product's stores."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ from backup_agent.stores.store import (
 
 
 class MemoryStore:
-    """Keeps everything in a dict."""
+    """A store that keeps all objects in a dictionary."""
 
     conditional_writes = True
     concurrent_reads = 1
@@ -36,10 +36,10 @@ class MemoryStore:
         self._lock = Lock()
 
     def now(self) -> None:
-        """Return nothing: there is no clock but ours."""
+        """Return None: this store has no clock."""
 
     def put_artifact(self, key: str, source: Path, file: ArtifactFile, progress: Progress) -> StoredObject:
-        """Store a file whose content is what `file` says; see `Store`."""
+        """Store a file that must have the content that `file` describes; see `Store`."""
         content = _proven(source, file)
         self.create(key, content)
         progress(len(content))
@@ -48,7 +48,7 @@ class MemoryStore:
     def replace_artifact(
         self, key: str, source: Path, file: ArtifactFile, progress: Progress, permit: Permit
     ) -> StoredObject:
-        """Put a file in the place of whatever stands under the key."""
+        """Store a file in place of any object under the key."""
         parts_of(key)
         content = _proven(source, file)
         permit()
@@ -76,7 +76,7 @@ class MemoryStore:
         return VersionedObject(content, _version(content))
 
     def swap(self, key: str, content: bytes, version: str | None) -> str:
-        """Replace a small object if it is still of that version."""
+        """Replace a small object if it still has this version."""
         parts_of(key)
         with self._lock:
             found = self._objects.get(key)
@@ -104,7 +104,7 @@ class MemoryStore:
         return PermanentError(Reason.NOT_FOUND, f"{self.name}: there is no {key}")
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return what stands under the key, or None."""
+        """Return the object under the key, or None."""
         parts_of(key)
         with self._lock:
             content = self._objects.get(key)
@@ -113,7 +113,7 @@ class MemoryStore:
         return StoredObject(key, len(content), whole_digest(hashlib.sha256(content).hexdigest()))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
-        """Yield everything below a prefix, in the order of the keys."""
+        """Yield the objects below a prefix, in the order of their keys."""
         with self._lock:
             sizes = {key: len(content) for key, content in self._objects.items() if key.startswith(prefix)}
         for key in sorted(sizes):
@@ -127,7 +127,7 @@ class MemoryStore:
         return dict(islice(((key, found[key]) for key in found if is_listed(key.removeprefix(folder))), most))
 
     def delete(self, key: str) -> bool:
-        """Remove a key; one that does not exist is no error."""
+        """Delete an object. A missing object is not an error."""
         parts_of(key)
         with self._lock:
             self._objects.pop(key, None)

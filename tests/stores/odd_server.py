@@ -1,4 +1,4 @@
-"""An HTTP server that answers as a test says: pages that end too soon, bytes that come one by one, bodies without end."""
+"""An HTTP server with the raw answers of a test: incomplete pages, bytes that come one by one, bodies without an end."""
 
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +11,7 @@ DRIP_SECONDS = 0.02
 
 
 class OddServer:
-    """Listens on a free port of 127.0.0.1 while it is entered. `answer` gives the raw bytes of each answer, by its path."""
+    """A server on a free port of 127.0.0.1. `answer` returns the raw answer to a path. Use as a context manager."""
 
     def __init__(self, answer: Callable[[str], Iterable[bytes]]) -> None:
         self.answer = answer
@@ -39,7 +39,7 @@ class OddServer:
         self._thread.join()
 
     def drip(self, content: bytes) -> Iterator[bytes]:
-        """Yield a byte now and then, the content over and over, until the server closes."""
+        """Yield the bytes of `content` one by one, with pauses, again and again until the server is closed."""
         while True:
             for number in range(len(content)):
                 if self.closing.wait(DRIP_SECONDS):
@@ -52,7 +52,7 @@ class _Server(ThreadingHTTPServer):
     odd: OddServer
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is no error."""
+        """Log nothing: clients may hang up."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -75,13 +75,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def head(status: int = 200, **headers: str) -> bytes:
-    """Return the head of an answer; underscores of names are dashes."""
+    """Return the head of an answer. Underscores in names of headers become dashes."""
     lines = [f"HTTP/1.1 {status} Odd", *(f"{name.replace('_', '-')}: {value}" for name, value in headers.items())]
     return "".join(f"{line}\r\n" for line in (*lines, "Connection: close", "")).encode()
 
 
 def whole(body: bytes, status: int = 200, **headers: str) -> Iterator[bytes]:
-    """Yield an answer that is in order."""
+    """Yield a valid answer."""
     yield head(status, Content_Length=str(len(body)), **headers)
     yield body
 
@@ -96,6 +96,6 @@ def page(*keys: str, more: str = "<IsTruncated>false</IsTruncated>") -> bytes:
 
 
 def truncated(token: str | None) -> str:
-    """Return what a page says that more follows, with a token to ask for it."""
+    """Return the XML by which a page says that more pages follow, with the token for the next one."""
     told = "" if token is None else f"<NextContinuationToken>{token}</NextContinuationToken>"
     return f"<IsTruncated>true</IsTruncated>{told}"

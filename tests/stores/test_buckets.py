@@ -1,4 +1,4 @@
-"""Passes at the real server: in buckets with versions, with default retention, and by policies that allow little."""
+"""Passes at the real server: in buckets with versions, with default retention, and with the policies of docs/s3.md."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -94,13 +94,13 @@ def settings_of(world: World, **changes: Any) -> Settings:
 
 
 def markers(client: Any, bucket: str) -> dict[str, int]:
-    """Return how often each key below the place was deleted."""
+    """Return the number of delete markers of each key below the place."""
     found = client.list_object_versions(Bucket=bucket, Prefix="neo4j/demo/").get("DeleteMarkers", ())
     keys = [one["Key"].removeprefix("neo4j/demo/") for one in found]
     return {key: keys.count(key) for key in keys}
 
 
-def test_what_a_bucket_keeps_as_old_versions_is_not_freed(
+def test_a_deletion_that_leaves_old_versions_frees_no_space(
     versioned: str, world_in: Callable[..., tuple[World, Place]]
 ) -> None:
     world, place = world_in(versioned)
@@ -115,7 +115,7 @@ def test_what_a_bucket_keeps_as_old_versions_is_not_freed(
     assert all(place.store.stat(key) is None for key in world.going)
 
 
-def test_nothing_is_deleted_that_never_existed(
+def test_no_key_is_deleted_that_never_existed(
     client: Any, versioned: str, world_in: Callable[..., tuple[World, Place]]
 ) -> None:
     world, place = world_in(versioned)
@@ -129,7 +129,7 @@ def test_nothing_is_deleted_that_never_existed(
     assert damage_key(full) not in expected
 
 
-def test_a_bucket_without_versions_frees_what_is_deleted(
+def test_in_a_bucket_without_versions_deletions_free_space(
     client: Any, world_in: Callable[..., tuple[World, Place]]
 ) -> None:
     bucket = f"plain-{uuid4().hex[:8]}"
@@ -163,7 +163,7 @@ def test_default_retention_that_allows_new_versions_stops_nothing(
         held.confirm()
 
 
-def test_default_retention_that_forbids_to_replace_the_lease_is_named(
+def test_the_error_names_a_default_retention_that_forbids_to_replace_the_lease(
     locked: str, world_in: Callable[..., tuple[World, Place]], proxy: FaultProxy
 ) -> None:
     _, place = world_in(locked, endpoint_url=proxy.endpoint_url)
@@ -238,7 +238,7 @@ def copy(place: Place, tmp_path: Path, size: int) -> None:
         assert content.read() == (tmp_path / "source").read_bytes()
 
 
-def test_the_policy_of_the_agent_is_enough_for_all_that_it_does(
+def test_the_policy_for_agents_is_enough_for_all_their_work(
     bucket: str, world_in: Callable[..., tuple[World, Place]], allow: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     world, _ = world_in(bucket)
@@ -253,7 +253,7 @@ def test_the_policy_of_the_agent_is_enough_for_all_that_it_does(
     assert refused(lambda: elsewhere.store.create("x", b"{}"))
 
 
-def test_an_agent_that_may_not_delete_copies_and_deletes_nothing(
+def test_an_agent_without_the_right_to_delete_copies_and_deletes_nothing(
     bucket: str, world_in: Callable[..., tuple[World, Place]], allow: Callable[[str, str], None], tmp_path: Path
 ) -> None:
     world, _ = world_in(bucket)
@@ -275,7 +275,7 @@ def test_an_agent_that_may_not_delete_copies_and_deletes_nothing(
     assert refused(lambda: place.store.delete(before[0]))
 
 
-def test_the_policy_of_servers_is_enough_to_read_and_for_nothing_else(
+def test_the_policy_for_servers_allows_reading_only(
     bucket: str, world_in: Callable[..., tuple[World, Place]], allow: Callable[[str, str], None]
 ) -> None:
     world, _ = world_in(bucket)

@@ -1,4 +1,4 @@
-"""What every store promises, over every store."""
+"""The contract suite: what every kind of store promises."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ ODD_KEYS = [
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_an_artifact_is_read_back_as_it_was(store: Store, tmp_path: Path, size: int) -> None:
+def test_an_artifact_is_read_back_unchanged(store: Store, tmp_path: Path, size: int) -> None:
     file = make(tmp_path / "source", size)
 
     stored = store.put_artifact(KEY, tmp_path / "source", file, ignore)
@@ -57,7 +57,7 @@ def test_progress_adds_up_to_the_size(store: Store, tmp_path: Path) -> None:
     assert sum(reported) == file.size
 
 
-def test_the_same_artifact_again_is_a_success(store: Store, tmp_path: Path) -> None:
+def test_storing_the_same_artifact_again_succeeds(store: Store, tmp_path: Path) -> None:
     file = make(tmp_path / "source", PART + 1)
     first = store.put_artifact(KEY, tmp_path / "source", file, ignore)
     (tmp_path / "copy").write_bytes((tmp_path / "source").read_bytes())
@@ -105,7 +105,7 @@ def test_an_artifact_replaces_any_object_under_its_key(
 
 
 @pytest.mark.parametrize("size", [pytest.param(100, id="one part"), pytest.param(PART + 1, id="a part and a byte")])
-def test_bytes_that_are_not_proven_replace_nothing(store: Store, tmp_path: Path, size: int) -> None:
+def test_bytes_that_differ_from_their_description_replace_nothing(store: Store, tmp_path: Path, size: int) -> None:
     store.put_artifact(KEY, tmp_path / "before", make(tmp_path / "before", 100, seed=1), ignore)
     file = make(tmp_path / "source", size)
     content = (tmp_path / "source").read_bytes()
@@ -119,7 +119,7 @@ def test_bytes_that_are_not_proven_replace_nothing(store: Store, tmp_path: Path,
 
 
 @pytest.mark.parametrize("size", [pytest.param(100, id="one part"), pytest.param(PART + 1, id="a part and a byte")])
-def test_what_may_be_replaced_no_more_stays(store: Store, tmp_path: Path, size: int) -> None:
+def test_an_object_stays_if_the_check_before_its_replacement_fails(store: Store, tmp_path: Path, size: int) -> None:
     store.put_artifact(KEY, tmp_path / "before", make(tmp_path / "before", 100, seed=1), ignore)
     file = make(tmp_path / "source", size)
 
@@ -134,9 +134,7 @@ def test_what_may_be_replaced_no_more_stays(store: Store, tmp_path: Path, size: 
 
 
 @pytest.mark.parametrize("change", [pytest.param(b"", id="shorter"), pytest.param(b"longer", id="longer")])
-def test_a_source_whose_size_has_changed_is_refused_and_nothing_stored(
-    store: Store, tmp_path: Path, change: bytes
-) -> None:
+def test_a_source_whose_size_has_changed_is_refused_and_not_stored(store: Store, tmp_path: Path, change: bytes) -> None:
     file = make(tmp_path / "source", 3)
     (tmp_path / "source").write_bytes(change)
 
@@ -157,7 +155,7 @@ def test_a_missing_source_is_an_error(store: Store, tmp_path: Path) -> None:
     assert refused.value.failure.reason is Reason.NO_ARTIFACT
 
 
-def test_a_small_object_is_read_back_as_it_was(store: Store) -> None:
+def test_a_small_object_is_read_back_unchanged(store: Store) -> None:
     store.create(KEY + ".json", b'{"schema": 1}\n')
 
     assert store.read(KEY + ".json", LIMIT) == b'{"schema": 1}\n'
@@ -172,7 +170,7 @@ def test_creating_the_same_object_again_is_a_success(store: Store) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"{ }", b"{}\n"])
-def test_creating_an_object_that_exists_otherwise_is_refused(store: Store, content: bytes) -> None:
+def test_creating_an_object_that_exists_with_other_content_is_refused(store: Store, content: bytes) -> None:
     store.create(KEY + ".json", b"{}")
 
     with pytest.raises(PermanentError) as refused:
@@ -182,7 +180,7 @@ def test_creating_an_object_that_exists_otherwise_is_refused(store: Store, conte
     assert store.read(KEY + ".json", LIMIT) == b"{}"
 
 
-def test_of_many_who_create_the_same_key_one_wins(store: Store, request: pytest.FixtureRequest) -> None:
+def test_of_many_clients_that_create_the_same_key_one_succeeds(store: Store, request: pytest.FixtureRequest) -> None:
     if "without conditional" in request.node.name:
         pytest.skip("that is what conditional writes are for")
 
@@ -219,7 +217,7 @@ def test_a_version_is_that_of_the_content(store: Store) -> None:
 
 
 @pytest.mark.parametrize("stale", [None, "first", "never was"])
-def test_a_swap_of_what_has_changed_meanwhile_is_refused(store: Store, stale: str | None) -> None:
+def test_a_swap_of_an_object_that_has_changed_is_refused(store: Store, stale: str | None) -> None:
     first = store.swap(OWN, b"1", None)
     store.swap(OWN, b"2", first)
 
@@ -231,7 +229,7 @@ def test_a_swap_of_what_has_changed_meanwhile_is_refused(store: Store, stale: st
     assert store.read(OWN, LIMIT) == b"2"
 
 
-def test_a_swap_of_what_is_gone_is_refused(store: Store) -> None:
+def test_a_swap_of_an_object_that_was_deleted_is_refused(store: Store) -> None:
     version = store.swap(OWN, b"1", None)
     store.delete(OWN)
 
@@ -242,14 +240,14 @@ def test_a_swap_of_what_is_gone_is_refused(store: Store) -> None:
 
 
 @pytest.mark.parametrize("version", [None, "first"])
-def test_a_swap_whose_answer_was_lost_may_be_made_again(store: Store, version: str | None) -> None:
+def test_a_swap_whose_answer_was_lost_may_be_repeated(store: Store, version: str | None) -> None:
     first = store.swap(OWN, b"1", None)
     second = store.swap(OWN, b"2", first)
 
     assert store.swap(OWN, b"2", first if version else None) == second
 
 
-def test_of_many_who_swap_the_same_version_one_wins(store: Store, request: pytest.FixtureRequest) -> None:
+def test_of_many_clients_that_swap_the_same_version_one_succeeds(store: Store, request: pytest.FixtureRequest) -> None:
     if "without conditional" in request.node.name:
         pytest.skip("that is what conditional writes are for")
     version = store.swap(OWN, b"start", None)
@@ -342,14 +340,14 @@ def test_a_listing_is_in_the_order_of_the_keys(store: Store) -> None:
         ("default/b/", []),
     ],
 )
-def test_a_listing_keeps_to_its_prefix(store: Store, prefix: str, expected: list[str]) -> None:
+def test_a_listing_has_only_keys_with_its_prefix(store: Store, prefix: str, expected: list[str]) -> None:
     for key in ("default/a/1", "default/ab/2", "test/a/3"):
         store.create(key, b"x")
 
     assert [stored.key for stored in store.list(prefix)] == expected
 
 
-def test_what_is_the_agents_own_is_not_listed(store: Store) -> None:
+def test_the_agents_own_files_are_not_listed(store: Store) -> None:
     for key in (".agent/x", "default/.hidden/x", "default/orders/.x", "default/orders/x"):
         store.create(key, b"x")
 
@@ -381,7 +379,7 @@ def test_a_listing_may_be_longer_than_a_page(store: Store, request: pytest.Fixtu
     assert [stored.key for stored in store.list()] == keys
 
 
-def test_a_deleted_key_is_gone_and_may_be_deleted_again(store: Store) -> None:
+def test_a_deleted_object_does_not_exist_and_may_be_deleted_again(store: Store) -> None:
     store.create(KEY, b"x")
 
     store.delete(KEY)
@@ -393,7 +391,7 @@ def test_a_deleted_key_is_gone_and_may_be_deleted_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize("key", ODD_KEYS)
-def test_odd_keys_come_back_as_they_went(store: Store, key: str) -> None:
+def test_keys_with_special_characters_are_listed_unchanged(store: Store, key: str) -> None:
     store.create(key, b"x")
 
     assert store.read(key, LIMIT) == b"x"
@@ -436,7 +434,7 @@ def test_an_object_is_read_in_pieces_from_its_start(store: Store, tmp_path: Path
 
 
 @pytest.mark.parametrize("start", [1, MIB, MIB + 1, 3 * MIB, 6 * MIB + 4, 6 * MIB + 5])
-def test_an_object_is_read_from_any_byte_on(store: Store, tmp_path: Path, start: int) -> None:
+def test_an_object_can_be_read_from_any_byte(store: Store, tmp_path: Path, start: int) -> None:
     file = make(tmp_path / "source", 6 * MIB + 5)
     store.put_artifact(KEY, tmp_path / "source", file, ignore)
 

@@ -1,7 +1,7 @@
-"""The copy pass on a store in which any operation goes wrong in any way: judged from the storage alone.
+"""The copy pass on a store in which each operation fails in each way. Only the objects in the storage are checked.
 
-After the fault nothing is recorded there that is not whole and whose parent is not recorded; after the next pass
-everything is there. Nothing that a store holds is ever overwritten.
+After the fault each record there has its complete artifact and the record of its parent. After the next pass all copies
+exist. No object is ever overwritten.
 """
 
 import threading
@@ -33,11 +33,11 @@ from tests.stores.files import describe
 from tests.stores.memory_store import MemoryStore
 
 OPERATIONS = {"list": 2, "look": 5, "swap": 3, "stat": 4, "put_artifact": 4, "create": 3}
-"""How often a pass over this volume calls each, at least; that it calls no other is tested."""
+"""Operation -> the number of calls in a pass over this volume, at least. A test checks that a pass calls no others."""
 
 
 class Volume:
-    """A volume with F1 <- D1 and F2, of which the last has two files."""
+    """A volume with a full F1, its differential D1, and a full F2 of two files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -60,7 +60,7 @@ class Volume:
         return record
 
     def copy(self, store: Store) -> tuple[Failure | None, list[dict[str, Any]]]:
-        """Make a pass; return why it failed, and what it told."""
+        """Make a pass. Return its failure and its events."""
         told: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", place="offsite", sets=("default",), settings={})
         writer = an_event_writer(told)
@@ -78,7 +78,7 @@ def volume(tmp_path: Path) -> Volume:
 
 
 def all_is_there(store: Store, volume: Volume) -> None:
-    """See that the destination holds what the volume holds, each record under a number of the lease."""
+    """Check that the destination has a copy of each artifact, whose record has the number of a lease."""
     expected = {path.relative_to(volume.root).as_posix() for path in (volume.root / "default").rglob("*.*")}
     assert {stored.key for stored in store.list()} - {owner_file.KEY} == expected
     for record in volume.records:
@@ -89,7 +89,7 @@ def all_is_there(store: Store, volume: Volume) -> None:
     assert volume.owed == 0
 
 
-def test_a_pass_calls_what_the_table_goes_through(volume: Volume) -> None:
+def test_a_pass_calls_the_operations_of_the_table(volume: Volume) -> None:
     store = FaultyStore(MemoryStore("offsite"))
     failure, told = volume.copy(store)
 
@@ -99,7 +99,7 @@ def test_a_pass_calls_what_the_table_goes_through(volume: Volume) -> None:
     all_is_there(store, volume)
 
 
-def test_a_pass_that_owes_nothing_asks_nothing(volume: Volume) -> None:
+def test_a_pass_without_missing_copies_sends_no_request(volume: Volume) -> None:
     store = FaultyStore(MemoryStore("offsite"))
     volume.copy(store)
     store.calls.clear()
@@ -112,7 +112,7 @@ def test_a_pass_that_owes_nothing_asks_nothing(volume: Volume) -> None:
 @pytest.mark.parametrize(
     ("operation", "nth"), [(operation, nth + 1) for operation, count in OPERATIONS.items() for nth in range(count)]
 )
-def test_after_any_failure_the_destination_is_right_and_the_next_pass_completes_it(
+def test_after_any_failure_the_destination_is_valid_and_the_next_pass_completes_it(
     volume: Volume, operation: str, nth: int, does: Does
 ) -> None:
     store = FaultyStore(MemoryStore("offsite"), Fault(operation, does, nth))
@@ -141,17 +141,17 @@ def _run(volume: Volume, store: FaultyStore, does: Does) -> None:
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_after_a_failure_the_copy_is_owed_and_reported(volume: Volume, operation: str) -> None:
+def test_after_a_failure_the_copy_is_missing_and_reported(volume: Volume, operation: str) -> None:
     store = FaultyStore(MemoryStore("offsite"), Fault(operation, Does.FAIL, lasting=True))
     failure, told = volume.copy(store)
 
     assert failure is not None
     assert failure.reason is Reason.STORAGE_UNREACHABLE
     assert [event["owed"] for event in told if event["event"] == "owed"] == [volume.owed]
-    assert volume.owed == (2 if operation == "list" else 3)  # the first full is copied before anything is listed
+    assert volume.owed == (2 if operation == "list" else 3)  # the first full is copied before the first listing
 
 
-def test_a_listing_that_lags_changes_nothing(volume: Volume) -> None:
+def test_a_lagging_listing_changes_nothing(volume: Volume) -> None:
     store = FaultyStore(MemoryStore("offsite"))
     store.list_lags = True
 
@@ -160,7 +160,7 @@ def test_a_listing_that_lags_changes_nothing(volume: Volume) -> None:
     all_is_there(store.inner, volume)
 
 
-def test_a_record_that_an_earlier_pass_wrote_under_another_number_is_this_one(volume: Volume) -> None:
+def test_a_record_with_another_number_of_the_lease_is_the_same_record(volume: Volume) -> None:
     store = MemoryStore("offsite")
     first = volume.records[0]
     for file in first.files:
@@ -173,7 +173,7 @@ def test_a_record_that_an_earlier_pass_wrote_under_another_number_is_this_one(vo
 
 
 @pytest.mark.parametrize("same", [True, False])
-def test_a_record_that_comes_between_the_look_and_the_writing_may_differ_in_its_number_alone(
+def test_a_record_that_appears_before_the_write_may_differ_in_the_number_of_the_lease_only(
     volume: Volume, same: bool
 ) -> None:
     theirs = {"fencing": 41} if same else {"fencing": 41, "request": "another"}
@@ -194,9 +194,7 @@ def test_a_record_that_comes_between_the_look_and_the_writing_may_differ_in_its_
 
 
 @pytest.mark.parametrize("what", ["record", "artifact", "no record"])
-def test_what_another_has_put_there_is_not_overwritten_and_holds_back_only_what_needs_it(
-    volume: Volume, what: str
-) -> None:
+def test_a_foreign_object_is_not_overwritten_and_stops_only_copies_that_need_its_key(volume: Volume, what: str) -> None:
     store, first = MemoryStore("offsite"), volume.records[0]
     key, content = {
         "record": (record_key(first.key), first.model_copy(update={"request": "another"}).to_json()),
@@ -216,7 +214,7 @@ def test_what_another_has_put_there_is_not_overwritten_and_holds_back_only_what_
 
 
 @pytest.mark.parametrize("theirs", ["lease", "place"])
-def test_if_another_agent_has_the_lease_or_the_place_all_is_owed_and_both_are_named(
+def test_if_another_agent_has_the_lease_or_the_place_no_copy_is_made_and_both_are_named(
     volume: Volume, theirs: str
 ) -> None:
     store = MemoryStore("offsite")
@@ -236,7 +234,7 @@ def test_if_another_agent_has_the_lease_or_the_place_all_is_owed_and_both_are_na
     assert [stored.key for stored in store.list("default/")] == []
 
 
-def test_a_lease_that_is_lost_during_an_upload_gets_no_record(volume: Volume) -> None:
+def test_no_record_is_written_if_the_lease_is_lost_during_the_upload(volume: Volume) -> None:
     class Overtaken(MemoryStore):
         def put_artifact(self, *given: Any) -> Any:
             now = Lease.from_json(self.read(tenure.KEY, LIMIT))
@@ -273,7 +271,7 @@ def test_a_parent_that_was_deleted_at_the_destination_is_copied_again_before_its
     assert again == expected[:2]
 
 
-def test_what_is_to_be_copied_again_and_cannot_be_is_owed(volume: Volume) -> None:
+def test_an_artifact_that_cannot_be_copied_again_counts_as_missing(volume: Volume) -> None:
     store = FaultyStore(MemoryStore("offsite"))
     volume.copy(store)
     for stored in list(store.list("default/")):

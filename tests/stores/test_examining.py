@@ -1,4 +1,4 @@
-"""What the doctor sees of a real bucket: its configuration, what the credentials may do, and what a probe shows."""
+"""The doctor at a real bucket: its configuration, the permissions of the credentials, and probes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -100,7 +100,9 @@ def test_a_default_retention_is_seen(seaweedfs: SeaweedFS, s3_store: Make) -> No
     assert examine(s3_store(bucket=bucket), probe=False, write=False).lock == "GOVERNANCE, 1 day"
 
 
-def test_credentials_that_may_not_list_are_told(s3_store: Make, credentials: Callable[[Identity], None]) -> None:
+def test_credentials_without_the_right_to_list_are_reported(
+    s3_store: Make, credentials: Callable[[Identity], None]
+) -> None:
     credentials(WRITE_ONLY)
 
     found = examine(s3_store(), probe=True, write=True)
@@ -110,7 +112,7 @@ def test_credentials_that_may_not_list_are_told(s3_store: Make, credentials: Cal
     assert found.listing.reason is Reason.STORAGE_AUTH
 
 
-def test_what_may_not_be_asked_is_not_seen(s3_store: Make, proxy: FaultProxy) -> None:
+def test_configuration_that_may_not_be_read_is_unknown(s3_store: Make, proxy: FaultProxy) -> None:
     questions = r"GET \S*\?(encryption|object-lock|lifecycle|versioning)"
     proxy.inject(Fault(questions, "refuse", status=403, code="AccessDenied", times=None))
 

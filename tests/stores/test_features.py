@@ -1,4 +1,4 @@
-"""What is known of a store: shared by processes through a file, believed for a day, and lost without harm."""
+"""The card of a store: processes share its findings through a file, and each finding is used for a day."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,14 +28,14 @@ def card(tmp_path: Path) -> Path:
     return tmp_path / "stores" / "offsite" / "card.json"
 
 
-def test_what_one_process_finds_out_the_next_knows(card: Path, clock: Clock) -> None:
+def test_the_findings_of_one_process_are_known_to_the_next(card: Path, clock: Clock) -> None:
     StoreFeatures(card, "here", clock).note(Feature.CHECKSUMS, has=False, how="PutObject: HTTP 501")
 
     assert StoreFeatures(card, "here", clock).has(Feature.CHECKSUMS) is False
     assert StoreCard.read(card, "here").features["checksums"].how == "PutObject: HTTP 501"
 
 
-def test_what_was_found_of_another_store_is_not_known(card: Path, clock: Clock) -> None:
+def test_findings_about_another_store_are_ignored(card: Path, clock: Clock) -> None:
     StoreFeatures(card, "here", clock).note(Feature.CHECKSUMS, has=True, how="x")
 
     assert StoreFeatures(card, "there", clock).has(Feature.CHECKSUMS) is None
@@ -46,7 +46,7 @@ def test_what_was_found_of_another_store_is_not_known(card: Path, clock: Clock) 
     [(timedelta(0), True), (BELIEVED - timedelta(seconds=1), True), (BELIEVED, None), (timedelta(seconds=-1), None)],
     ids=str,
 )
-def test_a_finding_is_believed_for_a_day(card: Path, clock: Clock, age: timedelta, known: bool | None) -> None:
+def test_a_finding_is_used_for_a_day(card: Path, clock: Clock, age: timedelta, known: bool | None) -> None:
     features = StoreFeatures(card, "here", clock)
     features.note(Feature.CHECKSUMS, has=True, how="x")
 
@@ -55,7 +55,7 @@ def test_a_finding_is_believed_for_a_day(card: Path, clock: Clock, age: timedelt
     assert features.has(Feature.CHECKSUMS) is known
 
 
-def test_two_processes_keep_what_each_has_found(card: Path, clock: Clock) -> None:
+def test_two_processes_do_not_overwrite_each_others_findings(card: Path, clock: Clock) -> None:
     first, second = StoreFeatures(card, "here", clock), StoreFeatures(card, "here", clock)
     first.note(Feature.CHECKSUMS, has=True, how="x")
     clock.now += timedelta(hours=1)
@@ -70,7 +70,7 @@ def test_two_processes_keep_what_each_has_found(card: Path, clock: Clock) -> Non
     ]
 
 
-def test_what_is_known_is_not_written_again(card: Path, clock: Clock) -> None:
+def test_a_known_finding_is_not_written_again(card: Path, clock: Clock) -> None:
     features = StoreFeatures(card, "here", clock)
     features.note(Feature.CHECKSUMS, has=True, how="x")
     written = card.stat()
@@ -80,7 +80,7 @@ def test_what_is_known_is_not_written_again(card: Path, clock: Clock) -> None:
     assert card.stat() == written
 
 
-def test_what_is_forgotten_is_asked_again_by_all(card: Path, clock: Clock) -> None:
+def test_a_finding_that_is_forgotten_is_unknown_to_all_processes(card: Path, clock: Clock) -> None:
     features = StoreFeatures(card, "here", clock)
     features.note(Feature.CHECKSUMS, has=True, how="x")
 
@@ -102,7 +102,7 @@ def test_a_card_that_cannot_be_read_is_made_anew(card: Path, clock: Clock, conte
     assert StoreFeatures(card, "here", clock).has(Feature.CHECKSUMS) is True
 
 
-def test_a_card_that_cannot_be_written_is_known_to_this_process(tmp_path: Path, clock: Clock) -> None:
+def test_findings_that_cannot_be_written_are_known_to_this_process(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "stores").write_bytes(b"no folder")
     features = StoreFeatures(tmp_path / "stores" / "card.json", "here", clock)
 

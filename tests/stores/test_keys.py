@@ -1,4 +1,4 @@
-"""Which keys are taken."""
+"""Valid and invalid keys, and the keys that are listed."""
 
 import pytest
 from hypothesis import given
@@ -35,7 +35,7 @@ def test_an_invalid_key_is_refused_and_never_listed(key: str) -> None:
 
 
 @given(st.text(max_size=40))
-def test_a_key_that_is_taken_stays_below_its_root(key: str) -> None:
+def test_a_valid_key_stays_below_its_root(key: str) -> None:
     try:
         parts = parts_of(key)
     except PermanentError:
@@ -57,6 +57,6 @@ def test_the_lost_and_found_of_a_file_system_is_not_listed() -> None:
 
 
 @pytest.mark.parametrize("key", [".agent/x", "default/.x", "default/.hidden/x"])
-def test_the_agents_own_names_are_taken_and_not_listed(key: str) -> None:
+def test_the_agents_own_names_are_valid_and_not_listed(key: str) -> None:
     assert parts_of(key)
     assert not is_listed(key)

@@ -7,7 +7,7 @@ from backup_agent.stores import s3
 from backup_agent.stores.kind import StoreKind, kind_of
 
 KINDS: list[tuple[S3Destination, StoreKind]] = [(S3Destination(bucket="backups"), s3)]
-"""A destination of each kind, and its module: the type checker compares the module with what a kind offers."""
+"""A destination of each kind, and its module. The type checker compares the module with the interface of a kind."""
 
 
 @pytest.mark.parametrize(("destination", "module"), KINDS)

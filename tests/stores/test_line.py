@@ -1,4 +1,4 @@
-"""Several requests at a time: each is repeated by itself, and all of them slow down, stall and end together."""
+"""Several requests at a time: each is repeated by itself, and all of them slow down and end together."""
 
 import random
 import threading
@@ -37,7 +37,7 @@ def numbered(act: Callable[[int, Flight], int], count: int) -> list[Callable[[Fl
     return [lambda flight, number=number: act(number, flight) for number in range(count)]  # type: ignore[misc]  # mypy loses the default
 
 
-def test_results_come_in_the_order_of_the_jobs_whatever_order_they_end_in() -> None:
+def test_results_come_in_the_order_of_the_jobs_and_not_of_their_ends() -> None:
     last = Event()
 
     def act(number: int, _flight: Flight) -> int:
@@ -153,11 +153,11 @@ def test_a_job_that_fails_each_time_is_given_up() -> None:
     ("error", "kind"),
     [
         pytest.param(answer("AccessDenied", 403), PermanentError, id="refused"),
-        pytest.param(answer("NoSuchUpload", 404), TransientError, id="the upload is gone"),
+        pytest.param(answer("NoSuchUpload", 404), TransientError, id="the upload does not exist"),
         pytest.param(TransientError(Reason.FOREIGN_ROOT, "the lease is lost"), TransientError, id="the lease is lost"),
     ],
 )
-def test_an_error_that_lasts_ends_all_jobs_at_once(error: BackupError, kind: type[BackupError]) -> None:
+def test_a_permanent_error_ends_all_jobs_at_once(error: BackupError, kind: type[BackupError]) -> None:
     waiting, ended, calls = Event(), Event(), Lock()
     begun: list[int] = []
 
@@ -169,7 +169,7 @@ def test_an_error_that_lasts_ends_all_jobs_at_once(error: BackupError, kind: typ
         assert waiting.wait(30)
         if number == 2:
             raise error
-        while not flight._ended:  # as a socket would that is shut down
+        while not flight._ended:  # as a socket does when it is shut down
             ended.wait(0.01)
         raise answer("InternalError", 500)
 

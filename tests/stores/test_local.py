@@ -1,4 +1,4 @@
-"""The store on a volume: what only a file system can do to it."""
+"""The store on a volume: faults that only a file system has."""
 
 import errno
 import multiprocessing
@@ -110,7 +110,7 @@ def test_a_copy_whose_source_has_changed_is_refused(
     assert names_below(root) == set()
 
 
-def test_an_other_artifact_is_refused_before_it_is_copied(
+def test_another_artifact_is_refused_before_it_is_copied(
     store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refuse_links(monkeypatch)
@@ -123,7 +123,7 @@ def test_an_other_artifact_is_refused_before_it_is_copied(
     assert reported == []
 
 
-def test_a_full_volume_is_an_error_and_left_clean(small_volume: Path, tmp_path: Path) -> None:
+def test_on_a_full_volume_storing_fails_and_leaves_no_files(small_volume: Path, tmp_path: Path) -> None:
     store = LocalStore(small_volume)
     file = make(tmp_path / "source", 2 * MIB)
 
@@ -136,7 +136,7 @@ def test_a_full_volume_is_an_error_and_left_clean(small_volume: Path, tmp_path: 
     store.create("default/small", b"there is room again")
 
 
-def test_a_file_that_is_larger_than_files_may_be_is_named_as_that_and_left_clean(
+def test_a_file_beyond_the_limit_of_the_file_system_has_its_own_error_and_leaves_no_files(
     small_volume: Path, tmp_path: Path
 ) -> None:
     file = make(tmp_path / "source", 2 * MIB)
@@ -264,7 +264,7 @@ def test_a_fifo_is_refused_as_source_without_waiting(store: LocalStore, tmp_path
 
 
 def store_and_die(root: Path, source: Path, step: int, links: bool) -> None:
-    """Store an artifact and its record, and be killed before the step of that number."""
+    """Store an artifact and its record in a process that is killed before step number `at`."""
     taken = 0
 
     def counted(real: Callable[..., Any], refused: bool) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Stores as they are: the real server behind a proxy that refuses, alters and answers as other stores and proxies do."""
+"""Stores that lack features or sit behind proxies: the real server behind a proxy that imitates them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def always(pattern: str, status: int, code: str = "", **more: Any) -> Fault:
 
 @pytest.fixture
 def features(tmp_path: Path) -> Callable[[], StoreFeatures]:
-    """Return what is known of the store, as a process of the agent reads it from the volume."""
+    """Return the card of the store, as a process of the agent reads it from the volume."""
     return lambda: StoreFeatures(tmp_path / "notes" / "card.json", "somewhere")
 
 
@@ -37,7 +37,7 @@ def features(tmp_path: Path) -> Callable[[], StoreFeatures]:
 def behind(
     s3_store: Callable[..., S3Store], proxy: FaultProxy, features: Callable[[], StoreFeatures]
 ) -> Callable[..., S3Store]:
-    """Return the store behind the proxy, as the next process opens it; faults are injected first."""
+    """Return the store behind the proxy, opened as by a new process, after faults were injected."""
 
     def make_store(*faults: Fault, **changes: Any) -> S3Store:
         proxy.inject(*faults)
@@ -48,12 +48,12 @@ def behind(
 
 @pytest.fixture(autouse=True)
 def _once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeat no request: what is refused is refused again."""
+    """Repeat no request, since refusals do not change."""
     monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 1)
 
 
 def exercise(store: S3Store, tmp_path: Path, size: int) -> None:
-    """Use a store in every way, and compare what it has."""
+    """Use a store in every way, and check its content."""
     file = make(tmp_path / "source", size)
     stored = store.put_artifact(KEY, tmp_path / "source", file, ignore)
     assert stored.size == size
@@ -82,7 +82,7 @@ CHECKSUM = r"x-amz-checksum-(?!mode)"
 NO_CHECKSUMS = [
     pytest.param(always("x-amz-checksum-", 400, "InvalidArgument"), id="all, 400"),
     pytest.param(always("x-amz-checksum-", 501, "NotImplemented"), id="all, 501"),
-    pytest.param(always("x-amz-checksum-", 501, "A header is unknown"), id="all, 501 with a code of its own"),
+    pytest.param(always("x-amz-checksum-", 501, "A header is unknown"), id="all, 501 with another code"),
     pytest.param(always("x-amz-checksum-mode", 400, "InvalidRequest"), id="mode"),
     pytest.param(always(r"^POST .*uploads.*x-amz-checksum-", 400, "InvalidArgument"), id="algorithm, 400"),
     pytest.param(always(r"^POST .*uploads.*x-amz-checksum-", 501, "NotImplemented"), id="algorithm, 501"),
@@ -92,7 +92,7 @@ NO_CHECKSUMS = [
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("fault", NO_CHECKSUMS)
-def test_a_store_that_refuses_checksums_is_used_without(
+def test_a_store_that_refuses_checksums_is_used_without_them(
     behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path, fault: Fault, size: int
 ) -> None:
     store = behind(Fault(**vars(fault)))
@@ -103,7 +103,7 @@ def test_a_store_that_refuses_checksums_is_used_without(
     assert proxy.injected or "uploads" in fault.pattern
 
 
-def test_an_upload_that_was_begun_with_checksums_is_begun_anew_without(
+def test_an_upload_begun_with_checksums_is_begun_again_without_them(
     behind: Callable[..., S3Store], tmp_path: Path
 ) -> None:
     store = behind(always(r"^PUT .*partNumber.*x-amz-checksum-", 400, "InvalidRequest"))
@@ -124,11 +124,11 @@ def test_without_checksums_each_body_has_an_md5_and_is_read_back(
     bodies = [seen.whole for seen in proxy.seen if seen.line.startswith("PUT")]
     assert len(bodies) > 6
     assert all("content-md5" in line for line in bodies)
-    # Besides what is read back of each part, the object is read twice, in ranges.
+    # Each part is read back, and the object is read twice in ranges.
     assert sum("range" in seen.whole.split() for seen in proxy.seen) == 16 + 2 * len(list(ranges(3 * PART + 7)))
 
 
-def test_a_body_that_is_altered_is_found_without_checksums(
+def test_without_checksums_an_altered_body_is_found(
     behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
 ) -> None:
     store = behind(always("x-amz-checksum-", 400, "InvalidArgument"))
@@ -143,7 +143,7 @@ def test_a_body_that_is_altered_is_found_without_checksums(
     assert store.stat(KEY) is None
 
 
-def test_what_a_store_lacks_is_found_out_once_and_written_down(
+def test_a_missing_feature_is_discovered_once_and_noted(
     behind: Callable[..., S3Store],
     proxy: FaultProxy,
     features: Callable[[], StoreFeatures],
@@ -163,7 +163,7 @@ def test_what_a_store_lacks_is_found_out_once_and_written_down(
     assert "501" in features()._card.features[Feature.CHECKSUMS].how
 
 
-def test_an_option_that_the_store_lacks_is_no_missing_feature(
+def test_an_option_that_the_store_refuses_is_not_a_missing_feature(
     behind: Callable[..., S3Store], features: Callable[[], StoreFeatures], tmp_path: Path
 ) -> None:
     store = behind(always("x-amz-tagging", 501, "NotImplemented"), put_options={"Tagging": "team=graph"})
@@ -198,7 +198,7 @@ NO_CONDITIONS = [
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("faults", "how"), NO_CONDITIONS)
-def test_a_store_without_conditional_writes_is_used_all_the_same(
+def test_a_store_without_conditional_writes_is_used_without_them(
     behind: Callable[..., S3Store],
     features: Callable[[], StoreFeatures],
     tmp_path: Path,
@@ -267,7 +267,7 @@ METHODS: dict[str, Callable[[S3Store, Path], object]] = {
         pytest.param(400, TransientError, Reason.STORAGE_UNREACHABLE, "ingress or proxy", id="400"),
     ],
 )
-def test_the_page_of_a_proxy_is_no_answer_of_the_store(
+def test_the_page_of_a_proxy_is_not_taken_for_an_answer_of_the_store(
     behind: Callable[..., S3Store],
     tmp_path: Path,
     method: str,
@@ -327,7 +327,7 @@ def test_a_store_that_answers_a_listing_without_uploads_by_an_error_has_the_feat
         pytest.param(Fault("^HEAD", "strip", code="^etag$", times=None), "ETag", id="head"),
     ],
 )
-def test_an_answer_that_lacks_what_s3_sends_says_what_is_missing(
+def test_the_error_for_an_incomplete_answer_names_what_is_missing(
     behind: Callable[..., S3Store], tmp_path: Path, fault: Fault, missing: str
 ) -> None:
     store = behind(Fault(**vars(fault)))
@@ -337,7 +337,7 @@ def test_an_answer_that_lacks_what_s3_sends_says_what_is_missing(
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_etags_that_a_proxy_has_made_weak_are_those_of_the_store(
+def test_etags_that_a_proxy_has_made_weak_equal_those_of_the_store(
     behind: Callable[..., S3Store], tmp_path: Path, size: int
 ) -> None:
     store = behind(Fault("", "weaken", times=None))
@@ -346,7 +346,9 @@ def test_etags_that_a_proxy_has_made_weak_are_those_of_the_store(
     exercise(store, tmp_path, size)
 
 
-def test_an_upload_is_resumed_by_weak_etags(behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path) -> None:
+def test_an_upload_is_resumed_with_weak_etags(
+    behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
+) -> None:
     store = behind(Fault("partNumber=4", "refuse", status=503), Fault("", "weaken", times=None))
     file = make(tmp_path / "source", 3 * PART + 7)
     with pytest.raises(TransientError):
@@ -375,7 +377,7 @@ def test_an_upload_is_resumed_by_weak_etags(behind: Callable[..., S3Store], prox
         pytest.param("RequestTimeTooSkewed", "", Reason.CLOCK, "clock", id="clock"),
     ],
 )
-def test_what_head_refuses_is_asked_again_for_the_code(
+def test_after_a_refused_head_another_request_asks_for_the_code(
     behind: Callable[..., S3Store], status: int, code: str, message: str, reason: Reason, advice: str
 ) -> None:
     store = behind(always("^(HEAD|GET)", status, code, message=message))
@@ -389,7 +391,7 @@ def test_what_head_refuses_is_asked_again_for_the_code(
 
 
 @pytest.mark.parametrize("fault", [always("^HEAD", 405), always("^HEAD", 403, page=PAGE)], ids=["405", "a proxy's 403"])
-def test_where_head_is_not_allowed_get_tells_the_same(
+def test_if_head_is_not_allowed_get_is_used(
     behind: Callable[..., S3Store], s3_store: Callable[..., S3Store], tmp_path: Path, fault: Fault
 ) -> None:
     store = behind(Fault(**vars(fault)))
@@ -401,7 +403,7 @@ def test_where_head_is_not_allowed_get_tells_the_same(
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_redirect_to_itself_is_said(
+def test_a_redirect_to_the_same_address_is_reported(
     behind: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path, method: str, status: int
 ) -> None:
     store = behind(always("", status, page=PAGE, headers=(("Location", proxy.endpoint_url),)))
@@ -415,7 +417,7 @@ def test_a_redirect_to_itself_is_said(
     assert proxy.injected == 1
 
 
-def test_without_an_own_endpoint_an_endless_redirect_is_no_crash() -> None:
+def test_without_an_endpoint_in_the_settings_an_endless_redirect_is_an_error() -> None:
     failure = failure_of("doing", RecursionError("maximum recursion depth exceeded"))
 
     assert failure.failure.reason is Reason.STORAGE_UNREACHABLE
@@ -423,7 +425,7 @@ def test_without_an_own_endpoint_an_endless_redirect_is_no_crash() -> None:
 
 
 @pytest.mark.parametrize("fault", [always("^GET .*uploads", 400, "InvalidRequest"), always("^GET .*uploads", 400)])
-def test_a_store_that_lists_no_uploads_is_used_without(
+def test_a_store_that_cannot_list_uploads_is_used_without_listing_them(
     behind: Callable[..., S3Store], features: Callable[[], StoreFeatures], tmp_path: Path, fault: Fault
 ) -> None:
     exercise(behind(Fault(**vars(fault))), tmp_path, 3 * PART + 7)

@@ -1,4 +1,4 @@
-"""The body of a request: what is read, what is reported, how fast."""
+"""The body of a request: the bytes that are read, the progress that is reported, and the rate."""
 
 import os
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def drain(body: PartBody) -> bytes:
     return b"".join(bytes(block) for block in iter(body.read, b""))
 
 
-def test_a_part_is_read_and_nothing_around_it(source: Path, descriptor: int) -> None:
+def test_only_the_bytes_of_the_part_are_read(source: Path, descriptor: int) -> None:
     body = PartBody(source, descriptor, Part(2, 10, BLOCK + 7), progress=ignore)
 
     assert drain(body) == source.read_bytes()[10 : BLOCK + 17]
@@ -86,7 +86,7 @@ def test_a_file_that_cannot_be_read_is_an_error(source: Path, tmp_path: Path) ->
     assert isinstance(stopped.value.because, TransientError)
 
 
-def test_a_part_is_given_up_once_another_has_failed(source: Path, descriptor: int) -> None:
+def test_a_part_ends_once_another_has_failed(source: Path, descriptor: int) -> None:
     stop = Event()
     body = PartBody(source, descriptor, Part(1, 0, SIZE), progress=ignore, stop=stop)
     body.read()
@@ -97,7 +97,7 @@ def test_a_part_is_given_up_once_another_has_failed(source: Path, descriptor: in
 
 
 class Clock:
-    """A clock that moves by being slept on."""
+    """A clock that moves only while a caller sleeps."""
 
     def __init__(self) -> None:
         self.now = 1_000.0
@@ -117,11 +117,11 @@ def test_no_more_is_sent_than_the_rate_allows(rate: int, counts: list[int]) -> N
     for count in counts:
         throttle.wait(count)
 
-    # The last one has just begun.
+    # The last block has just begun.
     assert clock.now - 1_000 == pytest.approx(sum(counts[:-1]) / rate)
 
 
-def test_a_pause_is_not_made_up_for_by_a_burst() -> None:
+def test_after_a_pause_there_is_no_burst() -> None:
     clock = Clock()
     throttle = Throttle(100, clock, clock.sleep)
     throttle.wait(100)
@@ -133,7 +133,7 @@ def test_a_pause_is_not_made_up_for_by_a_burst() -> None:
     assert clock.now == 1_061
 
 
-def test_a_slow_line_gets_small_blocks(source: Path, descriptor: int) -> None:
+def test_at_a_low_rate_blocks_are_small(source: Path, descriptor: int) -> None:
     clock = Clock()
     body = PartBody(
         source, descriptor, Part(1, 0, 10_000), progress=ignore, throttle=Throttle(4_000, clock, clock.sleep)

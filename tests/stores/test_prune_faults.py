@@ -1,7 +1,7 @@
-"""Retention on a store in which any operation goes wrong in any way, and by a listing that lags: judged from outside.
+"""Retention on a store in which each operation fails in each way, and with a lagging listing. Only objects are checked.
 
-After the fault no record is without its data, no point that stays is broken and no stranger's file touched; the next
-pass ends what was begun.
+After the fault each record has its data, no kept point is broken, and no file of another program is changed. The next
+pass finishes what was begun.
 """
 
 import json
@@ -33,16 +33,16 @@ OPERATIONS = {
     "offsite": ("look", "swap", "list", "read", "stat", "create", "delete", "now", "versions"),
     "local": ("list", "read", "stat", "delete", "now", "versions"),
 }
-"""What a pass over each place calls; that it calls no other is tested."""
+"""The operations that a pass over each place calls. A test checks that it calls no others."""
 
 HANGS = (Does.HANG_BEFORE, Does.HANG_AFTER)
 
 STRIDE = HOUSE // examples(HOUSE)
-"""Each call of an operation goes wrong once; in the quick tests each tenth."""
+"""Each call of an operation fails once; in the fast tests each tenth call."""
 
 
 class Pruned:
-    """A small world in a store that goes wrong."""
+    """A small world at a destination whose store has faults."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class Pruned:
         return {stored.key: self.store.inner.read(stored.key, LIMIT) for stored in self.store.inner.list()}
 
     def wrong(self) -> list[str]:
-        """Return what is wrong with what stands there, whatever went wrong."""
+        """Return the violations of invariants at the place."""
         seen, ours = self.seen(), begun(self.world.root, self.name)
         found = [*faults(seen, ours=ours, strangers=self.world.strangers), *broken(seen, self.world.kept)]
         if f"{self.world.kept[1]}.hold.json" not in seen:
@@ -70,13 +70,13 @@ class Pruned:
         return found
 
     def ended(self) -> bool:
-        """Tell whether nothing is left of what had to go."""
+        """Return whether all artifacts that had to be deleted are deleted."""
         left = {key.partition(".backup")[0] for key in self.seen()}
         return not left & {key.partition(".backup")[0] for key in self.world.going}
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_pass_calls_what_the_table_goes_through(tmp_path: Path, name: str) -> None:
+def test_a_pass_calls_the_operations_of_the_table(tmp_path: Path, name: str) -> None:
     pruned = Pruned(tmp_path, name)
 
     assert pruned.prune().outcome is Outcome.SUCCEEDED
@@ -89,10 +89,10 @@ def test_a_pass_calls_what_the_table_goes_through(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize(
     ("name", "operation"), [(name, operation) for name, operations in OPERATIONS.items() for operation in operations]
 )
-def test_whatever_goes_wrong_nothing_kept_is_broken_and_the_next_pass_ends_it(
+def test_after_any_failure_no_kept_point_is_broken_and_the_next_pass_finishes(
     tmp_path: Path, name: str, operation: str, does: Does
 ) -> None:
-    # What hangs until it is ended leaves what a death leaves: each fifth will do.
+    # A call that hangs until the process is ended leaves the same as a kill, so each fifth is enough.
     for nth in range(1, 1000, STRIDE * (5 if does in HANGS else 1)):
         pruned = Pruned(tmp_path / str(nth), name)
         pruned.store.faults = [Fault(operation, does, nth)]
@@ -127,9 +127,7 @@ def run(pruned: Pruned, does: Does) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_listing_that_hides_any_key_or_any_artifact_that_stays_deletes_nothing_that_is_kept(
-    tmp_path: Path, name: str
-) -> None:
+def test_if_a_listing_hides_any_key_or_kept_artifact_no_kept_artifact_is_deleted(tmp_path: Path, name: str) -> None:
     first = Pruned(tmp_path / "keys", name)
     keys = sorted(first.seen())
     stay = {key.partition(".backup")[0] for key in keys} - {key.partition(".backup")[0] for key in first.world.going}
@@ -148,7 +146,7 @@ def test_a_listing_that_hides_any_key_or_any_artifact_that_stays_deletes_nothing
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_a_listing_that_still_shows_what_is_gone_changes_nothing(tmp_path: Path, name: str) -> None:
+def test_a_listing_that_still_shows_deleted_objects_changes_nothing(tmp_path: Path, name: str) -> None:
     pruned = Pruned(tmp_path, name)
     pruned.store.list_lags = True
     pruned.prune()
@@ -161,7 +159,7 @@ def test_a_listing_that_still_shows_what_is_gone_changes_nothing(tmp_path: Path,
 
 
 @pytest.mark.parametrize("operation", ["look", "swap", "list", "read", "now"])
-def test_a_store_that_does_not_answer_loses_nothing_and_is_reported(tmp_path: Path, operation: str) -> None:
+def test_if_a_store_does_not_answer_nothing_is_lost_and_this_is_reported(tmp_path: Path, operation: str) -> None:
     pruned = Pruned(tmp_path, "offsite")
     before = pruned.seen()
     pruned.store.faults = [Fault(operation, Does.FAIL, lasting=True)]
@@ -173,7 +171,7 @@ def test_a_store_that_does_not_answer_loses_nothing_and_is_reported(tmp_path: Pa
     ).items()
 
 
-def test_the_lease_of_a_pass_that_failed_is_given_up(tmp_path: Path) -> None:
+def test_a_pass_that_failed_releases_its_lease(tmp_path: Path) -> None:
     pruned = Pruned(tmp_path, "offsite")
     pruned.store.faults = [Fault("delete", Does.FAIL, nth=3)]
     with suppress(BackupError):
@@ -186,7 +184,7 @@ def test_a_deletion_that_a_later_pass_completes_is_reported(tmp_path: Path) -> N
     pruned = Pruned(tmp_path, VOLUME)
     (gone,) = (key for key in pruned.world.going if key not in records(pruned.seen()))
     pruned.store.inner.delete(gone)
-    pruned.prune()  # all but what was begun is done
+    pruned.prune()  # everything is done except what was begun
     pruned.world.put(gone, b"left")
     pruned.world.begin(gone, Doing.DELETING, 0.1)
     pruned.prune()
@@ -195,7 +193,7 @@ def test_a_deletion_that_a_later_pass_completes_is_reported(tmp_path: Path) -> N
     assert [(one["set"], one["database"]) for one in summaries] == [("default", "orders")]
 
 
-def test_an_artifact_deleted_at_a_destination_has_no_copy_note_and_is_not_owed(tmp_path: Path) -> None:
+def test_an_artifact_deleted_at_a_destination_has_no_note_and_does_not_count_as_missing(tmp_path: Path) -> None:
     pruned = Pruned(tmp_path, "offsite")
     notes = pruned.place.record_notes
     for key in pruned.world.going + pruned.world.kept:

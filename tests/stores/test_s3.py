@@ -1,4 +1,4 @@
-"""The S3 store against a real server, and what networks, stores and kills do to it."""
+"""The S3 store with a real server: uploads, faults of networks and stores, and killed processes."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ def behind_proxy(s3_store: Callable[..., S3Store], proxy: FaultProxy) -> S3Store
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make stores give up soon: what lasts need not be waited for."""
+    """Make stores give up soon, so that tests of lasting faults are short."""
     monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 2)
     monkeypatch.setattr("backup_agent.stores.s3.bucket._CONNECT_TIMEOUT", 1)
     monkeypatch.setattr("backup_agent.stores.s3.bucket._READ_TIMEOUT", 1)
@@ -57,7 +57,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def open_uploads(seaweedfs: SeaweedFS, prefix: str) -> Iterator[Callable[[], list[str]]]:
-    """Tell which uploads are open below the test's prefix."""
+    """Return the open uploads below the test's prefix."""
     client = seaweedfs.client()
 
     def listed() -> list[str]:
@@ -78,7 +78,7 @@ def test_a_stored_artifact_has_the_digest_of_its_parts(s3_store: Callable[..., S
     assert stored == s3_store().stat(KEY)
 
 
-def test_an_artifact_without_digests_of_parts_is_read_once_more(
+def test_an_artifact_without_digests_of_parts_is_read_again_before_the_upload(
     s3_store: Callable[..., S3Store], tmp_path: Path
 ) -> None:
     file = make(tmp_path / "source", 17 * MIB).model_copy(update={"part_size": 0, "parts": ()})
@@ -89,7 +89,7 @@ def test_an_artifact_without_digests_of_parts_is_read_once_more(
     assert stored.digest.endswith("-2")
 
 
-def test_an_artifact_that_was_cut_otherwise_is_the_same_artifact(
+def test_an_artifact_uploaded_in_other_parts_is_the_same_artifact(
     s3_store: Callable[..., S3Store], source: Path
 ) -> None:
     first = s3_store().put_artifact(KEY, source, describe(source), ignore)
@@ -132,7 +132,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("fault", PASSING)
-def test_a_fault_that_passes_is_not_noticed(
+def test_an_upload_succeeds_in_spite_of_a_passing_fault(
     behind_proxy: S3Store, proxy: FaultProxy, source: Path, fault: Fault
 ) -> None:
     proxy.inject(Fault(**vars(fault)))
@@ -164,7 +164,7 @@ LASTING = [
 
 
 @pytest.mark.parametrize(("fault", "reason"), LASTING)
-def test_a_fault_that_lasts_is_transient_and_leaves_no_object(
+def test_a_lasting_fault_is_transient_and_leaves_no_object(
     impatient: None,  # noqa: ARG001  wanted for what it sets
     s3_store: Callable[..., S3Store],
     proxy: FaultProxy,
@@ -182,7 +182,7 @@ def test_a_fault_that_lasts_is_transient_and_leaves_no_object(
     assert s3_store().stat(KEY) is None
 
 
-def test_after_a_fault_that_lasted_only_what_is_missing_is_sent(
+def test_after_a_lasting_fault_only_the_missing_parts_are_sent(
     impatient: None,  # noqa: ARG001  wanted for what it sets
     s3_store: Callable[..., S3Store],
     proxy: FaultProxy,
@@ -217,14 +217,14 @@ _UPLOADS = textwrap.dedent("""
     store.put_artifact(KEY, Path(source), ArtifactFile.model_validate_json(file), ignore)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """)
-"""A process that uploads one file, and says how much memory it took, in KiB."""
+"""A program that uploads one file, and prints its peak memory in KiB."""
 
 
 def uploading(endpoint_url: str, prefix: str, source: Path) -> tuple[str | Path, ...]:
     return (sys.executable, "-c", _UPLOADS, endpoint_url, BUCKET, prefix, source, describe(source).model_dump_json())
 
 
-def test_killed_while_it_uploads_it_sends_only_what_is_missing_next_time(
+def test_after_a_kill_during_an_upload_only_the_missing_parts_are_sent(
     behind_proxy: S3Store,
     proxy: FaultProxy,
     prefix: str,
@@ -250,7 +250,7 @@ def test_killed_while_it_uploads_it_sends_only_what_is_missing_next_time(
 @pytest.mark.parametrize(
     ("reason", "left"),
     [
-        pytest.param(Reason.FOREIGN_ROOT, 0, id="the place is another's now"),
+        pytest.param(Reason.FOREIGN_ROOT, 0, id="another agent has the place"),
         pytest.param(Reason.STORAGE_UNREACHABLE, 1, id="to be resumed"),
     ],
 )
@@ -332,7 +332,7 @@ def test_a_part_with_other_content_is_sent_again(
 
 @pytest.mark.parametrize("pattern", ["^GET .*uploads", "^GET .*uploadId"], ids=["uploads", "parts"])
 @pytest.mark.parametrize(("status", "code"), [(403, "AccessDenied"), (501, "NotImplemented")])
-def test_without_the_right_to_list_uploads_it_begins_anew(
+def test_without_the_right_to_list_uploads_an_upload_begins_anew(
     behind_proxy: S3Store,
     proxy: FaultProxy,
     seaweedfs: SeaweedFS,
@@ -402,7 +402,7 @@ def test_a_source_that_shrinks_while_it_is_sent_is_refused_at_once(
 
 
 @pytest.mark.parametrize("poor", [False, True], ids=["with digests", "without digests"])
-def test_an_object_that_is_not_what_was_sent_is_found(
+def test_an_object_that_differs_from_the_sent_bytes_is_found(
     s3_store: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path, poor: bool
 ) -> None:
     s3_store().create(KEY, b"x" * 99 + b"y")
@@ -456,7 +456,7 @@ def test_an_upload_that_cannot_be_completed_is_not_resumed(
     assert open_uploads() == []
 
 
-def test_a_store_that_knows_conditions_for_single_puts_alone_gets_none_at_the_end(
+def test_a_store_with_conditions_for_single_puts_only_gets_none_at_the_end_of_an_upload(
     behind_proxy: S3Store, proxy: FaultProxy, source: Path
 ) -> None:
     proxy.inject(Fault("^POST .*if-none-match", "refuse", status=501, code="NotImplemented", times=None))
@@ -466,7 +466,7 @@ def test_a_store_that_knows_conditions_for_single_puts_alone_gets_none_at_the_en
     assert behind_proxy.conditional_writes
 
 
-def test_whether_writes_are_conditional_is_asked_once(s3_store: Callable[..., S3Store], proxy: FaultProxy) -> None:
+def test_one_probe_shows_whether_writes_are_conditional(s3_store: Callable[..., S3Store], proxy: FaultProxy) -> None:
     store = s3_store(endpoint_url=proxy.endpoint_url)
 
     assert store.conditional_writes
@@ -500,7 +500,7 @@ def test_a_store_without_conditional_writes_is_known(
     assert store.read(KEY, LIMIT) == b"{}"
 
 
-def test_holding_a_place_costs_three_requests(
+def test_holding_a_place_takes_three_requests(
     s3_store: Callable[..., S3Store], proxy: FaultProxy, tmp_path: Path
 ) -> None:
     storage = {"root": str(tmp_path), "destinations": {"offsite": {"bucket": BUCKET}}}
@@ -528,7 +528,9 @@ def test_swapping_with_a_lost_answer_succeeds(behind_proxy: S3Store, proxy: Faul
     assert behind_proxy.look(KEY, LIMIT) == VersionedObject(b"2", second)
 
 
-def test_what_is_swapped_is_readable_at_once_whatever_artifacts_are_stored_as(s3_store: Callable[..., S3Store]) -> None:
+def test_swapped_objects_are_readable_at_once_whatever_the_storage_class_of_artifacts(
+    s3_store: Callable[..., S3Store],
+) -> None:
     store = s3_store(put_options={"StorageClass": "GLACIER", "Tagging": "team=data"})
     store.swap(KEY, b"1", None)
 
@@ -568,7 +570,7 @@ def test_a_download_that_breaks_off_each_time_is_transient(
         pytest.param(
             {"bucket": "no-such-bucket"}, None, Reason.STORAGE_UNREACHABLE, "NoSuchBucket", id="missing bucket"
         ),
-        pytest.param({}, WRITE_ONLY, Reason.STORAGE_AUTH, "AccessDenied", id="may write and not look"),
+        pytest.param({}, WRITE_ONLY, Reason.STORAGE_AUTH, "AccessDenied", id="may write and not read"),
     ],
 )
 @pytest.mark.parametrize("size", [10, SOURCE_SIZE], ids=["in one", "in parts"])
@@ -597,7 +599,7 @@ def test_the_error_of_a_refused_upload_has_the_cause(
     assert sent == []
 
 
-def test_if_writing_is_refused_nothing_is_sent(
+def test_if_writing_is_refused_no_part_is_sent(
     s3_store: Callable[..., S3Store], seaweedfs: SeaweedFS, source: Path
 ) -> None:
     client = seaweedfs.client()
@@ -617,7 +619,7 @@ def test_if_writing_is_refused_nothing_is_sent(
     assert sent == []
 
 
-def test_options_go_with_every_object(
+def test_put_options_are_sent_with_every_object(
     s3_store: Callable[..., S3Store], seaweedfs: SeaweedFS, prefix: str, source: Path
 ) -> None:
     store = s3_store(put_options={"ServerSideEncryption": "AES256", "Metadata": {"team": "graph"}})
@@ -631,7 +633,7 @@ def test_options_go_with_every_object(
     assert [(head["ServerSideEncryption"], head["Metadata"]) for head in heads] == [("AES256", {"team": "graph"})] * 2
 
 
-def test_the_bandwidth_is_kept_to(
+def test_the_bandwidth_is_not_exceeded(
     s3_store: Callable[..., S3Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -647,7 +649,7 @@ def test_the_bandwidth_is_kept_to(
     assert max(slept) == pytest.approx(1, abs=0.2)
 
 
-def test_an_own_ca_is_trusted_and_no_other(
+def test_only_the_ca_of_the_settings_is_trusted(
     seaweedfs_tls: SeaweedFS,
     s3_store: Callable[..., S3Store],
     monkeypatch: pytest.MonkeyPatch,
@@ -668,7 +670,7 @@ def test_an_own_ca_is_trusted_and_no_other(
     assert stored.size == SOURCE_SIZE
 
 
-def test_memory_does_not_grow_with_the_file(
+def test_the_memory_of_an_upload_does_not_depend_on_the_size_of_the_file(
     seaweedfs: SeaweedFS,
     credentials: Callable[[Identity], None],  # noqa: ARG001  wanted for what it sets
     prefix: str,

@@ -1,4 +1,4 @@
-"""What the S3 store makes of answers that are not whole, do not end, or come byte by byte; and what it quotes of them."""
+"""The S3 store and answers that are incomplete, do not end, or come byte by byte; and what its errors quote of them."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -32,14 +32,14 @@ Answering = Callable[[Callable[[str], Iterable[bytes]]], OddServer]
 
 @pytest.fixture
 def serve() -> Iterator[Answering]:
-    """Start a server that answers as a function says."""
+    """Return a function that starts a server whose answers another function makes."""
     with ExitStack() as stack:
         yield lambda answer: stack.enter_context(OddServer(answer))
 
 
 @pytest.fixture(autouse=True)
 def _once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Repeat no request: what is answered badly is answered badly again."""
+    """Repeat no request, since the answers do not change."""
     monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 1)
 
 
@@ -96,7 +96,7 @@ def test_an_entry_of_a_listing_that_lacks_a_field_is_an_error(serve: Answering, 
         (307, "TemporaryRedirect", "the address that it redirects to"),
     ],
 )
-def test_the_hint_for_an_answer_does_not_send_the_reader_to_dns(
+def test_the_hint_for_an_invalid_answer_does_not_mention_dns(
     serve: Answering, status: int, code: str, words: str
 ) -> None:
     body = f"<Error><Code>{code}</Code></Error>".encode() if code else b""
@@ -123,23 +123,23 @@ def test_a_listing_that_is_not_whole_is_an_error(serve: Answering, name: str) ->
     assert "proxies" in refused.value.failure.advice
 
 
-def test_a_listing_in_pages_is_whole(serve: Answering) -> None:
+def test_a_listing_of_several_pages_is_complete(serve: Answering) -> None:
     server = serve(lambda path: whole(second_page(path)))
 
     assert [one.key for one in store_at(server).list()] == ["a/b/1", "a/b/2"]
 
 
-def test_a_listing_of_nothing_is_nothing(serve: Answering) -> None:
+def test_a_listing_without_entries_is_empty(serve: Answering) -> None:
     assert list(store_at(serve(lambda _: whole(page()))).list()) == []
 
 
 @pytest.mark.parametrize("name", NOT_WHOLE)
-def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
+def test_an_incomplete_listing_is_used_by_no_index_no_diff_and_no_retention(
     serve: Answering, tmp_path: Path, name: str
 ) -> None:
     answer, _ = NOT_WHOLE[name]
     server = serve(
-        lambda path: whole(answer(path)) if asked(path, "list-type") else whole(b"", 404)  # all else is not there
+        lambda path: whole(answer(path)) if asked(path, "list-type") else whole(b"", 404)  # no other object exists
     )
     destination = {"bucket": "bucket", "retention": {"last": 1}}
     settings = settings_with(storage={"root": str(tmp_path), "destinations": {"s3": destination}})
@@ -164,7 +164,7 @@ def test_a_listing_that_is_not_whole_reaches_no_index_no_diff_and_no_retention(
 
 
 class _Unowned:
-    """A store without an owner, in which every write succeeds: only its listing is odd."""
+    """A store without an owner, in which every write succeeds. Only its listing has faults."""
 
     conditional_writes = False
     concurrent_reads = 8
@@ -184,7 +184,7 @@ class _Unowned:
 # Answers that are too large, or do not end
 
 
-def test_of_an_object_that_is_too_large_by_its_head_nothing_is_read(serve: Answering) -> None:
+def test_an_object_that_is_too_large_by_its_head_is_not_read(serve: Answering) -> None:
     size = 300 * 2**20
 
     def answer(_: str) -> Iterator[bytes]:
@@ -198,10 +198,10 @@ def test_of_an_object_that_is_too_large_by_its_head_nothing_is_read(serve: Answe
     with pytest.raises(ObjectTooLargeError):
         store_at(server).look(KEY, 1000)
     assert refused.value.version == '"1"'
-    assert server.sent < 2 * size // 10  # what the sockets hold
+    assert server.sent < 2 * size // 10  # bytes in the buffers of the sockets
 
 
-def test_of_an_object_without_end_no_more_than_the_limit_is_kept(serve: Answering) -> None:
+def test_an_object_without_end_takes_no_more_memory_than_the_limit(serve: Answering) -> None:
     def answer(_: str) -> Iterator[bytes]:
         yield head(Transfer_Encoding="chunked", ETag='"1"')
         while not server.closing.is_set():
@@ -252,7 +252,7 @@ def test_a_store_that_sends_byte_by_byte_does_not_block(
         "create": lambda: store.create(KEY, b"x"),
         "delete": lambda: store.delete(KEY),
     }
-    with suppress(BackupError):  # HEAD and DELETE are answered by the head alone
+    with suppress(BackupError):  # the answers to HEAD and DELETE have no body
         calls[operation]()
 
     assert time.monotonic() - began < 10
@@ -280,7 +280,7 @@ HOSTILE = [
     pytest.param(SECRET + "\r\n", id="a carriage return"),
     pytest.param("\n" + SECRET, id="a newline before it"),
     pytest.param(SECRET + "\n" + SECRET, id="two lines"),
-    pytest.param(SECRET + "…", id="no ASCII"),
+    pytest.param(SECRET + "…", id="not ASCII"),
     pytest.param(SECRET + " ", id="a blank"),
 ]
 BROKEN = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
@@ -288,7 +288,7 @@ BROKEN = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("variable", sorted(BROKEN))
-def test_a_credential_that_cannot_be_sent_is_named_by_its_place_and_not_quoted(
+def test_the_error_names_the_source_of_an_invalid_credential_and_does_not_quote_it(
     serve: Answering, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -304,7 +304,7 @@ def test_a_credential_that_cannot_be_sent_is_named_by_its_place_and_not_quoted(
         assert SECRET not in repr(refused.value.failure)
 
 
-def test_a_credential_of_a_file_is_named_by_its_source(
+def test_the_error_names_the_file_of_an_invalid_credential(
     serve: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for variable in BROKEN:
@@ -321,9 +321,11 @@ def test_a_credential_of_a_file_is_named_by_its_source(
     ("process", "told"),
     [
         pytest.param(None, "AWS_CONTAINER_AUTHORIZATION_TOKEN contains a line break", id="a container's token"),
-        pytest.param(f"printf {SECRET}", "the source of the credentials failed: JSONDecodeError", id="no JSON"),
+        pytest.param(f"printf {SECRET}", "the source of the credentials failed: JSONDecodeError", id="not JSON"),
         pytest.param(f"'{SECRET}", "the source of the credentials failed: ValueError", id="an unclosed quote"),
-        pytest.param(f"/nowhere/{SECRET}", "the source of the credentials failed: FileNotFoundError", id="no program"),
+        pytest.param(
+            f"/nowhere/{SECRET}", "the source of the credentials failed: FileNotFoundError", id="a missing program"
+        ),
     ],
 )
 def test_a_failing_source_of_credentials_is_named(
@@ -349,7 +351,7 @@ def test_a_failing_source_of_credentials_is_named(
 @pytest.mark.parametrize(
     "code", ["AccessDenied", "SignatureDoesNotMatch", "InvalidToken", "NoSuchBucket", "SlowDown", SECRET]
 )
-def test_of_a_stores_error_only_the_code_is_quoted(serve: Answering, code: str) -> None:
+def test_only_the_code_of_an_error_of_the_store_is_quoted(serve: Answering, code: str) -> None:
     body = (
         f"<Error><Code>{code if code != SECRET else ' '.join(SECRET)}</Code><Message>you signed {SECRET}</Message>"
         f"<RequestId>{SECRET} and more</RequestId><Token-0>{SECRET}</Token-0></Error>"
@@ -365,7 +367,7 @@ def test_of_a_stores_error_only_the_code_is_quoted(serve: Answering, code: str) 
     assert "HTTP 403" in refused.value.failure.error
 
 
-def test_the_error_of_a_refused_request_has_its_id_for_the_stores_log(serve: Answering) -> None:
+def test_the_error_of_a_refused_request_has_the_request_id_of_the_store(serve: Answering) -> None:
     body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
     store = store_at(serve(lambda _: whole(body, 403, x_amz_request_id="4442587FB7D0A2F9")))
 

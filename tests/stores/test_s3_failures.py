@@ -1,4 +1,4 @@
-"""What goes wrong on the way to S3, as far as no server is needed to see it."""
+"""Errors of boto3 and their reasons, and options of objects. These tests need no server."""
 
 import os
 from pathlib import Path
@@ -51,7 +51,7 @@ def refusal(code: str, status: int, message: str = "said the store") -> exceptio
             exceptions.CredentialRetrievalError(provider="iam", error_msg="x"),
             TransientError,
             Reason.STORAGE_AUTH,
-            id="credentials away",
+            id="source of credentials does not answer",
         ),
         pytest.param(
             exceptions.EndpointConnectionError(endpoint_url="http://x"),
@@ -92,7 +92,7 @@ def refusal(code: str, status: int, message: str = "said the store") -> exceptio
         pytest.param(exceptions.NoRegionError(), PermanentError, Reason.INVALID_REQUEST, id="no region"),
         pytest.param(ValueError("Invalid endpoint: x"), PermanentError, Reason.INVALID_REQUEST, id="bad endpoint"),
         pytest.param(FileNotFoundError(2, "ca.pem"), PermanentError, Reason.INVALID_REQUEST, id="no CA file"),
-        pytest.param(exceptions.BotoCoreError(), PermanentError, Reason.INTERNAL, id="unknown to us"),
+        pytest.param(exceptions.BotoCoreError(), PermanentError, Reason.INTERNAL, id="unknown error"),
     ],
 )
 def test_every_fault_has_its_reason(error: Exception, kind: type[BackupError], reason: Reason) -> None:
@@ -120,14 +120,14 @@ def test_every_fault_has_its_reason(error: Exception, kind: type[BackupError], r
         ),
     ],
 )
-def test_no_secret_gets_into_an_error(error: Exception) -> None:
+def test_no_secret_is_in_an_error(error: Exception) -> None:
     failure = failure_of("doing", error)
 
     assert "hunter2" not in repr(failure.failure) + str(failure)
 
 
 @pytest.mark.process
-def test_a_store_that_is_not_there_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_on_which_no_server_listens_is_unreachable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.stores.s3.bucket._ATTEMPTS", 1)
     port = Port.reserve()
     store = S3Store(bucket="bucket", prefix="demo", endpoint_url=f"http://127.0.0.1:{port.number}", region="x")
@@ -177,7 +177,7 @@ def test_a_fifo_is_refused_as_ca_file_without_waiting(tmp_path: Path) -> None:
         S3Store(bucket="bucket", prefix="demo", region="x", ca_file=tmp_path / "ca.pem")
 
 
-def test_a_ca_file_is_taken(tmp_path: Path) -> None:
+def test_a_ca_file_is_accepted(tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
 
     S3Store(bucket="bucket", prefix="demo", region="x", ca_file=tmp_path / "ca.pem")
@@ -196,7 +196,7 @@ def test_a_ca_file_is_taken(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_options_as_boto3_describes_them_have_no_fault(options: dict[str, Any]) -> None:
+def test_options_of_the_types_that_boto3_describes_are_accepted(options: dict[str, Any]) -> None:
     assert check_put_options(options) == []
 
 
@@ -222,14 +222,14 @@ def test_all_faults_of_the_options_are_reported_at_once(options: dict[str, Any],
     assert all(said.startswith(fault) for said, fault in zip(found, faults, strict=True))
 
 
-def test_what_the_settings_allow_is_an_option_of_every_way_to_store_an_object() -> None:
+def test_each_option_that_the_settings_allow_exists_for_every_way_to_store_an_object() -> None:
     assert PUT_OPTIONS <= parameters_of("PutObject").keys() & parameters_of("CreateMultipartUpload").keys()
 
 
 @pytest.mark.parametrize(
     ("head", "digest"),
     [
-        pytest.param({"ETag": '"0f"'}, None, id="none"),
+        pytest.param({"ETag": '"0f"'}, None, id="no digest"),
         pytest.param({"ETag": '"0f"', "ChecksumSHA256": "qrs="}, "sha256:aabb", id="in one"),
         pytest.param({"ETag": '"0f-3"', "ChecksumSHA256": "qrs=-3"}, "sha256-parts:qrs=-3", id="in parts"),
         pytest.param({"ETag": '"0f-3"', "ChecksumSHA256": "qrs="}, "sha256-parts:qrs=-3", id="in parts, of moto"),
@@ -239,5 +239,5 @@ def test_the_digest_of_an_object_is_read_from_its_head(head: dict[str, Any], dig
     assert _digest_in(head) == digest
 
 
-def test_no_value_of_an_option_is_quoted() -> None:
+def test_the_error_does_not_quote_the_value_of_an_option() -> None:
     assert "hunter2" not in str(check_put_options({"SSEKMSKeyId": ["hunter2"], "RequestPayer": "hunter2"}))

@@ -1,4 +1,4 @@
-"""Parts and ranges, several at a time, to and from a real server: what is repeated, ended, resumed and kept in memory."""
+"""Uploads in parts and reading in ranges, several at a time, with a real server: repeats, ends, resuming and memory."""
 
 import re
 import threading
@@ -71,7 +71,7 @@ def threads() -> list[threading.Thread]:
         pytest.param(Fault(part(3), "corrupt"), id="altered on the way"),
     ],
 )
-def test_of_eight_parts_only_the_one_that_failed_is_sent_again(
+def test_only_the_part_that_failed_is_sent_again(
     far: S3Store, proxy: FaultProxy, tmp_path: Path, eight: ArtifactFile, fault: Fault
 ) -> None:
     proxy.inject(Fault(**vars(fault)))
@@ -83,10 +83,10 @@ def test_of_eight_parts_only_the_one_that_failed_is_sent_again(
     assert sum(reported) == eight.size
 
 
-def test_the_store_is_asked_before_the_first_part_and_before_one_that_is_sent_again(
+def test_expect_100_continue_is_used_for_the_first_part_and_for_repeated_ones(
     far: S3Store, proxy: FaultProxy, tmp_path: Path, eight: ArtifactFile
 ) -> None:
-    """Each question (`Expect: 100-continue`) costs a round trip."""
+    """Each request with `Expect: 100-continue` takes another round trip."""
     proxy.inject(Fault(part(3), "reset", after=MIB // 2))
 
     far.put_artifact(KEY, tmp_path / "source", eight, ignore)
@@ -108,7 +108,7 @@ def test_a_part_that_is_refused_for_good_ends_those_that_hang(
     assert threads() == []
 
 
-def test_of_eight_connections_the_one_that_stalls_is_found(
+def test_a_connection_that_stalls_beside_others_is_found(
     s3_store: Callable[..., S3Store],
     proxy: FaultProxy,
     tmp_path: Path,
@@ -155,7 +155,7 @@ def test_a_store_that_throttles_gets_fewer_parts_at_a_time_and_all_of_them(
     assert proxy.count(PUT_PART) == 8
 
 
-def test_a_resumed_upload_sends_what_is_missing_and_reads_each_part_once(
+def test_a_resumed_upload_sends_the_missing_parts_and_reads_each_part_once(
     s3_store: Callable[..., S3Store],
     proxy: FaultProxy,
     tmp_path: Path,
@@ -252,7 +252,7 @@ def test_no_more_ranges_are_read_ahead_than_may_be_in_memory(
         pytest.param(Fault("^GET .*if-match", "refuse", status=501, code="NotImplemented", times=None), id="If-Match"),
     ],
 )
-def test_reading_goes_on_after_a_fault_and_without_features(
+def test_reading_continues_after_a_fault_and_without_optional_features(
     far: S3Store, proxy: FaultProxy, large: bytes, fault: Fault
 ) -> None:
     proxy.inject(Fault(**vars(fault)))
@@ -305,7 +305,7 @@ def test_a_range_of_another_object_is_noticed_if_the_store_ignores_the_condition
     assert large
 
 
-def test_a_store_that_ignores_ranges_is_read_by_one_answer(s3_store: Callable[..., S3Store]) -> None:
+def test_an_object_of_a_store_that_ignores_ranges_is_read_in_one_answer(s3_store: Callable[..., S3Store]) -> None:
     content = bytes(range(256)) * 8 * 1024
     with OddServer(lambda _path: whole(content, ETag='"x"')) as server:
         store = s3_store(endpoint_url=server.endpoint_url)

@@ -1,4 +1,4 @@
-"""What an upload that is resumed must read of its file."""
+"""The parts of a file that a resumed upload reads."""
 
 import os
 from pathlib import Path
@@ -13,10 +13,10 @@ from backup_agent.stores.s3.upload import Upload
 from tests.stores.files import KEY
 
 SIZE = 9_000 * 16 * 1024**2
-"""As many parts as an upload may have: 140 GiB, of which the file takes no room."""
+"""Size of a file with as many parts as an upload may have: 140 GiB. The file is sparse."""
 
 
-def test_of_nine_thousand_parts_that_are_listed_with_checksums_none_is_read(
+def test_parts_that_the_store_lists_with_checksums_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parts = cut(SIZE, part_size(SIZE))
