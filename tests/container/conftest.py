@@ -1,4 +1,4 @@
-"""Fixtures: podman and the image, which is built once per session from the working tree."""
+"""Fixtures: podman, and the image, which is built once per session from the working tree."""
 
 from collections.abc import Iterator
 from pathlib import Path

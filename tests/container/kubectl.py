@@ -19,11 +19,11 @@ import yaml
 from tests.container.kube import pod_of
 
 ENTER = 'PATH=/recorders:$PATH exec "$@"'
-"""Script that finds the recorders of a test first."""
+"""Script that puts the recorders of a test first on PATH."""
 
 
 class RefusedError(Exception):
-    """The command is none that the stand-in knows, or names what does not exist."""
+    """The stand-in does not know the command, or the command names an object that does not exist."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class Cluster:
     # The commands.
 
     def apply(self, objects: Sequence[Mapping[str, Any]], playing: int | None = None) -> None:
-        """Take in rendered objects, and play the pods of the StatefulSets; at most `playing` pods of each at first."""
+        """Store rendered objects, and play the pods of the StatefulSets, at first at most `playing` pods of each."""
         for one in objects:
             if one["kind"] == "ConfigMap":
                 self.files[one["metadata"]["name"]] = one["data"]

@@ -137,7 +137,7 @@ def test_the_runbook_of_system_stops_the_pods_loads_it_on_each_and_starts_them(w
     assert re.fullmatch(r"restore-[0-9a-f]{8}\.cluster-state\n", world.inside(SERVER_POD, "ls /data | grep restore-"))
 
 
-# Hostile names.
+# Hostile names
 
 RECORDER = """#!/bin/sh
 mkdir -p /tmp/calls
@@ -146,7 +146,7 @@ case "${0##*/} $*" in
     backup-agent*' --to -') cat /recorders/fetched.tar ;;
 esac
 """
-"""Writes its arguments down. The agent's command also writes the artifacts, whose names the agent would refuse."""
+"""A program that records its arguments. As the agent's command it also writes artifacts, with names that the agent refuses."""
 
 CANARY = "touch /tmp/canary"
 HOSTILE = [

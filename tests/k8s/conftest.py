@@ -24,7 +24,7 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubernetes]
 
 @pytest.fixture
 def namespace(kubernetes: Kubernetes) -> str:
-    """A namespace that takes pods of Pod Security `restricted` only; return its name."""
+    """The name of a namespace that accepts only pods of the Pod Security Standard `restricted`."""
     name = f"restricted-{next(numbers)}"
     kubernetes.restricted_namespace(name)
     return name

@@ -1,4 +1,4 @@
-"""An administrator's desk: the commands that a page has, and a shell in which they are typed on a real API server.
+"""The commands of a page, and a shell in which an administrator would type them, on a real API server.
 
 `tests/k8s/kubelet_commands.py` stands in for the commands that need a kubelet, and `Nodes` for what kubelets report.
 """
@@ -20,7 +20,7 @@ from tests.components.kubernetes import NODE, OTHER_NODE, Kubelet, Kubernetes, R
 ROOT = Path(__file__).parents[2]
 
 TYPED = re.compile(r"^ {4,}((?:kubectl|helm|until kubectl|for \w+ in) .+)$|`(kubectl [^`]+)`", re.MULTILINE)
-"""A line of a block of code, or code within a paragraph."""
+"""Pattern of a command: a line of a block of code, or code within a paragraph."""
 
 OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
 
@@ -40,7 +40,7 @@ class Nodes(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Look at the pods until the end."""
+        """Report on the pods until the block ends."""
         while not self._ended.wait(0.1):
             taints = self._kubernetes.request("GET", f"/api/v1/nodes/{NODE}")["spec"].get("taints", ())
             with suppress(RefusedError):  # of a pod that has just been deleted
@@ -81,7 +81,7 @@ class Desk:
         program.chmod(0o755)
 
     def type(self, command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command line. The exit code is not 0 if any program of a pipe has failed."""
+        """Run a command line. Its exit code is not 0 if any program of a pipe has failed."""
         return subprocess.run(
             ("bash", "-o", "pipefail", "-c", command),
             cwd=self.folder,

@@ -21,7 +21,7 @@ OTHERS = {"cypher-shell", "date", "rm", "sh"}
 
 
 def check(words: Sequence[str]) -> None:
-    """Raise if a program in a pod does not know a command."""
+    """Raise an error if a program in a pod does not know a command."""
     match words:
         case ["backup-agent", *rest]:
             parse(rest)

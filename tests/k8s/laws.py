@@ -1,4 +1,4 @@
-"""What must hold of the objects of any spec: each law returns what breaks it."""
+"""Properties of the objects of any spec. Each function returns the violations of one property."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -12,7 +12,7 @@ LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?")
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 LONGEST = 63
 HASH = "-0123456789"
-"""What Kubernetes adds to a StatefulSet's name in the label controller-revision-hash."""
+"""Suffix that Kubernetes appends to a StatefulSet's name in the label controller-revision-hash."""
 
 
 def stateful_sets(objects: Iterable[Object]) -> Iterator[Object]:
@@ -47,7 +47,7 @@ def names_fit(objects: list[Object]) -> Iterator[str]:
 
 
 def selectors_match_templates(objects: list[Object]) -> Iterator[str]:
-    """Each selector of pods means the pods of exactly one object, but for the policy of servers that exist already."""
+    """Each selector matches the pods of exactly one object, except that of the policy for existing servers."""
     pods = {one["metadata"]["name"]: template["metadata"]["labels"] for one, template in templates(objects)}
     for one in objects:
         if one["kind"] == "NetworkPolicy" and one["metadata"]["name"].endswith("-backup-servers"):
@@ -80,7 +80,7 @@ def service_names_exist(objects: list[Object]) -> Iterator[str]:
 
 
 def mounted_names_exist(objects: list[Object]) -> Iterator[str]:
-    """Every mount has its volume, every volume of ours its ConfigMap, every volume its mount; no path is there twice."""
+    """Every mount has a volume, every volume a mount, every ConfigMap volume a ConfigMap. No path is mounted twice."""
     maps = {one["metadata"]["name"] for one in objects if one["kind"] == "ConfigMap"}
     for one in stateful_sets(objects):
         pod = one["spec"]["template"]["spec"]
@@ -124,7 +124,7 @@ LIST_KEYS = {
     "volumeMounts": ("mountPath",),
     "volumes": ("name",),
 }
-"""Lists that server-side apply reads as maps, and by which of their fields (the API's own x-kubernetes-list-map-keys)."""
+"""List -> its key fields, for lists that server-side apply treats as maps (x-kubernetes-list-map-keys of the API)."""
 
 
 def list_keys_are_unique(objects: list[Object]) -> Iterator[str]:
@@ -152,7 +152,7 @@ def one_agent(objects: list[Object]) -> Iterator[str]:
 
 
 def secrets_are_references(objects: list[Object]) -> Iterator[str]:
-    """No Secret is rendered, and no variable that sounds like one has another value than the path of a mounted one."""
+    """No Secret is rendered. A variable named like a secret has no value except the path of a mounted file."""
     for one in objects:
         if one["kind"] == "Secret":
             yield f"Secret/{one['metadata']['name']}"
@@ -165,7 +165,7 @@ def secrets_are_references(objects: list[Object]) -> Iterator[str]:
 
 
 def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
-    """Pod Security `restricted` (the standard's own list of fields), no token, and no second container."""
+    """Pods satisfy Pod Security `restricted` (by the list of fields in the standard), and have no token and one container."""
     for one, template in templates(objects):
         pod = template["spec"]
         kinds = {kind for volume in pod["volumes"] for kind in volume.keys() - {"name"}}
@@ -184,7 +184,7 @@ def pods_are_restricted(objects: list[Object]) -> Iterator[str]:
 
 
 def containers_are_restricted(objects: list[Object]) -> Iterator[str]:
-    """The same of containers, and a root file system that is read-only."""
+    """Containers satisfy Pod Security `restricted`, and have a read-only root file system."""
     for _, template in templates(objects):
         for container in template["spec"]["containers"]:
             security = container["securityContext"]

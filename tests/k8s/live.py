@@ -1,4 +1,4 @@
-"""Rendered objects in a real API server: how they are applied, and how their pods come to run."""
+"""Builders: rendered objects in a real API server, and the reports of controllers and kubelets that let pods run."""
 
 import itertools
 import subprocess
@@ -19,7 +19,7 @@ SERVERS = [f"demo-server-{number}" for number in range(5)]
 numbers = itertools.count()
 
 BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
-"""The annotation without which the scheduler does not believe that a claim is bound."""
+"""Annotation of a bound claim. Without it the scheduler does not count the claim as bound."""
 
 
 def known(kubernetes: Kubernetes, path: str) -> Json | None:
@@ -31,7 +31,7 @@ def known(kubernetes: Kubernetes, path: str) -> Json | None:
 
 
 def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.CompletedProcess[str]:
-    """Apply what a spec renders, as the pages say it; whatever the server warns of is a fault."""
+    """Apply the objects of a spec as the pages describe it. Fail if the server warns of anything."""
     done = kubernetes.kubectl("apply", "--server-side", *options, "-f", "-", stdin=manifests.stream(found))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -39,7 +39,7 @@ def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.Comp
 
 
 def example(namespace: str, image: str = IMAGE, **topology: int | str) -> ClusterSpec:
-    """Return the example's spec in a namespace, a few of its keys changed."""
+    """Return the spec of the example in a namespace, with some keys changed."""
     tree = yaml.safe_load((EXAMPLE / "spec.yaml").read_text())
     tree["namespace"] = namespace
     tree["topology"] |= topology
@@ -48,13 +48,13 @@ def example(namespace: str, image: str = IMAGE, **topology: int | str) -> Cluste
 
 
 def refusals(kubernetes: Kubernetes, namespace: str) -> list[str]:
-    """Return what controllers say that they could not do."""
+    """Return the events in which controllers report what they could not do."""
     items = kubernetes.request("GET", f"/api/v1/namespaces/{namespace}/events")["items"]
     return sorted({item["message"] for item in items if item["type"] == "Warning"})
 
 
 def wait_for_pods(kubernetes: Kubernetes, found: ClusterSpec) -> dict[str, Json]:
-    """Wait until the controller has made every pod of a spec, and a node has said that it runs."""
+    """Wait until the controller has made every pod of a spec and its node has reported that it runs."""
     kubelet = Kubelet(kubernetes, found.namespace)
     wanted = {f"{found.cluster}-backup-0", *(f"{found.cluster}-server-{n}" for n in range(found.topology.servers))}
 

@@ -1,4 +1,4 @@
-"""The objects of a cluster of the community operator, as its source makes them (June 2026 and earlier)."""
+"""Builders: the objects of a cluster of the community operator, as its source makes them (June 2026 and earlier)."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def resource(namespace: str, uid: str | None = UID) -> Object:
 
 
 def owned(namespace: str, uid: str = UID) -> list[Object]:
-    """Return what the resource owns, without Secrets."""
+    """Return the objects that the resource owns, without Secrets."""
 
     def one(api: str, kind: str, name: str, **parts: Any) -> Object:
         metadata = {

@@ -58,7 +58,7 @@ def spec(name: str) -> ClusterSpec:
 
 
 def parsed(content: str) -> ClusterSpec:
-    """Return the spec that a text says."""
+    """Return the spec in a text."""
     found = read(content.encode(), "spec.yaml")
     assert isinstance(found, ClusterSpec)
     return found
@@ -78,7 +78,7 @@ def of_layout(name: str, layout: int) -> ClusterSpec:
 
 
 def lasting(found: ClusterSpec) -> str:
-    """Return what restarts the servers if it changes: the pod template, and lines of neo4j.conf."""
+    """Return everything whose change restarts the servers: the pod template, and lines of neo4j.conf."""
     template = server.stateful_set(found)["spec"]["template"]
     return manifests.to_yaml({"neo4j.conf": neo4j_conf.lasting(found), "template": template})
 

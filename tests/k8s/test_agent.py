@@ -1,4 +1,4 @@
-"""The agent's objects: its settings, its identity, and that there is never a second one."""
+"""The agent's objects: settings, identity, claims, and at most one agent at a time."""
 
 import pytest
 import yaml
@@ -21,7 +21,7 @@ def pod(found: dict[str, Object], name: str) -> Object:
     return template
 
 
-def test_the_agent_reads_what_was_checked() -> None:
+def test_the_agent_reads_the_settings_that_were_checked() -> None:
     found = settings_file(rendered(spec("everything")), "shop")
 
     assert parse(found.encode(), {}, "config.yaml").settings == agent_settings.settings(spec("everything"))
@@ -46,7 +46,7 @@ def test_settings_follow_from_the_spec() -> None:
     assert found["storage"]["destinations"]["offsite"]["ca_file"] == "/run/secrets/s3-ca/ca.crt"
 
 
-def test_aws_is_looked_at_by_public_certificates_beside_a_store_with_its_own() -> None:
+def test_the_certificates_of_aws_are_public_even_beside_a_store_with_its_own_ca() -> None:
     places = "{own: {bucket: backups, endpoint_url: https://s3.example.com}, aws: {bucket: backups}}"
     more = f"  s3: {{ca_config_map: corporate-ca}}\n  settings: {{storage: {{destinations: {places}}}}}\n"
     found = yaml.safe_load(settings_file(rendered(parsed(SMALLEST + more)), "demo"))["storage"]["destinations"]
@@ -60,11 +60,11 @@ def test_the_default_schedule_is_written_out() -> None:
     assert {"cron": "0 2 * * *", "timezone": "UTC", "type": "FULL"}.items() <= found["schedules"]["default"].items()
 
 
-def test_no_schedules_stay_none() -> None:
+def test_an_empty_mapping_of_schedules_stays_empty() -> None:
     assert yaml.safe_load(settings_file(rendered(spec("long-term-support")), "ledger"))["schedules"] == {}
 
 
-def test_the_kubelet_waits_longer_than_the_agent_gives_its_runs() -> None:
+def test_the_kubelet_waits_longer_than_the_shutdown_grace_of_the_agent() -> None:
     found = rendered(spec("everything"))
 
     assert pod(found, "shop-backup")["spec"]["terminationGracePeriodSeconds"] == 10 * 60 + 30
@@ -84,7 +84,7 @@ def test_the_agent_has_the_labels_of_its_cluster_and_is_not_an_endpoint_for_clie
     assert not found["Service/demo-client"]["spec"]["selector"].items() <= labels.items()
 
 
-def test_the_names_are_those_that_its_users_know() -> None:
+def test_the_objects_have_the_names_that_users_of_the_predecessor_know() -> None:
     found = rendered(parsed(SMALLEST))
     container = pod(found, "demo-backup")["spec"]["containers"][0]
 
@@ -108,7 +108,7 @@ def test_the_agent_gets_its_namespace_in_the_variable_that_it_reads() -> None:
     assert given == {owner_file.NAMESPACE: "metadata.namespace"}
 
 
-def test_claims_outlive_what_made_them() -> None:
+def test_claims_outlive_their_stateful_set() -> None:
     found = rendered(spec("everything"))
 
     assert [
@@ -145,7 +145,7 @@ def test_a_claim_contains_nothing_that_an_upgrade_changes() -> None:
     assert old["template"] != new["template"]
 
 
-def test_no_limit_of_cpu_unless_asked_for() -> None:
+def test_there_is_no_limit_of_cpu_unless_the_spec_has_one() -> None:
     plain, asked = (
         pod(rendered(spec(name)), pod_name)["spec"]["containers"][0]["resources"]
         for name, pod_name in (("smallest", "demo-backup"), ("256Mi", "small-backup"))
@@ -159,7 +159,7 @@ def test_metrics_are_served_by_an_agent_that_is_not_ready() -> None:
     assert rendered(parsed(SMALLEST))["Service/demo-backup"]["spec"]["publishNotReadyAddresses"] is True
 
 
-def test_an_identity_of_the_cloud_is_an_annotation_of_its_own_account() -> None:
+def test_an_identity_of_the_cloud_is_an_annotation_of_the_agents_own_account() -> None:
     found = rendered(spec("everything"))
     arn = {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/shop-seed"}
 

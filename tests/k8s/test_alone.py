@@ -108,7 +108,7 @@ def test_certificates_are_mounted_where_the_settings_look_for_them() -> None:
     assert (secrets["bolt-ca"], secrets["backup-tls"]) == ("demo-ca", "demo-backup-tls")
 
 
-def test_an_account_of_its_own_is_the_default() -> None:
+def test_by_default_the_agent_has_its_own_account() -> None:
     found = tree()
     del found["backup"]["auth"]
     pod = from_tree(found)["StatefulSet/demo-agent-backup"]["spec"]["template"]["spec"]
@@ -196,7 +196,7 @@ def test_a_setting_that_follows_from_neo4j_is_a_fault_and_the_port_of_the_listen
     assert [fault.path for fault in caught.value.faults] == ["backup.settings.neo4j.uri"]
 
 
-def test_a_spec_without_servers_is_told_of_both_kinds() -> None:
+def test_the_fault_of_a_spec_without_servers_names_both_kinds_of_spec() -> None:
     found = tree()
     del found["neo4j"]
 
@@ -215,5 +215,5 @@ def test_a_spec_without_servers_is_told_of_both_kinds() -> None:
         ("elsewhere", "demo-backup-s3 (credentials); demo-backup-tls (ca.crt, tls.crt, tls.key); demo-ca (ca.crt)"),
     ],
 )
-def test_the_notes_say_what_must_be_true_of_the_servers(name: str, said: str) -> None:
+def test_the_notes_state_the_requirements_of_the_servers(name: str, said: str) -> None:
     assert said in "\n".join(notes(alone(name)))

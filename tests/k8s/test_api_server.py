@@ -1,7 +1,7 @@
-"""What a real API server and a real StatefulSet controller make of the rendered objects.
+"""The rendered objects in a real API server with a real StatefulSet controller.
 
-In namespaces with Pod Security `restricted` enforced. No node runs the pods: what a kubelet reports of them is made up.
-`make api-server` runs this: `make test` passes over it, since the programs take longer to build than all its tests.
+The namespaces enforce Pod Security `restricted`. No node runs the pods: the tests make up the reports of kubelets. Only
+`make api-server` runs these tests, because building the programs takes longer than all of `make test`.
 """
 
 import json
@@ -39,7 +39,7 @@ def stateful_set(kubernetes: Kubernetes, namespace: str, name: str) -> Json:
     return kubernetes.request("GET", f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}")
 
 
-def test_the_example_is_taken_and_gets_its_pods_and_claims(kubernetes: Kubernetes, namespace: str) -> None:
+def test_the_example_is_accepted_and_gets_its_pods_and_claims(kubernetes: Kubernetes, namespace: str) -> None:
     found = example(namespace)
 
     apply(kubernetes, found, "--dry-run=server")
@@ -56,7 +56,9 @@ def test_the_example_is_taken_and_gets_its_pods_and_claims(kubernetes: Kubernete
     assert refusals(kubernetes, namespace) == []
 
 
-def test_the_page_installs_it_and_takes_it_away(kubernetes: Kubernetes, namespace: str, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_install_and_remove_the_example(
+    kubernetes: Kubernetes, namespace: str, tmp_path: Path
+) -> None:
     for name, content in manifests.files(example(namespace)).items():
         (tmp_path / name).write_text(content)
 
@@ -87,7 +89,7 @@ def test_the_page_installs_it_and_takes_it_away(kubernetes: Kubernetes, namespac
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_an_agent_alone_is_taken_and_no_server_is_made(name: str, kubernetes: Kubernetes, namespace: str) -> None:
+def test_an_agent_alone_is_accepted_and_no_server_is_made(name: str, kubernetes: Kubernetes, namespace: str) -> None:
     found = alone(name).model_copy(update={"namespace": namespace})
 
     apply(kubernetes, found)
@@ -98,7 +100,7 @@ def test_an_agent_alone_is_taken_and_no_server_is_made(name: str, kubernetes: Ku
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (EXAMPLE / "overlays").iterdir()))
-def test_the_overlays_of_the_page_are_taken(name: str, kubernetes: Kubernetes) -> None:
+def test_the_overlays_of_the_page_are_accepted(name: str, kubernetes: Kubernetes) -> None:
     done = kubernetes.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(EXAMPLE / "overlays" / name))
 
     assert (done.returncode, done.stderr) == (0, "")
@@ -147,7 +149,7 @@ def test_a_server_gets_a_new_claim_as_the_runbook_says(kubernetes: Kubernetes, n
     assert kubernetes.request("GET", claim)["metadata"]["uid"] != lost
 
 
-def test_a_quota_of_memory_and_processors_that_are_asked_for_is_kept(kubernetes: Kubernetes, namespace: str) -> None:
+def test_a_quota_of_requested_memory_and_cpu_is_kept(kubernetes: Kubernetes, namespace: str) -> None:
     hard = {"pods": "4", "requests.cpu": "3100m", "limits.memory": "13Gi", "requests.storage": "501Gi"}
     quota = {"metadata": {"name": "quota"}, "spec": {"hard": hard}}
     kubernetes.request("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", quota)
@@ -173,7 +175,9 @@ def test_a_claim_grows_as_the_page_describes_without_a_restart(kubernetes: Kuber
     assert wait_for_pods(kubernetes, grown)["demo-backup-0"]["metadata"]["uid"] == before
 
 
-def test_the_claim_of_the_predecessor_is_taken_over_as_the_page_says(kubernetes: Kubernetes, namespace: str) -> None:
+def test_the_claim_of_the_predecessor_is_taken_over_as_the_page_describes(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
     claim = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/backup-storage-demo-backup-0"
     kubernetes.request("POST", f"/apis/apps/v1/namespaces/{namespace}/statefulsets", predecessor(namespace))
     before = until(lambda: known(kubernetes, claim), "claim of the predecessor")["metadata"]["uid"]
@@ -234,7 +238,7 @@ def test_the_agent_of_a_lost_node_starts_elsewhere_after_the_node_is_tainted(
     until(lambda: runs(lost, IMAGE), "agent")
     kubernetes.kubectl("-n", namespace, "delete", "pod", "demo-backup-0", "--wait=false")
     until(lambda: "deletionTimestamp" in lost.pods()["demo-backup-0"]["metadata"], "agent that is to end")
-    assert other.look()["demo-backup-0"]["spec"]["nodeName"] == NODE  # and nobody on that node can say that it has
+    assert other.look()["demo-backup-0"]["spec"]["nodeName"] == NODE  # and no kubelet on that node can report it
 
     tainted = ("taint", "node", NODE, "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute")
     assert kubernetes.kubectl(*tainted).returncode == 0
@@ -262,7 +266,7 @@ def test_applying_it_again_changes_nothing(name: str, kubernetes: Kubernetes, na
 
 
 def as_written(kubernetes: Kubernetes, found: ClusterSpec) -> dict[str, tuple[int, str]]:
-    """Return generation and time of the last change by kubectl, by object: status is the controllers'."""
+    """Return object -> its generation and the time of the last change by kubectl. Controllers change the status."""
     done = kubernetes.kubectl("get", "-f", "-", "-o", "json", "--show-managed-fields", stdin=manifests.stream(found))
     return {
         f"{one['kind']}/{one['metadata']['name']}": (
@@ -333,7 +337,7 @@ def test_an_update_of_the_agent_never_has_two_of_them(kubernetes: Kubernetes, na
 
     apply(kubernetes, example(namespace, "registry.example.com/agent:2"))
     until(lambda: "deletionTimestamp" in kubelet.pods()["demo-backup-0"]["metadata"], "end of the old agent")
-    alone = set(kubelet.pods())  # the old one still ends what it does
+    alone = set(kubelet.pods())  # the old agent still finishes its work
     until(lambda: runs(kubelet, "registry.example.com/agent:2"), "new agent")
     seen = [event["type"] for event in kubernetes.events(path, listed["metadata"]["resourceVersion"])]
 
@@ -347,7 +351,9 @@ def runs(kubelet: Kubelet, image: str, **how: Any) -> bool:
     return bool(agent) and agent["spec"]["containers"][0]["image"] == image and agent["status"]["phase"] == "Running"
 
 
-def test_an_agent_that_never_gets_ready_gives_way_to_its_mend(kubernetes: Kubernetes, namespace: str) -> None:
+def test_an_agent_that_never_becomes_ready_is_replaced_by_a_corrected_one(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
     bad, good = "registry.example.com/agent:bad", "registry.example.com/agent:good"
     kubelet = Kubelet(kubernetes, namespace)
     apply(kubernetes, example(namespace, bad))
@@ -358,7 +364,9 @@ def test_an_agent_that_never_gets_ready_gives_way_to_its_mend(kubernetes: Kubern
     assert until(lambda: runs(kubelet, good, unready=[bad]), "agent that was mended")
 
 
-def test_clients_are_sent_to_servers_alone_and_prometheus_to_the_agent(kubernetes: Kubernetes, namespace: str) -> None:
+def test_services_send_clients_to_servers_only_and_prometheus_to_the_agent(
+    kubernetes: Kubernetes, namespace: str
+) -> None:
     apply(kubernetes, example(namespace))
     wait_for_pods(kubernetes, example(namespace))
 
@@ -419,7 +427,7 @@ OPERATOR_KIND = {
 
 @pytest.fixture
 def operated(kubernetes: Kubernetes, namespace: str) -> str:
-    """A namespace with a cluster of the community operator, whose claims are bound; return its name."""
+    """The name of a namespace with a cluster of the community operator, whose claims are bound."""
     applied = kubernetes.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(OPERATOR_KIND))
     assert applied.returncode == 0, applied.stderr
     until(lambda: known(kubernetes, "/apis/neo4j.neo4j.com/v1beta1"), "kind of the operator")
@@ -442,7 +450,7 @@ def operated(kubernetes: Kubernetes, namespace: str) -> str:
 
 
 def listed(kubernetes: Kubernetes, namespace: str, folder: Path) -> list[Json]:
-    """Return what the page's `kubectl get` lists."""
+    """Return the objects that the page's `kubectl get` lists."""
     done = kubernetes.shell(QUERY.replace("NAMESPACE", namespace), folder)
     assert done.returncode == 0, done.stderr
     found: list[Json] = json.loads(done.stdout)["items"]
@@ -463,7 +471,7 @@ def after_garbage_collection(kubernetes: Kubernetes, namespace: str) -> None:
     until(lambda: known(kubernetes, f"{path}/collected") is None, "garbage collection")
 
 
-def test_the_printed_commands_release_a_cluster_from_the_operator_and_nothing_of_ours_goes(
+def test_the_printed_commands_release_a_cluster_from_the_operator_and_keep_all_data(
     kubernetes: Kubernetes, operated: str, tmp_path: Path
 ) -> None:
     found = example(operated)
@@ -509,7 +517,7 @@ def test_the_printed_commands_release_a_cluster_from_the_operator_and_nothing_of
 def test_the_naive_order_loses_the_services_and_the_servers(
     kubernetes: Kubernetes, operated: str, tmp_path: Path
 ) -> None:
-    """Applied over the operator's objects, and the resource deleted: what the page warns of."""
+    """The page warns of this order: rendered objects are applied over the operator's, and then the resource is deleted."""
     ours = manifests.stream(example(operated))
     refused = kubernetes.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=ours)
     assert "spec.selector" in refused.stderr or "spec.serviceName" in refused.stderr
@@ -540,7 +548,7 @@ def test_the_naive_order_loses_the_services_and_the_servers(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_what_any_spec_renders_is_taken_and_gets_its_pods(kubernetes: Kubernetes, tree: dict[str, Any]) -> None:
+def test_the_objects_of_any_spec_are_accepted_and_get_their_pods(kubernetes: Kubernetes, tree: dict[str, Any]) -> None:
     found = read_tree(tree | {"namespace": f"{tree.get('namespace', 'default')}-{next(numbers)}"})
     kubernetes.restricted_namespace(found.namespace)
     for placement in (found.server.placement, found.backup.placement):
@@ -569,10 +577,10 @@ ODD = (
     *("0.0.0.0/0", "10.0.0.1/8", "10.0.0.0/255.0.0.0", "10.0.0.0/08", "::/0", "2001:db8::/32", "2001:DB8::/32", "2001:0db8::/32"),
     *("::ffff:10.0.0.0/104", "fe80::%1/64", "10.0.0.0", "https://a", "https://a:99999", "-XX:a", "1.2.3.4", "system-node-critical"),
 )  # fmt: skip
-"""What a person might write, and what a rule that is a little too wide would let through."""
+"""Values that a person might write, and values that a rule might wrongly accept."""
 
 LEFT_TO_THE_SERVER = ("cpu", "cpu_limit", "tolerations")
-"""Keys whose values the spec does not compare: see the test of what the server says of them."""
+"""Keys whose values the spec does not check. Another test shows that the API server names such faults."""
 
 FREE_KEYS = (
     *("annotations", "labels", "namespaces", "node_selector", "pod_annotations", "pod_labels", "pods"),
@@ -581,7 +589,7 @@ FREE_KEYS = (
 
 
 def variants(value: Any) -> Iterator[Any]:
-    """Yield a tree again and again, each time one text in it, or one key that is free, an odd one."""
+    """Yield variants of a tree. In each, one text, or one key with a free name, is replaced by a value of ODD."""
     if isinstance(value, str):
         yield from ODD
     elif isinstance(value, list):
@@ -595,7 +603,7 @@ def variants(value: Any) -> Iterator[Any]:
                 yield from ({**value, key: {odd: "a"}} for odd in ODD)
 
 
-def test_what_the_server_would_refuse_is_a_fault_of_the_spec(kubernetes: Kubernetes, namespace: str) -> None:
+def test_a_value_that_the_server_would_refuse_is_a_fault_of_the_spec(kubernetes: Kubernetes, namespace: str) -> None:
     usual = set(documents(parsed(text("everything")), namespace))
     sent: set[str] = set()
     for odd in variants(yaml.safe_load(text("everything"))):
@@ -628,7 +636,7 @@ TAINT = {"key": "example.com/graphs", "operator": "Exists"}
         ("server", {"placement": {"tolerations": [TAINT | {"effekt": "x"}]}}, "effekt"),
     ],
 )
-def test_the_server_names_the_fault_that_the_spec_leaves_to_it(
+def test_the_server_names_the_faults_that_the_spec_does_not_check(
     kubernetes: Kubernetes, namespace: str, section: str, change: Json, said: str
 ) -> None:
     tree = yaml.safe_load(text("smallest"))
@@ -641,5 +649,5 @@ def test_the_server_names_the_fault_that_the_spec_leaves_to_it(
 
 
 def documents(found: ClusterSpec, namespace: str) -> list[str]:
-    """Return each rendered object as text, in that namespace. JSON is written in an eighth of the time that YAML takes."""
+    """Return each rendered object, in a namespace, as JSON, which is written in an eighth of the time of YAML."""
     return [json.dumps(one) for one in manifests.objects(found.model_copy(update={"namespace": namespace}))]

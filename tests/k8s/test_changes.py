@@ -1,4 +1,4 @@
-"""What `render` says of a change before it is applied: restarts, and what Kubernetes or Neo4j do not allow."""
+"""The notes of `render` on a change before it is applied: restarts, and changes that Kubernetes or Neo4j forbid."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def steps(found: Changes) -> str:
     return "\n".join(found.steps)
 
 
-def test_nothing_is_said_of_a_first_rendering_and_of_an_unchanged_one() -> None:
+def test_a_first_rendering_and_an_unchanged_one_have_no_notes() -> None:
     assert compare([], objects()) == Changes()
     assert compare(objects(), objects()) == Changes()
 
@@ -47,13 +47,13 @@ def test_the_servers_restart_one_by_one_from_the_last_to_the_first() -> None:
     )
 
 
-def test_a_changed_setting_is_a_reason_by_its_name_and_not_by_its_value() -> None:
+def test_the_reason_of_a_restart_names_the_changed_setting_without_its_value() -> None:
     (restart,) = changed(server__config={"db.logs.query.enabled": "hunter2", "db.a.b": 1}).restarts
 
     assert restart.reasons == ("neo4j.conf: db.a.b, db.logs.query.enabled",)
 
 
-def test_only_the_servers_that_run_already_restart() -> None:
+def test_only_existing_servers_restart() -> None:
     more = compare(objects(), objects(topology__servers=5, server__cpu="2"))
     fewer = compare(objects(topology__servers=5), objects(server__cpu="2"))
 
@@ -73,7 +73,9 @@ def test_only_the_servers_that_run_already_restart() -> None:
     ],
     ids=str,
 )
-def test_what_changes_no_pod_restarts_none_or_only_the_servers_that_it_configures(changes: dict[str, Any]) -> None:
+def test_a_change_outside_the_pod_template_restarts_no_pod_or_only_the_servers_that_it_configures(
+    changes: dict[str, Any],
+) -> None:
     restarts = [restart.reasons for restart in changed(**changes).restarts]
 
     assert restarts == ([("neo4j.conf: dbms.routing.default_router",)] if "server__config" in changes else [])
@@ -114,7 +116,7 @@ def test_an_older_version_is_refused(before: str, after: str, refused: bool) -> 
     assert (compare(objects(version=before), objects(version=after)).older is not None) is refused
 
 
-def test_a_newer_version_asks_for_a_full_first() -> None:
+def test_before_a_newer_version_a_full_is_advised() -> None:
     assert "take a FULL first" in steps(changed(version="2026.10.0"))
 
 
@@ -127,7 +129,7 @@ def test_encryption_between_servers_is_switched_while_all_are_stopped(on: bool, 
     assert "kubectl scale -n default statefulset/demo-server --replicas 0" in found
 
 
-def test_a_larger_claim_is_patched_and_its_stateful_set_made_anew() -> None:
+def test_for_a_larger_claim_the_steps_patch_it_and_recreate_the_stateful_set() -> None:
     found = steps(changed(server__data__size="200Gi"))
 
     assert "for claim in data-demo-server-0 data-demo-server-1 data-demo-server-2; do kubectl patch pvc" in found
@@ -140,7 +142,7 @@ def test_a_larger_claim_is_patched_and_its_stateful_set_made_anew() -> None:
     [{"backup__storage__size": "100Gi"}, {"backup__storage": {"size": "200Gi", "storage_class": "fast"}}],
     ids=["smaller", "class"],
 )
-def test_a_claim_that_cannot_change_stays_as_it_is(changes: dict[str, Any]) -> None:
+def test_a_note_says_that_a_claim_cannot_change(changes: dict[str, Any]) -> None:
     found = steps(changed(**changes))
 
     assert "backup-storage-demo-backup-0 stay as they are" in found
@@ -148,7 +150,7 @@ def test_a_claim_that_cannot_change_stays_as_it_is(changes: dict[str, Any]) -> N
     assert "kubectl delete statefulset -n default demo-backup --cascade=orphan" in found
 
 
-def test_changed_labels_of_a_claim_are_told_of() -> None:
+def test_changed_labels_of_a_claim_are_noted() -> None:
     after = objects()
     template = next(one for one in after if one["metadata"]["name"] == "demo-server" and one["kind"] == "StatefulSet")
     template["spec"]["volumeClaimTemplates"][0]["metadata"]["labels"]["team"] = "graphs"
@@ -192,13 +194,13 @@ def test_the_first_servers_beside_a_single_one_have_the_steps_of_the_manual() ->
         ({"servers": 3, "spread": "require"}, {"servers": 5}, None),
     ],
 )
-def test_more_nodes_than_before_are_told_of(before: dict[str, Any], after: dict[str, Any], said: str | None) -> None:
+def test_a_need_for_more_nodes_is_noted(before: dict[str, Any], after: dict[str, Any], said: str | None) -> None:
     found = steps(compare(objects(topology=before), objects(topology=after)))
 
     assert (said in found) if said else ("nodes that match" not in found)
 
 
-def test_zones_that_become_required_are_told_of_once() -> None:
+def test_zones_that_become_required_are_noted_once() -> None:
     before, after = objects(), objects(topology__zones="require")
 
     assert "topology.zones: require needs three zones" in steps(compare(before, after))
@@ -206,13 +208,13 @@ def test_zones_that_become_required_are_told_of_once() -> None:
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_an_agent_alone_is_compared_too(name: str) -> None:
+def test_changes_of_an_agent_alone_are_noted(name: str) -> None:
     before = manifests.objects(alone(name))
 
     assert compare(before, manifests.objects(alone(name))) == Changes()
 
 
-def test_objects_that_somebody_has_edited_are_compared_as_far_as_possible() -> None:
+def test_edited_objects_are_compared_as_far_as_possible() -> None:
     before: list[dict[str, Any]] = [
         {"kind": "StatefulSet", "metadata": {"name": "demo-server", "labels": []}, "spec": 5},
         {

@@ -1,4 +1,4 @@
-"""docs/spec.md tells of every key of the spec, and what it tells is true; the pages' own examples can be rendered."""
+"""docs/spec.md describes every key of the spec as the schema does; the examples of the pages can be rendered."""
 
 import json
 import re
@@ -19,7 +19,7 @@ KUBERNETES = (ROOT / "docs" / "kubernetes.md").read_text()
 
 
 def below(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the sections that a key is made of, and how a path goes on to them."""
+    """Yield the sections below a key, with the continuation of the path to each."""
     for one in (node, *node.get("anyOf", ())):
         for part, step in ((one, "."), (one.get("items", {}), "[].")):
             name = part.get("$ref", "").rpartition("/")[2]
@@ -70,7 +70,7 @@ def test_the_sizing_table_is_true(row: tuple[str, str, str]) -> None:
     assert (found.heap, found.pagecache) == (int(heap) * MIB, int(pagecache) * MIB)
 
 
-def test_the_objects_that_the_page_names_are_those_that_the_example_renders() -> None:
+def test_the_page_names_the_objects_that_the_example_renders() -> None:
     section = KUBERNETES.partition("## What is rendered")[2].partition("\n\n- ")[0]
     named = {
         f"{kind.lower()}-{name}.yaml"
@@ -127,12 +127,12 @@ RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda path: path.stem)
-def test_every_runbook_is_found_from_the_page(page: Path) -> None:
+def test_the_page_links_to_every_runbook(page: Path) -> None:
     assert f"(runbooks/{page.name})" in KUBERNETES
 
 
 @pytest.mark.parametrize("page", RUNBOOKS, ids=lambda path: path.stem)
-def test_the_objects_that_a_runbook_names_are_those_of_the_example(page: Path) -> None:
+def test_a_runbook_names_objects_of_the_example_only(page: Path) -> None:
     objects = {path.stem.partition("-")[2] for path in (EXAMPLE / "demo").iterdir()}
     others = {"demo-auth", "demo-backup-auth", "demo-tls", "demo-old", "demo-old-client"}
     named = re.findall(r"(?<![\w-])demo-[a-z-]*[a-z](?:-(?:\d|N)\b|-\$n)?", page.read_text())

@@ -1,4 +1,4 @@
-"""The CronJob of drills: what it may reach, what it leaves, and what a person must know of it."""
+"""The CronJob of drills: its volumes, its network policy and the notes on it."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ def test_a_spec_without_a_drill_job_has_none() -> None:
     assert not [name for name in rendered(spec("smallest")) if "drill" in name]
 
 
-def test_its_pod_has_neither_a_claim_of_the_agent_nor_its_secrets() -> None:
+def test_the_pod_has_neither_the_claims_of_the_agent_nor_its_secrets() -> None:
     volumes = pod(rendered(spec("everything")), "shop")["volumes"]
 
     secrets = {one["secret"]["secretName"] for one in volumes if "secret" in one}
@@ -36,7 +36,7 @@ def test_scratch_may_be_memory() -> None:
     assert {"name": "scratch", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}} in volumes
 
 
-def test_it_connects_to_name_servers_and_the_given_ranges_only() -> None:
+def test_the_pod_may_connect_to_name_servers_and_the_given_ranges_only() -> None:
     rules = rendered(spec("everything"))["NetworkPolicy/shop-drill"]["spec"]
     without = rendered(parsed(SMALLEST + JOB))["NetworkPolicy/demo-drill"]["spec"]
 
@@ -46,7 +46,7 @@ def test_it_connects_to_name_servers_and_the_given_ranges_only() -> None:
     assert without["egress"][1] == {"ports": [{"port": 443, "protocol": "TCP"}]}
 
 
-def test_notes_say_where_production_data_go_and_what_the_job_may_reach() -> None:
+def test_notes_name_where_production_data_go_and_what_the_job_may_reach() -> None:
     found = "\n".join(notes.notes(parsed(SMALLEST + JOB)))
 
     assert "production data are on the node of the pod of demo-drill" in found

@@ -1,4 +1,4 @@
-"""The page's way from Neo4j's Helm charts, typed on a real API server beside releases of the chart (`make api-server`)."""
+"""The migration from Neo4j's Helm charts: the commands of the page on a real API server (`make api-server`)."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ LAST = "kubectl delete pvc"
 
 @pytest.fixture
 def releases(kubernetes: Kubernetes, namespace: str) -> str:
-    """A namespace with releases of the chart, whose claims are bound; return its name."""
+    """The name of a namespace with releases of the chart, whose claims are bound."""
     made = kubernetes.kubectl(
         "create", "-f", "-", stdin="\n---\n".join(map(json.dumps, helm_releases.objects(namespace)))
     )
@@ -72,7 +72,7 @@ def test_the_commands_keep_the_claims_until_the_last_one_and_the_volumes_for_goo
 
 
 def test_rendered_servers_of_the_same_name_start_on_claims_of_their_own(kubernetes: Kubernetes, releases: str) -> None:
-    """The naive order: uninstall, then render."""
+    """The order against which the page warns: first uninstall, then render."""
     before = uids(claims(kubernetes, releases))
     kubernetes.kubectl("-n", releases, "delete", "statefulset,service,secret", "-l", "app=demo", "--wait=false")
     found = example(releases)

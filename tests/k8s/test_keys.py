@@ -1,4 +1,4 @@
-"""Keys for what installations differ in: labels, Secrets of the servers, metrics, the user of the pods, egress, accounts."""
+"""Keys in which installations differ: labels, Secrets of the servers, metrics, the user of pods, egress, accounts."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def test_labels_and_annotations_are_on_every_object_and_on_no_pod_selector_or_cl
 
 
 @pytest.mark.parametrize(("section", "name"), [("server", "demo-server"), ("backup", "demo-backup")])
-def test_pods_have_labels_and_annotations_of_their_own(section: str, name: str) -> None:
+def test_the_labels_and_annotations_of_pods_are_keys_of_their_own(section: str, name: str) -> None:
     found = pods(tree(**{section: {"pod_labels": {"team": "graphs"}, "pod_annotations": {"a.b/c": "d"}}}), name)
 
     assert found["metadata"]["labels"]["team"] == "graphs"
@@ -120,7 +120,7 @@ def test_metrics_are_served_to_prometheus_alone() -> None:
     ]
 
 
-def test_without_metrics_nothing_is_said_of_them() -> None:
+def test_without_metrics_there_is_no_note_on_them() -> None:
     assert "2004" not in yaml.safe_dump(rendered(parsed(SMALLEST)))
 
 

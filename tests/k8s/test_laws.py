@@ -1,4 +1,4 @@
-"""The laws hold for any spec, and each of them can be broken."""
+"""The properties of laws.py hold for any spec, and each of them can be violated."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def test_the_laws_hold_for_any_spec(tree: dict[str, Any]) -> None:
 
 @given(trees)
 @settings(deadline=None, max_examples=examples(15), suppress_health_check=[HealthCheck.too_slow])
-def test_the_text_is_that_of_the_objects_and_always_the_same(tree: dict[str, Any]) -> None:
+def test_the_text_contains_the_objects_and_is_always_the_same(tree: dict[str, Any]) -> None:
     first = manifests.stream(read_tree(tree))
     turned = dict(reversed(tree.items()))
 
@@ -35,7 +35,7 @@ def test_the_text_is_that_of_the_objects_and_always_the_same(tree: dict[str, Any
 
 
 @pytest.mark.parametrize("value", ["1e3", "y", "off", "0x1F", "12:30", "1_000", "~", "null", ".5", "7215e83"])
-def test_text_that_another_reader_would_not_read_as_text_is_quoted(value: str) -> None:
+def test_text_that_a_yaml_reader_could_take_for_another_type_is_quoted(value: str) -> None:
     assert manifests.to_yaml({"name": value}) == f'name: "{value}"\n'
 
 
@@ -75,7 +75,7 @@ BREAKS: dict[str, Callable[[dict[str, Object]], Any]] = {
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_each_law_sees_what_breaks_it(law: Callable[[list[Object]], Iterator[str]]) -> None:
+def test_each_law_finds_its_violation(law: Callable[[list[Object]], Iterator[str]]) -> None:
     found = json.loads(json.dumps(manifests.objects(spec("everything"))))
     BREAKS[law.__name__]({f"{one['kind']}/{one['metadata']['name']}": one for one in found})
 

@@ -33,7 +33,7 @@ def test_every_layout_that_a_spec_may_name_has_its_golden_files() -> None:
     assert {int(path.name) for path in LAYOUTS.iterdir()} == set(range(OLDEST_LAYOUT, NEWEST_LAYOUT + 1))
 
 
-def test_a_golden_file_has_all_that_restarts_a_server() -> None:
+def test_a_golden_file_contains_everything_whose_change_restarts_a_server() -> None:
     spec = of_layout("everything", OLDEST_LAYOUT)
     found = yaml.safe_load(lasting(spec))
 

@@ -1,4 +1,4 @@
-"""neo4j.conf by version: what Neo4j calls its settings, and what a change of the spec restarts."""
+"""neo4j.conf: names of settings by version, and the restarts that changes of the spec cause."""
 
 import json
 
@@ -91,7 +91,7 @@ def test_a_backup_address_is_advertised_if_the_version_supports_it(version: str,
 @pytest.mark.parametrize(
     ("servers", "least", "primaries"), [(1, "1", "1"), (2, "2", "1"), (3, "3", "3"), (7, "3", "3")]
 )
-def test_three_servers_or_all_that_there_are_form_the_cluster(servers: int, least: str, primaries: str) -> None:
+def test_three_servers_or_all_if_there_are_fewer_form_the_cluster(servers: int, least: str, primaries: str) -> None:
     found = neo4j_conf.settings(of_version("2026.09.0", servers))
 
     assert found["dbms.cluster.minimum_initial_system_primaries_count"] == least
@@ -114,7 +114,7 @@ def test_every_written_setting_that_follows_from_the_spec_is_a_fault(name: str) 
 
 
 @pytest.mark.parametrize("name", ["smallest", "everything", "256Mi"])
-def test_growing_changes_no_running_pod(name: str) -> None:
+def test_more_servers_change_no_running_pod(name: str) -> None:
     small, large = (server.stateful_set(with_servers(name, servers))["spec"] for servers in (3, 9))
 
     assert small["template"] == large["template"]
@@ -122,11 +122,11 @@ def test_growing_changes_no_running_pod(name: str) -> None:
     assert (small["replicas"], large["replicas"]) == (3, 9)
 
 
-def test_new_servers_read_the_whole_list() -> None:
+def test_new_servers_get_the_whole_list_of_servers() -> None:
     assert neo4j_conf.text(with_servers("smallest", 9)).count(":6000,") == 8
 
 
-def test_a_setting_that_asks_for_a_restart_restarts_the_pods() -> None:
+def test_a_setting_that_requires_a_restart_restarts_the_pods() -> None:
     before = server.stateful_set(parsed(SMALLEST))["spec"]["template"]["metadata"]
     config = "size: 100Gi}, config: {db.tx_log.rotation.size: 64m}}"
     after = server.stateful_set(parsed(SMALLEST.replace("size: 100Gi}}", config)))["spec"]["template"]["metadata"]
@@ -134,7 +134,7 @@ def test_a_setting_that_asks_for_a_restart_restarts_the_pods() -> None:
     assert before != after
 
 
-def test_what_is_written_beside_the_spec_wins_over_defaults_alone() -> None:
+def test_settings_written_in_the_spec_override_defaults_only() -> None:
     found = neo4j_conf.settings(spec("everything"))
 
     assert found["server.memory.pagecache.size"] == "6g"
@@ -170,8 +170,8 @@ def with_memory(memory: str, config: dict[str, str | int]) -> tuple[str, ...]:
         pytest.param("8Gi", {HEAP[2]: "1g"}, ("3584m", "3584m", "1g"), id="a-small-page-cache-moves-nothing"),
         pytest.param("8Gi", {HEAP[1]: 6442450944}, ("6442450944", "6442450944", "1024m"), id="in-bytes"),
         pytest.param("8Gi", {HEAP[1]: "6 GiB"}, ("6 GiB", "6 GiB", "1024m"), id="in-another-unit-of-neo4j"),
-        pytest.param("8Gi", {HEAP[1]: "$(cmd)"}, ("$(cmd)", "$(cmd)", "2048m"), id="what-is-no-size-is-left-to-neo4j"),
-        pytest.param("100Gi", {HEAP[1]: "48g"}, ("48g", "48g", "40448m"), id="a-heap-asked-for-may-be-larger"),
+        pytest.param("8Gi", {HEAP[1]: "$(cmd)"}, ("$(cmd)", "$(cmd)", "2048m"), id="an-invalid-size-is-left-to-neo4j"),
+        pytest.param("100Gi", {HEAP[1]: "48g"}, ("48g", "48g", "40448m"), id="a-heap-of-the-spec-may-be-larger"),
     ],
 )
 def test_heap_and_page_cache_never_contradict_each_other(
@@ -180,14 +180,14 @@ def test_heap_and_page_cache_never_contradict_each_other(
     assert with_memory(memory, config) == expected
 
 
-def test_one_collector_is_asked_for() -> None:
+def test_one_garbage_collector_is_set() -> None:
     found = neo4j_conf.text(spec("everything"))
 
     assert "-XX:+UseZGC" in found
     assert "-XX:+UseG1GC" not in found
 
 
-def test_servers_look_at_each_others_certificates_and_clients_at_theirs() -> None:
+def test_servers_verify_each_others_certificates_and_clients_those_of_the_servers() -> None:
     found = neo4j_conf.settings(spec("everything"))
     auth = {scope: found[f"dbms.ssl.policy.{scope}.client_auth"] for scope in ("backup", "bolt", "cluster", "https")}
 

@@ -21,7 +21,7 @@ ENTERPRISE = (
     "server.metrics.",
     "server.routing.advertised_address",
 )
-"""What the Community Edition does not know. Their names are those of the manual, and no Neo4j here has read them."""
+"""Settings that the Community Edition does not know. Their names are from the manual and were not tried."""
 
 
 def from_environment(spec: ClusterSpec) -> list[str]:
@@ -100,7 +100,7 @@ def test_neo4j_knows_the_settings_that_replaced_those_of_earlier_versions(
 
 
 def validated(home: CommunityHome, *names: str) -> str:
-    """Return what Neo4j says of a neo4j.conf with these settings, each empty: which of them it does not know."""
+    """Return the settings that Neo4j reports as unknown in a neo4j.conf with these settings, all empty."""
     (home.folder / "conf/neo4j.conf").write_text("".join(f"{name}=\n" for name in names))
     done = subprocess.run(
         (str(home.script), "server", "validate-config"),

@@ -1,4 +1,4 @@
-"""NetworkPolicies, read as a matrix: who reaches which port of whom."""
+"""NetworkPolicies as a matrix: the ports of servers and agent that each source reaches."""
 
 from typing import Any
 
@@ -67,7 +67,7 @@ def matrix(spec: ClusterSpec) -> dict[str, dict[str, set[int]]]:
 BOLT_AND_WEB = {7687, 7473, 7474}
 
 
-def test_each_port_is_for_whom_it_is() -> None:
+def test_each_port_is_open_to_its_clients_only() -> None:
     assert matrix(parsed(SMALLEST)) == {
         "server": {
             "server": {*BOLT_AND_WEB, 6000, 7000, 7688},
@@ -95,7 +95,7 @@ def test_each_port_is_for_whom_it_is() -> None:
 @pytest.mark.parametrize(
     ("clients", "expected"),
     [
-        pytest.param("[]", {"agent": {7687, 6362}, "server": {6000, 7000, 7688}}, id="nobody"),
+        pytest.param("[]", {"agent": {7687, 6362}, "server": {6000, 7000, 7688}}, id="no-clients"),
         pytest.param(
             "[{namespaces: {team: shop}}]",
             {"agent": {7687, 6362}, "server": {6000, 7000, 7688}, "client": BOLT_AND_WEB},
@@ -116,7 +116,7 @@ def test_if_no_prometheus_is_named_no_client_may_read_metrics() -> None:
     assert {source for source, ports in found.items() if 8080 in ports} == set()
 
 
-def test_both_policies_are_about_what_comes_in_alone() -> None:
+def test_both_policies_apply_to_incoming_connections_only() -> None:
     found = rendered(parsed(SMALLEST))
 
     assert {one["spec"]["policyTypes"][0] for name, one in found.items() if name.startswith("NetworkPolicy")} == {

@@ -1,4 +1,4 @@
-"""What render tells beside the objects."""
+"""The notes that `render` prints beside the objects."""
 
 import pytest
 
@@ -59,7 +59,7 @@ def test_a_setting_that_looks_like_a_secret_is_noted_without_its_value() -> None
     assert "hunter2" not in found
 
 
-def test_everything_that_is_needed_and_not_rendered_is_named() -> None:
+def test_every_object_that_is_needed_and_not_rendered_is_named() -> None:
     found = told("image_pull_secrets: [registry]\nmonitoring: {service_monitor: true, rules: true}\n") + told(
         "  s3: {ca_config_map: corporate-ca}\n  placement: {priority_class: high}\n"
         "  requests: {size: 1Gi, storage_class: fast}"

@@ -120,7 +120,7 @@ REFUSED: dict[str, tuple[list[Object], str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_understood_is_refused(case: str) -> None:
+def test_objects_that_are_not_those_of_the_operator_are_refused(case: str) -> None:
     objects, said = REFUSED[case]
 
     with pytest.raises(MigrationError, match=said):
@@ -146,7 +146,9 @@ def test_the_command_reads_a_list_and_prints_steps(tmp_path: Any, capsys: pytest
 
 
 @pytest.mark.parametrize("content", ["", "no", "[]", '{"items": 5}', '{"items": [5]}', '{"items": []}', "[" * 500])
-def test_what_is_no_list_of_objects_is_refused(content: str, tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_input_that_is_not_a_list_of_objects_is_refused(
+    content: str, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "objects.json"
     path.write_text(content)
 

@@ -45,13 +45,13 @@ def test_the_page_names_each_overlay() -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_the_schemas_take_what_an_overlay_makes(name: str) -> None:
+def test_the_result_of_an_overlay_is_valid_by_the_schemas(name: str) -> None:
     for one in built(name).values():
         kubernetes_validate.validate(one, "1.37", strict=True)
 
 
 @pytest.mark.parametrize("name", ["plugins", "sidecar", "logs"])
-def test_an_overlay_of_the_servers_changes_nothing_else(name: str) -> None:
+def test_an_overlay_of_the_servers_changes_no_other_object(name: str) -> None:
     assert changed(built(name)) == {"StatefulSet/demo-server"}
 
 

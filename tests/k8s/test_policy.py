@@ -1,4 +1,4 @@
-"""A policy scanner finds nothing but what is meant, each with its reason."""
+"""A policy scanner finds only the listed deviations, each of which has a reason."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ MEANT = {
 
 
 @pytest.mark.components
-def test_a_policy_scanner_finds_nothing_but_what_is_meant(tmp_path: Path) -> None:
+def test_a_policy_scanner_finds_only_the_listed_deviations(tmp_path: Path) -> None:
     for name in NAMES:
         (tmp_path / f"{name}.yaml").write_text(manifests.stream(spec(name)))
 

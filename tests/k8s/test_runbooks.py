@@ -47,7 +47,7 @@ def commands(runbook: Path) -> list[str]:
 
 @pytest.fixture
 def cluster(kubernetes: Kubernetes, namespace: str) -> ClusterSpec:
-    """The cluster of the examples, with pods that run, bound claims and its Secrets; return its spec."""
+    """The spec of the cluster of the examples, which has running pods, bound claims and its Secrets."""
     if known(kubernetes, "/apis/storage.k8s.io/v1/storageclasses/expandable") is None:
         kubernetes.request("POST", "/apis/storage.k8s.io/v1/storageclasses", EXPANDABLE)
     found = example(namespace)
@@ -77,7 +77,7 @@ def certificate() -> dict[str, bytes]:
 
 @pytest.fixture
 def desk(kubernetes: Kubernetes, cluster: ClusterSpec, tmp_path: Path) -> Desk:
-    """A desk with the files that the runbooks name."""
+    """An administrator's shell in a folder with the files that the runbooks name."""
     for name, data in (certificate() | {"neo4j.conf": b"", "system.dump": b""}).items():
         (tmp_path / name).write_bytes(data)
     return Desk(kubernetes, cluster, tmp_path)

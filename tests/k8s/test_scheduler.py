@@ -100,7 +100,7 @@ def test_of_four_servers_on_a_node_in_each_of_three_zones_one_waits_if_nodes_are
     assert len(waiting) == 1
 
 
-def test_required_zones_take_five_servers_evenly(kubernetes: Kubernetes, namespace: str) -> None:
+def test_with_required_zones_five_servers_are_spread_evenly(kubernetes: Kubernetes, namespace: str) -> None:
     with Place(kubernetes, namespace, {"a": 3, "b": 3, "c": 3}) as place:
         placed, waiting = place.servers(place.spec(5, spread="require", zones="require"))
 
@@ -117,7 +117,9 @@ def test_with_two_zones_the_third_server_waits_if_zones_are_required(kubernetes:
 
 
 @pytest.mark.parametrize("spread", ["prefer", "require"])
-def test_preferred_zones_take_all_servers_in_one(spread: str, kubernetes: Kubernetes, namespace: str) -> None:
+def test_with_preferred_zones_one_zone_may_have_all_servers(
+    spread: str, kubernetes: Kubernetes, namespace: str
+) -> None:
     with Place(kubernetes, namespace, {"a": 3}) as place:
         placed, waiting = place.servers(place.spec(3, spread=spread, zones="prefer"))
 

@@ -1,4 +1,4 @@
-"""Every object is what the last three versions of Kubernetes take: field by field, types and names."""
+"""Every object is valid by the schemas of the last three versions of Kubernetes."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ from tests.examples import examples
 from tests.k8s.specs import ALONE, NAMES, alone, rendered, spec
 
 VERSIONS = ("1.35", "1.36", "1.37")[-examples(3) :]
-"""The quick tests try the newest alone."""
+"""Versions of Kubernetes. The fast tests use only the newest."""
 
-# These kinds are the Prometheus operator's. The fields are of its definitions, which themselves are asked in test_api_server.py.
+# Kinds of the Prometheus operator, with the fields of its definitions. test_api_server.py uses the definitions themselves.
 OPERATORS = {
     "ServiceMonitor": {
         "selector": {"matchLabels": dict},
@@ -44,7 +44,7 @@ def conforms(value: Any, shape: Any) -> bool:
 @pytest.mark.patience
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("name", [*NAMES, *ALONE])
-def test_the_schemas_take_every_object(name: str, version: str) -> None:
+def test_every_object_is_valid_by_the_schemas(name: str, version: str) -> None:
     for one in manifests.objects(alone(name) if name in ALONE else spec(name)):
         if one["kind"] not in OPERATORS:
             kubernetes_validate.validate(one, version, strict=True)
@@ -55,7 +55,7 @@ def test_an_object_of_the_prometheus_operator_has_the_fields_of_its_definition(k
     assert conforms(rendered(spec("everything"))[f"{kind}/shop-backup"]["spec"], OPERATORS[kind])
 
 
-def test_the_schemas_are_strict() -> None:
+def test_the_schemas_refuse_unknown_fields_and_wrong_types() -> None:
     one = rendered(spec("smallest"))["StatefulSet/demo-backup"]
     one["spec"]["replica"] = 1
 

@@ -37,7 +37,7 @@ def test_the_spec_says_who_deletes_the_pods_of_an_update(update: str | None, str
     assert stateful_set(**keys)["spec"]["updateStrategy"] == {"type": strategy}
 
 
-def test_a_supervised_restart_is_told_with_the_page_to_follow() -> None:
+def test_the_note_on_a_supervised_restart_names_the_page_to_follow() -> None:
     before, after = (objects(parsed(with_server(update="supervised", **more))) for more in ({}, {"cpu": "2"}))
     (restart,) = compare(before, after).restarts
 
@@ -74,6 +74,6 @@ def test_pods_without_neo4j_have_its_settings_and_end_at_once(tmp_path: Path) ->
             assert process.wait(timeout=20) == 0
         finally:
             with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # in a pod, its sleep ends with the container
+                os.killpg(process.pid, signal.SIGKILL)  # in a pod, its `sleep` ends with the container
 
     assert (tmp_path / "conf" / "neo4j.conf").read_text() == "a.b=1\n"

@@ -1,4 +1,4 @@
-"""A spec is taken whole, or refused with every fault at once, each with its path and what to write instead."""
+"""A faulty spec is refused with all its faults, each with its path and what to write instead."""
 
 import json
 import time
@@ -108,7 +108,7 @@ def faults(content: bytes) -> tuple[Fault, ...]:
         pytest.param("server/placement/node_selector", {"a..b/c": "d"}, "the name of a label", id="no-domain"),
         pytest.param("monitoring/interval", "0s", "a duration of at least 1s", id="no-interval"),
         pytest.param("monitoring/runbooks", "https://{{ $labels.x }}", "the address of a folder", id="a-template"),
-        pytest.param("network/clients", [{}], "expected namespaces, pods or both; or cidr alone", id="nobody"),
+        pytest.param("network/clients", [{}], "expected namespaces, pods or both; or cidr alone", id="no-clients"),
         pytest.param("apiVersion", "neo4j.neo4j.com/v1beta1", "a spec is not a Kubernetes object", id="custom-resource"),
         pytest.param("backup/keep_everything", False, "say what is kept", id="nothing-said-of-retention"),
         pytest.param("backup/settings", {"retention": {}}, "keeps everything without one of last, hourly", id="no-rule"),
@@ -122,7 +122,7 @@ def faults(content: bytes) -> tuple[Fault, ...]:
         pytest.param("backup/settings", {"storage": {"root": "/x"}}, "it is /backups", id="root"),
     ],
 )  # fmt: skip
-def test_a_fault_has_its_path_and_what_to_write(path: str, value: Any, said: str) -> None:
+def test_a_fault_names_its_path_and_what_to_write(path: str, value: Any, said: str) -> None:
     assert said in "\n".join(str(fault) for fault in faults(changed(path, value)))
 
 
@@ -160,7 +160,7 @@ def test_a_spec_nested_without_end_is_refused_at_once(opening: str) -> None:
     assert time.process_time() - begun < 1
 
 
-def test_no_fault_repeats_what_may_be_a_secret() -> None:
+def test_no_fault_quotes_a_value_that_may_be_a_secret() -> None:
     found = faults(changed("auth/password", "hunter2")) + faults(changed("auth/secret", "hunter2!"))
 
     assert "hunter2" not in " ".join(str(fault) for fault in found)
@@ -171,12 +171,12 @@ def test_a_spec_that_is_not_a_mapping_is_refused(content: bytes) -> None:
     assert len(faults(content)) == 1
 
 
-def test_the_error_speaks_of_a_spec() -> None:
+def test_the_error_names_the_spec_and_not_the_settings() -> None:
     with pytest.raises(SpecError, match=r"^1 fault in the spec \(spec.yaml\):\n  version: "):
         read(changed("version", "4.4"), "spec.yaml")
 
 
-def test_a_bare_yes_is_an_answer_to_the_question_of_the_license() -> None:
+def test_an_unquoted_yes_accepts_the_license() -> None:
     assert parsed(SMALLEST.replace('"eval"', "yes")).accept_license == "yes"
 
 

@@ -1,4 +1,4 @@
-"""Specs of every shape, as trees of plain values, for tests of laws."""
+"""Strategies: specs of every shape, as trees of plain values."""
 
 import json
 from typing import Any
@@ -124,7 +124,7 @@ trees = st.fixed_dictionaries(
 
 
 def read_tree(tree: dict[str, Any]) -> ClusterSpec:
-    """Return the spec that a tree says."""
+    """Return the spec of a tree."""
     found = read(json.dumps(tree).encode(), "spec.yaml")
     assert isinstance(found, ClusterSpec)
     return found

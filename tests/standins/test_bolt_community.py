@@ -34,7 +34,7 @@ STATEMENTS = [
     ("nope", "RETURN 1"),
 ]
 DIFFERS = {"databaseID", "serverID", "address", "creationTime", "lastStartTime"}
-"""Columns whose values differ from one server to another."""
+"""Columns whose values differ between servers."""
 
 
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])

@@ -1,4 +1,4 @@
-"""The Bolt stand-in restores: seeds, topology, aliases, and what is refused by version. No data without Community."""
+"""Restores in the Bolt stand-in: seeds, topology, aliases, and statements that a version refuses. No data is restored."""
 
 import threading
 from collections.abc import Callable
@@ -225,14 +225,14 @@ LOST = (
 
 
 def with_what_is_lost(served: Served) -> list[list[Row]]:
-    """Give `orders` an alias, privileges, options and a home user, and return what is listed of them."""
+    """Give `orders` an alias, privileges, options and a user whose home database it is. Return what is listed of them."""
     users = (User("neo4j", "secret-password", manages_databases=True, home="orders"),)
     cluster = served.cluster.with_alias("sales", "orders").with_users(*users).with_privileges(GRANT)
     served.change(cluster.with_database("orders", options={"txLogEnrichment": "FULL"}, access="read-only"))
     return [served.ask(text) for text in LOST]
 
 
-def test_recreating_keeps_the_definition_and_what_belongs_to_the_database(
+def test_recreating_keeps_the_definition_aliases_and_privileges_of_the_database(
     start: Callable[..., Served], seeds: Seeds
 ) -> None:
     served = start(cluster=five_servers)
@@ -247,7 +247,7 @@ def test_recreating_keeps_the_definition_and_what_belongs_to_the_database(
     assert new[0]["lastCommittedTxn"] == 17
 
 
-def test_dropping_takes_what_belongs_to_the_database_and_it_can_be_given_back(start: Callable[..., Served]) -> None:
+def test_dropping_removes_aliases_and_privileges_which_can_be_created_again(start: Callable[..., Served]) -> None:
     served = start()
     before = with_what_is_lost(served)
     served.ask("DROP DATABASE orders CASCADE ALIASES")
@@ -287,7 +287,7 @@ def test_recreating_from_surviving_copies_alone_is_refused_while_a_server_is_dow
     assert "cordoned first" in str(served.refusal("CALL dbms.recreateDatabase('orders', {seedingServers: []})"))
 
 
-def test_a_second_call_of_recreate_meanwhile_breaks_the_database(serve: Serve, seeds: Seeds) -> None:
+def test_a_second_call_of_recreate_during_the_first_breaks_the_database(serve: Serve, seeds: Seeds) -> None:
     reads = threading.Event()
 
     def slow(_location: str) -> tuple[Folder, str]:
