@@ -9,7 +9,9 @@ QUIET := --disable-pip-version-check --quiet
 PYTEST := $(VENV)/bin/python -m pytest --dist loadgroup
 # Tests of processes wait for much of their time: two more workers use what two leave of two cores. The fast ones do not.
 WORKERS := -n 4
-FAST_WORKERS := -n 2
+# No fast test has a group, so each worker gets half of them at once. With loadgroup each test is a message of its own,
+# which takes more CPU than a short test.
+FAST_WORKERS := -n 2 --dist worksteal
 FAST := -m "not components and not process and not patience and not nightly" --hypothesis-profile=fast --ignore=tests/test_house.py
 
 # Hundreds of agents are started here: where the environment forbids to keep bytecode, each would compile all it imports.
@@ -61,7 +63,7 @@ long: components  ## every step and every storm of kills, of which `make test` r
 pythons: setup  ## the fast tests on each of Python 3.12 to 3.14 that this machine has
 	@found=$$($(VENV)/bin/python -m tests.components.pythons) || exit; failed=; \
 	for python in $$found; do \
-	    echo "$$python"; "$$python" -m pytest -p no:cacheprovider $(FAST_WORKERS) --dist loadgroup $(FAST) || failed="$$failed $$python"; \
+	    echo "$$python"; "$$python" -m pytest -p no:cacheprovider $(FAST_WORKERS) $(FAST) || failed="$$failed $$python"; \
 	done; \
 	[ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
