@@ -14,7 +14,7 @@ _UNLIMITED = 1 << 60
 
 
 def memory_limit(root: Path = ROOT) -> int | None:
-    """Return the memory limit in bytes, or None if there is none or it cannot be read."""
+    """Return the memory limit in bytes, or None if memory is not limited or the limit cannot be read."""
     limits = [limit for file in _files(root) if (limit := _read(file)) is not None]
     return min(limits, default=None)
 

@@ -263,7 +263,7 @@ def _tail_of(path: Path) -> _Tail:
 
 
 def _last_line(content: bytes, *, whole: bool) -> tuple[Head, int] | None:
-    """Return the last line in the end of a file, and where it ends; None if there is none.
+    """Return the last line in the end of a file, and where it ends, or None if it contains no whole line.
 
     If `content` is not the `whole` file, its first line may have been cut.
     """

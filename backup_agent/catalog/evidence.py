@@ -124,7 +124,7 @@ def replace(place: Place, key: str, content: bytes) -> None:
 
 
 def read(place: Place, keyring: Keyring, artifact: str) -> tuple[Evidence, Origin] | None:
-    """Return the evidence of an artifact's last drill, and who wrote it; None if there is none.
+    """Return the evidence of an artifact's last drill, and who wrote it, or None if the artifact has no evidence.
 
     Raise PermanentError (`unreadable`) if it is invalid or belongs to another artifact, or the store's error.
     """

@@ -174,7 +174,7 @@ def _first_from(file: BinaryIO, offset: int) -> LocatedLine | None:
 
 
 def _opened(index: Path) -> BinaryIO:
-    """Open an index. Raise FileNotFoundError if there is none, RefusedFileError if it is too large."""
+    """Open an index. Raise FileNotFoundError if it does not exist, RefusedFileError if it is too large."""
     try:
         descriptor = durable.open_regular(index)
     except NotADirectoryError as error:

@@ -102,7 +102,7 @@ def write(place: Place, keyring: Keyring, done: Evidence) -> Evidence:
 
 
 def read(place: Place, keyring: Keyring, artifact: str) -> ReportedDrill | None:
-    """Read the evidence of an artifact below the prefix; None if there is none. Raise the store's error."""
+    """Read the evidence of an artifact below the prefix, or return None without evidence. Raise the store's error."""
     key, version = reported_key(artifact), ""
     try:
         found = place.store.look(key, durable.LIMIT)

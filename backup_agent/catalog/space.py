@@ -54,7 +54,7 @@ def allows_hard_links(root: Path) -> bool:
 
 
 def give_up_file(reserve: Path) -> int | None:
-    """Delete one file of a reserve. Return how many are left, or None if there was none."""
+    """Delete one file of a reserve. Return the number of files that are left, or None if the reserve was empty."""
     try:
         names = [entry.name for entry in os.scandir(reserve)]
     except OSError:

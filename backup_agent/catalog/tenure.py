@@ -163,7 +163,7 @@ class _Sight(StoredValue):
     """The lease at the destination, as far as it is known on this volume."""
 
     version: str | None = None
-    """The version of the object at the destination; None if there is no object."""
+    """The version of the object at the destination, or None if it does not exist."""
     lease: Lease | None = None
     """The last lease seen. It is kept after the object was deleted, because its number must not be used again."""
     since: float = 0.0
@@ -172,7 +172,7 @@ class _Sight(StoredValue):
 
     @property
     def present(self) -> Lease | None:
-        """The lease at the destination, or None if there is none."""
+        """The lease at the destination, or None if it has no lease."""
         return self.lease if self.version is not None else None
 
     @classmethod

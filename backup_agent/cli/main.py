@@ -95,7 +95,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that the first argument names. If there is none, suggest the one most like it."""
+        """Return the command that the first argument names. For an unknown name, fail with the most similar name."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
             ctx.fail(f"there is no command {quoted(name)}{did_you_mean(name, COMMANDS)}")

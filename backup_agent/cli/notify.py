@@ -48,7 +48,7 @@ def command(context: click.Context, receivers: tuple[str, ...], as_json: bool) -
 
 
 def _named(settings: Settings, receivers: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the receivers. Raise PermanentError if there are none, or not one of them."""
+    """Return the names of the receivers. Raise PermanentError if the settings have no receiver, or not all of these."""
     if not settings.notify:
         raise PermanentError(Reason.NOT_FOUND, "there is no receiver", "add one to `notify` in the settings")
     for name in receivers:

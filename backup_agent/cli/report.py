@@ -57,7 +57,7 @@ class RecordedPoints:
 
     @property
     def newest(self) -> datetime | None:
-        """When the newest artifact was finished; None if there is none."""
+        """When the newest artifact was finished, or None if nothing is recorded."""
         return max((entry.finished for entry, _, _ in self._records.values()), default=None)
 
     def pairs(self) -> set[tuple[SetName, DatabaseName]]:

@@ -400,7 +400,7 @@ def _by(future: Future[Result], deadline: float, uri: str) -> Result:
 
 
 def _or_note(future: Future[Result], what: str, notes: list[str]) -> Result | None:
-    """Return the answer of a conversation. If there is none, add a note that says why, and return None."""
+    """Return the answer of a conversation. If it fails, add a note with the reason, and return None."""
     try:
         return future.result(0)
     except FutureTimeoutError:

@@ -15,7 +15,7 @@ The topology of 1,500 databases with three copies each takes 1.5 MB."""
 
 
 def load_topology(root: Path) -> Topology | None:
-    """Return the topology saved below a storage root, or None if there is none or it cannot be read."""
+    """Return the topology saved below a storage root, or None if it does not exist or cannot be read."""
     try:
         return Topology.model_validate_json(durable.read(root / FILE, LARGEST))
     except (OSError, ValueError):

@@ -146,7 +146,7 @@ class PointDrill:
 
     @property
     def _left(self) -> timedelta:
-        """The time that is left. Raise DrillStoppedError if there is none."""
+        """The time that is left. Raise DrillStoppedError if the time is over."""
         left = self._deadline - time.monotonic()
         if self._means.cancel.is_set():
             raise DrillStoppedError(StopCause.CANCELLED, "the drill was ended")
@@ -338,7 +338,7 @@ _CAUSES = {
 
 
 def _digest_of_files(folder: Path) -> str | None:
-    """Return the SHA-256 of the files of a folder, one after the other; None if there are none."""
+    """Return the SHA-256 of the contents of a folder's files, one after another, or None if the folder is empty."""
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     digest = hashlib.sha256()
     for path in paths:

@@ -193,7 +193,7 @@ class Verifying:
             raise PermanentError(Reason.STORAGE_UNREACHABLE, text, "check the health of the volume") from error
 
     def _chosen(self, now: datetime) -> dict[str, KeptArtifact]:
-        """Return the artifacts that a request names. Raise PermanentError if there are none."""
+        """Return the artifacts that a request names. Raise PermanentError if the place has none of them."""
         task = self._task
         if task.chain:
             return self._chain(task.artifact or "", now)

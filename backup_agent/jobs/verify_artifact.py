@@ -102,7 +102,7 @@ class ArtifactVerifier:
         return True
 
     def known_record(self, key: str) -> Record:
-        """Return the record of an artifact. Raise PermanentError if there is none, or if it cannot be read."""
+        """Return the record of an artifact. Raise PermanentError if it does not exist or cannot be read."""
         record = self._record(key) if is_record_key(record_key(key)) else None
         if record is not None:
             return record

@@ -23,7 +23,7 @@ group by (cluster, namespace) (last_over_time({build}[3d]))
   or on ()
 absent({build})
 """
-"""The agents that were scraped within three days and are not any more; one series if there are none and no agent."""
+"""A query: agents that were scraped within three days and are not any more. Without any agent it has one series."""
 
 OF_CLUSTER = """\
 (

@@ -114,7 +114,7 @@ def compare(before: Iterable[Object], after: Iterable[Object]) -> Changes:
 
 
 def servers_of(objects: Iterable[Object]) -> int | None:
-    """Return the number of servers of rendered objects, or None if there are none."""
+    """Return the number of servers of rendered objects, or None if the objects have no servers."""
     return replicas_of(_stateful_set({key(one): one for one in objects}, SERVER)) or None
 
 

@@ -146,7 +146,7 @@ def table(
 
 
 def count(expression: str) -> PanelQuery:
-    """Return a query for the sum of the series of each cluster, 0 if there are none."""
+    """Return a query for the sum of the series of each cluster, which is 0 without series."""
     return PanelQuery(expression, SUM, CLUSTER_NAME, or_zero=True)
 
 

@@ -120,13 +120,13 @@ def replicas_of(stateful_set: Object | None) -> int:
 
 
 def fields_of(one: Object, *path: str) -> Object:
-    """Return the mapping at a path, or an empty one if there is none."""
+    """Return the mapping at a path, or an empty one if the path does not exist."""
     found = part_of(one, *path)
     return found if isinstance(found, dict) else {}
 
 
 def part_of(value: Any, *path: str) -> Any:  # noqa: ANN401  part of an object
-    """Return the part of an object at a path, or None if there is none."""
+    """Return the part of an object at a path, or None if the path does not exist."""
     for part in path:
         value = value.get(part) if isinstance(value, dict) else None
     return value

@@ -174,7 +174,7 @@ def _kernel_version(library: Path) -> Version | None:
 
 
 def _java(environ: Mapping[str, str]) -> Path | None:
-    """Return the java that the script would use, or None if there is none."""
+    """Return the path of the Java that the script would use, or None if none is found."""
     home = environ.get("JAVA_HOME")
     found = shutil.which("java", path=f"{home}/bin" if home else environ.get("PATH", os.defpath))
     return Path(found) if found else None

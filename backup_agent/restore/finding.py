@@ -140,7 +140,7 @@ def read_any_record(place: Place, key: str) -> Record:
 
 
 def find_header(settings: Settings, asked: Asked, cut: Cut, *, place: str | None = None) -> FoundHeader:
-    """Return the last artifact of a restore point. If there is none, return the newest one that is whole by itself.
+    """Return the last artifact of a restore point. Without a restore point, return the newest complete artifact.
 
     A header needs no chain. With a moment or a transaction there must be a restore point. If no place has an artifact,
     raise PermanentError as `find_point` does.

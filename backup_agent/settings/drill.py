@@ -39,7 +39,7 @@ class Drill(Section):
     )
     place: PlaceName | None = Field(
         None,
-        description="place that the drills prove; without it the first destination, or the volume if there is none",
+        description="place that the drills prove; without it the first destination, or without destinations the volume",
         examples=["offsite"],
     )
     queries: tuple[DrillQuery, ...] = Field(

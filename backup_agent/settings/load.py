@@ -58,7 +58,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
 def parse(content: bytes, environ: Mapping[str, str], source: str) -> Loaded:
     """Check the content of a file together with the environment; raise SettingsError with every fault."""
     found = merge(content, environ, source, Settings.model_fields)
-    # Add an empty section if there is none: the fault then names the missing key neo4j.uri, not `neo4j`.
+    # Add the section `neo4j` if it is missing: the fault then names the missing key neo4j.uri, not `neo4j`.
     tree = {"neo4j": {}, **found.merged}
     try:
         settings = Settings.model_validate_json(json.dumps(tree), strict=True)

@@ -146,11 +146,11 @@ class Cluster:
     bolt: Bolt = Bolt()
 
     def server(self, name: str) -> Server:
-        """Return the server with this name. Raise KeyError if there is none."""
+        """Return the server with this name. Raise KeyError if it does not exist."""
         return _named(self.servers, name)
 
     def database(self, name: str) -> Database:
-        """Return the database with this name. Raise KeyError if there is none."""
+        """Return the database with this name. Raise KeyError if it does not exist."""
         return _named(self.databases, name)
 
     def version_of(self, server: str) -> str:

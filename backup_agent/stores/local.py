@@ -167,7 +167,7 @@ class LocalStore:
             return file
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return the object under a key, or None if there is none."""
+        """Return the object under a key, or None if it does not exist."""
         try:
             with self._at(key, "look at") as (folder, name):
                 found = os.stat(name, dir_fd=folder, follow_symlinks=False)

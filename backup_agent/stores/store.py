@@ -155,7 +155,7 @@ class Store(Protocol):
         ...
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return the object under a key, or None if there is none."""
+        """Return the object under a key, or None if it does not exist."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:

@@ -12,7 +12,7 @@ import pytest
 class VirtualTime:
     """A clock for several threads.
 
-    While one of them works, the clock stands still. When all of them wait, it moves to the moment for which the first
+    While one of them works, the clock does not move. When all of them wait, it moves to the moment for which the first
     one waits.
     """
 

@@ -179,7 +179,7 @@ class Podman:
             return self.build(tag, folder / "Containerfile", folder, {})
 
     def agent(self, version: str, name: str = "neo4j-backup-agent", *options: str) -> str:
-        """Return the agent's image on that base, built of the tree as it stands, as docs/image.md has it."""
+        """Return the agent's image on that base, built from the working tree by the command in docs/image.md."""
         base = self.neo4j(version)
         arguments = {
             "BASE": base,

@@ -1,7 +1,7 @@
 """A real Kubernetes API server with the controllers that matter here, built from Go's own modules; no kubelet.
 
 Building takes 12 minutes of a core, so nothing builds it on the way: `make api-server` does, and the programs are kept.
-Nobody runs the pods: `Kubelet` binds them and says of each what a node would, when a test asks it to. The scheduler runs only
+No kubelet runs the pods: when a test asks, `Kubelet` binds them and reports on each what a node would. The scheduler runs only
 for tests of where it puts pods.
 """
 

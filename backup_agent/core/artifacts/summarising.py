@@ -51,7 +51,7 @@ def summarise(
 
 
 def finished_first(members: Collection[Record | Entry]) -> datetime | None:
-    """Return when the first of some artifacts was finished, or None if there are none."""
+    """Return when the first of some artifacts was finished, or None for no artifacts."""
     return min((as_entry(member).finished for member in members), default=None)
 
 

@@ -25,7 +25,7 @@ class DatabaseSummary(Value):
         description="FULL or DIFF -> when the newest restorable artifact of that type in the present history was "
         "finished; a FULL counts as both, and a type without such an artifact is absent"
     )
-    chain_links: int = Field(description="number of artifacts of the live chain; 0 if there is none")
+    chain_links: int = Field(description="number of artifacts of the live chain; 0 without a live chain")
     chain_size: dict[str, int] = Field(description="FULL or DIFF -> bytes of that type in the live chain")
     owed: dict[PlaceName, int] = Field(default={}, description="destination -> number of copies missing there")
     owed_since: dict[PlaceName, datetime] = Field(

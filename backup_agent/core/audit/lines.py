@@ -99,7 +99,7 @@ class AuditLine(StoredPart):
     keys: tuple[str, ...] = Field(default=(), description="keys of several artifacts")
     digest: str | None = Field(default=None, description="SHA-256 of the record, in hex")
     request: str | None = Field(default=None, description="id of the request, or of the command")
-    claimed: str | None = Field(default=None, description="who asked, as the request says; nobody checks that")
+    claimed: str | None = Field(default=None, description="who asked, as the request says; the agent does not check it")
     why: str | None = None
     plan: str | None = Field(default=None, description="id of the plan that deletes")
     facts: dict[str, Any] = Field(default={}, description="what only this kind of line has")

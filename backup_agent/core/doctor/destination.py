@@ -65,7 +65,7 @@ class StoreFacts:
     """How the store encrypts objects by default; empty if it does not."""
     versioning: bool | NotSeen = NOT_TRIED
     lock: str | NotSeen | None = NOT_TRIED
-    """Default retention of a store that can lock objects; empty if there is none, None if the store locks nothing."""
+    """Default retention of a store that can lock objects, empty without one. None: the store cannot lock objects."""
     rules: Sequence[LifecycleRule] | NotSeen = NOT_TRIED
     clock_offset: float | None = None
     """The store's clock minus this machine's, in seconds."""

@@ -21,7 +21,7 @@ from backup_agent.core.doctor.checks import (
 
 UNPROTECTED = {
     Check.PLAIN_BOLT: "Bolt is encrypted, or stays on this machine",
-    Check.UNCHECKED_BOLT: "the certificate of the Bolt server is checked, or there is none",
+    Check.UNCHECKED_BOLT: "the certificate of the Bolt server is checked, or Bolt is without TLS",
     Check.BACKUP_HOSTNAME: "certificates of the backup ports must name their hosts, or none is used",
 }
 """Check of the settings -> the text if there is no problem."""

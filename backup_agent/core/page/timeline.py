@@ -78,7 +78,7 @@ class Scale:
     """The common scale of all time lines: from the oldest restore point to now."""
 
     def __init__(self, now: datetime, oldest: datetime | None) -> None:
-        """`oldest` is the time of the oldest artifact, or None if there is none."""
+        """`oldest` is the time of the oldest artifact, or None without artifacts."""
         self._now = now
         self._horizon = max(LEAST_HORIZON, now - oldest if oldest else LEAST_HORIZON)
 

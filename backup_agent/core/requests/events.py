@@ -441,7 +441,7 @@ class CopyReport(ChildEvent):
     counted: bool = False
     """Whether the number of missing copies was reported for each database."""
     failure: Failure | None = None
-    """Why the pass ended early, else the first failure of an artifact; None if there is none."""
+    """Why the pass ended early, otherwise the first failure of an artifact, or None if nothing failed."""
     ended_early: bool = False
     """Whether `failure` concerns the whole destination, so that no other artifact was tried."""
 

@@ -19,7 +19,7 @@ def without_full(
 ) -> Mapping[DatabaseName, datetime]:
     """Return the replaced databases that have no FULL of their new history, and when each was first seen replaced.
 
-    A database without backups in a declared set is left out: nobody has asked to back it up.
+    A database without backups in a declared set is left out: neither a schedule nor a request has backed it up.
     """
     backed_up = {one.database for one in summaries if one.set in declared}
     return {name: seen for name, seen in topology.replaced.items() if name in backed_up}

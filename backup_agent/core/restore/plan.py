@@ -56,7 +56,7 @@ class RestorePlan:
 
 
 def plan(source: Source, known: Known, wanted: Wanted) -> RestorePlan | Failure:
-    """Return the plan of a restore, or why there is none."""
+    """Return the plan of a restore, or the reason why the restore is not possible."""
     database = lowered(source.last.database)
     taken = source.last.admin_version or source.last.server_version
     if (newest := Version.parse(taken or "")) is not None and known.version < newest:

@@ -83,7 +83,7 @@ class Points:
         self._restorable = [entry for entry in self._ancestry.entries if entry.key in self._ancestry.roots]
 
     def newest(self) -> RestorePoint | None:
-        """Return the newest restore point, or None if there is none."""
+        """Return the newest restore point, or None if no artifact can be restored."""
         return self.of(self._restorable[-1].key) if self._restorable else None
 
     def of(self, key: str) -> RestorePoint | None:
@@ -92,7 +92,7 @@ class Points:
         return RestorePoint(next(self._ways(entry))) if entry is not None else None
 
     def window(self) -> tuple[datetime, datetime] | None:
-        """Return the first and the last moment that a differential reaches for certain, or None if there is none.
+        """Return the first and the last moment that a differential certainly reaches, or None if no differential does.
 
         Moments inside a full lie between them and cannot be restored.
         """

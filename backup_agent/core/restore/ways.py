@@ -57,7 +57,7 @@ class Situation:
 
 
 def way_of(now: Situation, wanted: Way | None = None) -> Way | Failure:
-    """Return the way of a restore, or why there is none: the first way that is possible, or the wanted one.
+    """Return the way of a restore: the wanted one, or the first that is possible. If there is no such way, return why.
 
     `system` can be restored only whole, and only over the existing one.
     """

@@ -118,7 +118,7 @@ class Administration:
         """Databases whose data a real database has."""
 
     async def answer(self, asked: Asked, text: str, parameters: Mapping[str, Any]) -> Answer | None:
-        """Run a statement. Return None if it is none of those that are run here. Raise Refused if it is refused."""
+        """Run an administration command, or return None for any other statement. Raise Refused if it is refused."""
         try:
             requested = parse_command(text, parameters)
         except Unknown as unknown:

@@ -90,7 +90,7 @@ class Host(Protocol):
         """Return the faults to inject now."""
 
     def log_in(self, server: str, token: Mapping[str, Any]) -> User:
-        """Return the user with these credentials. Raise Refused if there is none."""
+        """Return the user with these credentials. Raise Refused if they are wrong."""
 
     def heard(self, server: str, user: str, database: str, text: str) -> None:
         """Add a statement to the list of received ones."""
@@ -123,7 +123,7 @@ class Conversation:
         self.state = State.CONNECTED
         self.user: User | None = None
         self.transaction: str | None = None
-        """Database of the open transaction; None if there is none."""
+        """Database of the open transaction, or None without an open transaction."""
         self.streams: dict[int, Stream] = {}
         self.last_stream = -1
 

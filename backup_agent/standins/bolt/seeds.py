@@ -109,7 +109,7 @@ def fetch_seed(
 
 
 def restored_seed(folder: Path, version: Version) -> Seed:
-    """Return the chain that `neo4j-admin database restore` has left in a folder. Raise SeedError if there is none."""
+    """Return the chain that `neo4j-admin database restore` has left in a folder. Raise SeedError if it is missing."""
     found, _ = chains.scan(folder)
     if not found:
         raise SeedError("No store found on any of the seeders")

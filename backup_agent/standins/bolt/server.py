@@ -177,7 +177,7 @@ class BoltServer:
         return self._faults.take(self.current().bolt.faults, moment, server=server, statement=statement)
 
     def log_in(self, server: str, token: Mapping[str, Any]) -> User:
-        """Return the user with these credentials. Raise Refused if there is none."""
+        """Return the user with these credentials. Raise Refused if they are wrong."""
         name = str(token.get("principal", ""))
         try:
             user = self._checked(server, name, str(token.get("credentials", "")))

@@ -137,7 +137,7 @@ def no_procedure(name: str) -> Failure:
 
 
 def find_database(cluster: Cluster, name: str) -> Database | None:
-    """Return the database with a name or an alias; None if there is none."""
+    """Return the database with a name or an alias, or None if it does not exist."""
     target = next((alias.target for alias in cluster.aliases if alias.name == name), name)
     return next((database for database in cluster.databases if database.name == target), None)
 

@@ -118,7 +118,7 @@ class Servers:
         return [server for server in map(self.contact, self.addresses) if server is not None]
 
     def source(self, database: Database) -> Source | None:
-        """Return the first server that has the database online; None if there is none."""
+        """Return the first server that has the database online, or None if no server has."""
         for address in self._order(database):
             server = self.contact(address)
             copies = [copy for copy in database.copies if server and copy.server == server.name]

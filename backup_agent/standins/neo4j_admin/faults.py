@@ -80,7 +80,7 @@ class Faults:
         self._fired = {fault.do: fault for fault in fired}
 
     def get(self, do: str) -> Fault | None:
-        """Return the fault of a kind; None if there is none."""
+        """Return the fault of a kind, or None."""
         return self._fired.get(do)
 
     def __contains__(self, do: str) -> bool:

@@ -201,7 +201,7 @@ class S3Store:
         return io.BufferedReader(open_object(self._bucket, key, start), _BLOCK)
 
     def stat(self, key: str) -> StoredObject | None:
-        """Return the object under a key, with the store's own digest, or None if there is none.
+        """Return the object under a key, with the store's own digest, or None if it does not exist.
 
         The answer to HEAD has no error code, so a missing bucket looks like a missing key. A write tells them apart.
         """
@@ -243,7 +243,7 @@ class S3Store:
         return not answer.get("DeleteMarker") or answer.get("VersionId") == "null"
 
     def _already_there(self, upload: Upload) -> StoredObject | None:
-        """Return the object under the key if it has this content, None if there is none; raise for other content."""
+        """Return the object under the key, or None if it does not exist. Raise an error if it has other content."""
         try:
             found = self.stat(upload.key)
         except PermanentError as error:

@@ -192,7 +192,7 @@ class Runs:
         self._runs[name] = Run(child, kind, purpose, now, now, deadline=deadline, stall=stall, place=place)
 
     def _given_to(self, purpose: Purpose, name: str, task: bytes) -> Child | None:
-        """Give the task to a child that waits for such a run. Return the child, or None if there is none."""
+        """Give the task to a child that waits for such a run. Return the child, or None if no child waits."""
         for one in [one for one in self._waiting if one.purpose == purpose]:
             self._waiting.remove(one)
             if one.child.give(name, task):

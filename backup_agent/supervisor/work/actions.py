@@ -161,7 +161,7 @@ class Actions:
     def _key(self, artifact: str) -> str:
         """Return the key of an artifact, which is given as a key, a path below the root, or the path of its record.
 
-        Raise PermanentError if it is none of these.
+        Raise PermanentError for any other text.
         """
         root = f"{self.reloader.settings.storage.root}/"
         key = artifact.removeprefix(root).removesuffix(RECORD_SUFFIX)

@@ -67,7 +67,7 @@ class Routine:
     prune_due: float = 0.0
     prune_rest: float = 0.0
     wanted_since: float | None = None
-    """Time of the first successful backup since the last pass of retention; None if there is none."""
+    """Time of the first successful backup since the last pass of retention, or None without such a backup."""
     verify_due: float = 0.0
     hurried: bool = False
     """Whether retention should not wait for copies: marks or evidence must be written."""
