@@ -1,8 +1,8 @@
-"""botocore's descriptions of services have the same content in plain dicts."""
+"""botocore's descriptions of services: the same services, with the same content in plain dicts."""
 
 import botocore.session
 import pytest
-from botocore.exceptions import DataNotFoundError
+from botocore.exceptions import DataNotFoundError, UnknownServiceError
 
 from backup_agent.stores.s3.descriptions import new_session
 
@@ -21,3 +21,14 @@ def test_descriptions_are_read_into_plain_dicts(kind: str) -> None:
 def test_a_description_that_does_not_exist_is_an_error_of_botocore() -> None:
     with pytest.raises(DataNotFoundError):
         new_session().get_component("data_loader").load_data("absent")
+
+
+def test_the_services_are_those_that_botocore_finds() -> None:
+    ours, theirs = (session.get_available_services() for session in (new_session(), botocore.session.Session()))
+
+    assert ours == theirs
+
+
+def test_a_service_that_does_not_exist_is_an_error_of_botocore() -> None:
+    with pytest.raises(UnknownServiceError):
+        new_session().get_component("data_loader").load_service_model("absent", "service-2")
