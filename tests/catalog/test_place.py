@@ -27,6 +27,7 @@ print("boto3" in sys.modules)
 """
 
 
+@pytest.mark.process
 def test_the_client_library_of_a_destination_is_loaded_when_its_store_is_first_used() -> None:
     done = subprocess.run((sys.executable, "-c", LOADED), capture_output=True, text=True, check=True)
 

@@ -60,6 +60,7 @@ def test_a_moment_fetches_the_differential_that_reaches_it(place: Place, tmp_pat
     }
 
 
+@pytest.mark.process
 def test_the_lines_of_a_plan_unpack_a_tar_and_check_it(place: Place, tmp_path: Path) -> None:
     full, differential = chain(place)
     fetched = tar_of(place, "orders")
@@ -70,6 +71,7 @@ def test_the_lines_of_a_plan_unpack_a_tar_and_check_it(place: Place, tmp_path: P
     assert sorted(path.name for path in folder.iterdir()) == names(full, differential)
 
 
+@pytest.mark.process
 def test_a_tar_that_was_cut_off_is_not_unpacked_into_the_folder(place: Place, tmp_path: Path) -> None:
     chain(place)
     whole = tar_of(place, "orders").stdout
@@ -81,6 +83,7 @@ def test_a_tar_that_was_cut_off_is_not_unpacked_into_the_folder(place: Place, tm
         assert not folder.exists() or not list(folder.iterdir()), cut
 
 
+@pytest.mark.process
 def test_a_damaged_artifact_ends_the_tar_with_an_error(place: Place) -> None:
     full, _ = chain(place)
     (place.root / full.key).write_bytes(b"X" + content(names(full)[0])[1:])

@@ -86,6 +86,7 @@ def test_the_header_of_one_whole_artifact_is_enough(place: Place, tmp_path: Path
     assert moment.code == 1
 
 
+@pytest.mark.process
 def test_the_script_goes_unchanged_through_a_pipe(place: Place) -> None:
     record = artifact(place)
     fetched = to_stdout(place, record.key)

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from functools import cache
 from typing import Any
 
 import kubernetes_validate
@@ -13,12 +14,13 @@ from backup_agent.k8s.manifests import objects
 from backup_agent.k8s.names import Object
 from tests.k8s.specs import EXAMPLE, ROOT, parsed
 
-pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is absent")
+pytestmark = [pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is absent"), pytest.mark.process]
 
 OVERLAYS = ("plugins", "sidecar", "labels", "logs")
 PAGE = (ROOT / "docs" / "overlays.md").read_text()
 
 
+@cache
 def built(name: str) -> dict[str, Object]:
     folder = EXAMPLE / "overlays" / name
     done = subprocess.run(("kubectl", "kustomize", str(folder)), capture_output=True, text=True, check=True)

@@ -285,6 +285,7 @@ def store_and_die(root: Path, source: Path, step: int, links: bool) -> None:
     LocalStore(root).create(KEY + ".json", b"{}")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
 def test_killed_at_any_step_a_key_holds_all_or_nothing_and_the_next_try_succeeds(tmp_path: Path, links: bool) -> None:
     source = tmp_path / "source"

@@ -379,6 +379,7 @@ def test_an_id_whose_entry_cannot_be_read_is_rejected(requests: RequestsFolder) 
 # Two agents
 
 
+@pytest.mark.process
 def test_a_requests_folder_of_another_agent_is_refused_until_that_agent_has_ended(tmp_path: Path) -> None:
     other = (
         "import sys; from pathlib import Path; from tests.builders import a_spool; "
