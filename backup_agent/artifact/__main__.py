@@ -1,4 +1,4 @@
-"""`python -m backup_agent.artifact FILE`: print what an artifact is, as JSON. For a DBA with a file and no agent."""
+"""`python -m backup_agent.artifact FILE`: print the facts of an artifact as JSON. It needs no agent."""
 
 import argparse
 import json

@@ -1,9 +1,11 @@
 """The closed segments of the audit log at a destination: storing, sealing and expiring them.
 
-The process that holds a destination stores there what was closed since the last time. Each segment is created once. If
-the destination has lines of another volume, the log has forked (a volume was restored from a snapshot, two volumes use
-one prefix), or a lost volume's log is there: then this volume's segments are stored beside the others, and another
-epoch begins, whose first line names both ends.
+The process that holds a destination stores the segments that were closed since the last time. Each segment is created
+once.
+
+If the destination has lines of another volume, the log has forked, or it continues that of a lost volume. A log forks
+if a volume is restored from a snapshot, or if two volumes use one prefix. This volume's segments are then stored beside
+the others, and another epoch begins, whose first line names both ends.
 """
 
 import hashlib
@@ -40,7 +42,7 @@ class AuditCopyState(StoredValue):
 
 
 class Fork(NamedTuple):
-    """The log at a destination does not continue that of this volume, or the other way round."""
+    """The log at a destination does not continue that of this volume, and that of this volume does not continue it."""
 
     because: str
     """`forked`, or `taken_up` if this volume had stored nothing there: a lost volume's log is continued."""
@@ -65,7 +67,7 @@ class AuditCopies:
         self._state = _read(self._note)
 
     def store_old(self) -> Fork | None:
-        """Store what was closed, and first close a segment that is some minutes old. Return the fork, if there is one.
+        """Close the open segment if it is some minutes old, and store all closed segments. Return a fork, if found.
 
         Raise BackupError if the destination refuses it, OSError if the volume does.
         """
@@ -135,8 +137,8 @@ class AuditCopies:
     def _strange(self, segment: Segment) -> tuple[Segment, ...]:
         """Return the segments of another volume at the destination, if there are any.
 
-        The first time, everything there is looked at. Later, another volume that continues the same log begins with
-        the same line: only that is looked at.
+        The first time, all segments are compared. Later, only those that begin with the same line as this segment:
+        another volume that continues the same log begins with that line.
         """
         if self._state.through:
             begun = listed(one.key for one in self._store.list(segment.key.partition("-")[0]))

@@ -71,7 +71,7 @@ class AuditLog:
         return self.root / OWN / "audit"
 
     def append(self, *lines: AuditLine) -> Head:
-        """Append lines durably, and return the new end of the log. Raise OSError if that fails: none is appended.
+        """Append lines durably, and return the new end of the log. If that fails, append no line and raise OSError.
 
         `n`, `prev`, `at` and `pod` of the lines are set. The first line of a log says that it begins.
         """
@@ -200,7 +200,7 @@ class AuditLog:
         return None
 
     def _close(self, head: Head) -> None:
-        """Give the open segment, of which `head` is the last line, the name of its lines."""
+        """Rename the open segment, whose last line is `head`, after its first and last line."""
         opened = self._opened()
         if opened is not None:
             (self.folder / OPEN).rename(self.folder / Segment(opened.n, head.n).name)

@@ -74,7 +74,7 @@ class AuditSource:
 
 
 def _read(store: Store, key: str, limit: int) -> bytes:
-    """Return an object; one that is too large is returned as what cannot be parsed, since the agent wrote no such."""
+    """Return the content of an object. One that is too large is not the agent's: return bytes that cannot be parsed."""
     try:
         return store.read(key, limit)
     except ObjectTooLargeError:

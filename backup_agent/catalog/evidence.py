@@ -58,7 +58,7 @@ class EvidenceNotes(NoteFolder):
     """
 
     def announce(self, evidence: Evidence, content: bytes) -> None:
-        """Note evidence that is about to be written, beside what it replaces.
+        """Note evidence that is about to be written, in addition to the evidence that it replaces.
 
         That may be any of several, if the processes of earlier drills were killed here one after the other.
         """
@@ -66,7 +66,7 @@ class EvidenceNotes(NoteFolder):
         self._write(evidence.key, b"".join((_line(evidence, content), *before)))
 
     def add(self, evidence: Evidence, content: bytes) -> None:
-        """Note the evidence of an artifact, given as it is stored too."""
+        """Note the evidence of an artifact. `content` is its stored form."""
         self._write(evidence.key, _line(evidence, content))
 
     def has(self, key: str) -> bool:

@@ -14,7 +14,7 @@ class PendingEvidence(NoteFolder):
     """The evidence that is to be written at one destination, one for each artifact."""
 
     def add(self, evidence: Evidence) -> None:
-        """Note evidence, unless what is noted proves more."""
+        """Note evidence, unless the noted evidence proves more."""
         if evidence.replaces(self._of(evidence.key)):
             self._write(evidence.key, evidence.to_json())
 

@@ -1,4 +1,4 @@
-"""The id of the agent of a settings file. Apart from the catalog, which `status` does not load."""
+"""The id of the agent of a settings file. It is kept apart from the catalog, because `status` does not load that."""
 
 from pathlib import Path
 

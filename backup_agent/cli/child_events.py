@@ -12,7 +12,7 @@ def follow(
 ) -> Generator[Told | Ended, None, None]:
     """Start a child and yield its events and its end. Kill a child that is still running when the iterator is closed.
 
-    `remote` says whether the task uses a destination. Raise queue.Empty if the child tells nothing for `seconds`.
+    `remote` says whether the task uses a destination. Raise queue.Empty if the child writes no event for `seconds`.
     """
     inbox: queue.SimpleQueue[Told | Ended] = queue.SimpleQueue()
     child = Child("command", module, task.model_dump_json().encode(), inbox.put, root=root, keep=None, remote=remote)

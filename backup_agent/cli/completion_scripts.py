@@ -18,7 +18,7 @@ FILES = ("<files>",)
 """The words of a value that is the name of a file or folder."""
 
 _FILE_VALUES = ("FILE", "FOLDER")
-"""What the help of an option shows of such a value begins with one of these."""
+"""Beginnings of the placeholders by which the help of an option shows such a value."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class CompletedCommand:
 
 
 def described(command: click.Command, places: tuple[str, ...], words: tuple[str, ...] = ()) -> CompletedCommand:
-    """Return what is completed of a command and its parts, with these places as the values of options for a place."""
+    """Return the completions of a command and its parts. `places` are the values of options for a place."""
     context = click.Context(command)
     names = command.list_commands(context) if isinstance(command, click.Group) else []
     parts = [(name, command.get_command(context, name)) for name in names if isinstance(command, click.Group)]

@@ -107,7 +107,7 @@ def command(
 
 
 def _owner(scratch: Path) -> str:
-    """Return the name that the processes of the command carry, by which the next one ends what a kill has left."""
+    """Return the marker of the command's processes. By it, the next command ends those that a killed one has left."""
     return f"drill:{scratch}"
 
 

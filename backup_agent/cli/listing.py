@@ -79,7 +79,7 @@ class Sought:
         )
 
     def may_have(self, *, full: bool, taken: datetime) -> bool:
-        """Return whether the type and the time of an artifact match: all that the index says of what is sought."""
+        """Return whether the type and the time of an artifact match. The index has no other facts that are sought."""
         return (self.type is None or full == (self.type is BackupType.FULL)) and self.period.has(taken)
 
     @property
@@ -147,7 +147,7 @@ def _contents(place: Place, sought: Sought, seen: set[DatabaseName]) -> Iterator
 
 
 def _candidates(place: Place, contents: Contents, sought: Sought, now: datetime) -> list[_ToRead]:
-    """Return the artifacts of one database that may match, oldest first. What the index does not say is not judged."""
+    """Return the artifacts of one database that match by the facts in the index, oldest first."""
     unrestorable = contents.unrestorable | dict.fromkeys(contents.unrecognised, NOT_RECOGNISED)
     holds = {key: hold for key, hold in holds_at(place, contents.holds).items() if not hold.ended(now)}
     entries: dict[str, Entry | None] = dict(contents.entries)

@@ -88,7 +88,7 @@ def wrapped(text: str, width: int | None, *, indent: int = 2) -> list[str]:
 
 
 def _coloured(text: str, *, err: bool) -> str:
-    """Colour the words that say how it went, on a terminal and unless $NO_COLOR is set (no-color.org)."""
+    """Colour the words of `_COLOURS`, on a terminal and unless $NO_COLOR is set (no-color.org)."""
     if not is_terminal(err=err) or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return _COLOURED.sub(lambda found: f"{found[1]}{_COLOURS[found[2]]}{found[2]}{_PLAIN}", text)
@@ -139,7 +139,7 @@ def stdout_for_bytes() -> BinaryIO:
 
 @contextmanager
 def progress(size: int) -> Iterator[Callable[[int], None]]:
-    """Show a bar on stderr while the block runs, if stderr is a terminal. Yield what adds to the bytes done so far."""
+    """Show a bar on stderr during the block, if stderr is a terminal. Yield a function that adds to the bytes done."""
     with click.progressbar(length=size, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         yield bar.update
 

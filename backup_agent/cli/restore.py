@@ -97,7 +97,7 @@ def print_plan(
 
 
 def origin_code(*, proven: bool) -> int:
-    """Return the exit code for the origin of the records. Say it on stderr if the agent does not recognise them."""
+    """Return the exit code for the origin of the records. If the agent does not recognise them, say so on stderr."""
     if proven:
         return 0
     printing.line("ORIGIN NOT PROVEN: this agent neither wrote nor accepted these records", err=True)

@@ -147,7 +147,7 @@ def ask(address: tuple[str, int]) -> Any:  # noqa: ANN401  the JSON of Status
                 raise OSError(errno.EFBIG, f"the status is larger than {LARGEST} bytes")
             return read_json(text)
     except (http.client.HTTPException, OSError, ValueError) as error:
-        # Quoted is the system's message, or else only the kind of error.
+        # Only the system's message, or the kind of error, is quoted.
         raise _no_answer(url, getattr(error, "strerror", None) or type(error).__name__) from None
 
 

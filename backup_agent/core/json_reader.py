@@ -26,7 +26,7 @@ class NestingError(ValueError):
 
 
 class SurrogateError(ValueError):
-    """A text has half of a surrogate pair: it cannot be written as UTF-8, and pydantic takes it for no text."""
+    """A text has half of a surrogate pair: it cannot be written as UTF-8, and pydantic does not accept it as text."""
 
     def __init__(self) -> None:
         super().__init__("a text has half of a surrogate pair, such as \\ud800")

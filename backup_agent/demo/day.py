@@ -1,4 +1,4 @@
-"""The acts of the demo, and what is told of each."""
+"""The acts of the demo, and the reports on each."""
 
 import json
 import os
@@ -31,7 +31,7 @@ ROOM = 60
 """Columns for a request in the line that drops it."""
 
 SEEDS = "/<server.directories.seeds>"
-"""What a plan says instead of a folder that only its reader knows."""
+"""The placeholder in a plan for a folder that only its reader knows."""
 
 
 STEP = re.compile(r"^# (\d+)\. \[(.*?)\] .*\n(?:# .*\n)*((?:(?!#).+\n)+)", re.MULTILINE)
@@ -230,7 +230,7 @@ ACTS = (
     _restore,
 )
 FULL_ONLY = (_logs_pruned, _s3_down, _damage)
-"""The acts that are left out unless all is shown."""
+"""The acts that only --full shows."""
 
 
 def _ask(world: World, report: Report, name: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +260,7 @@ def _show(world: World, report: Report, line: str, important: str = ".*") -> str
 
 
 def _close(world: World, report: Report, *, once: bool, kept: bool) -> None:
-    """Say how to go on; unless `once`, stay until Ctrl-C."""
+    """Show what to do next. Unless `once`, stay until Ctrl-C."""
     report("act", "How to go on")
     if once:
         report("note", "Add --full to see more. To keep all this up, and work with it by hand:")

@@ -12,7 +12,7 @@ from backup_agent.standins import cluster as simulated
 from backup_agent.standins.cluster import Cluster
 
 FAULTS = ("no_space", "logs_pruned", "truncated", "exit_70")
-"""The faults of neo4j-admin that are worth a look by hand."""
+"""The faults of neo4j-admin that a user can inject."""
 
 
 def main(folder: str, arguments: list[str]) -> int:

@@ -133,7 +133,7 @@ class World:
         self._write_programs(password)
 
     def _write_programs(self, password: Path) -> None:
-        """Write what stands in `$PATH` for a user's commands, and the file that sets the environment for them."""
+        """Write the programs for a user's `$PATH`, and the file that sets the environment for them."""
         python = shlex.quote(sys.executable)
         shell = shlex.join((cypher_shell.__name__, self._bolt.uri("server-0"), str(password)))
         changes = shlex.join((simulate.__name__, str(self._cluster)))

@@ -30,7 +30,7 @@ class AuditTrail:
         self._asked = {"request": request, "claimed": claimed}
 
     def note(self, *lines: AuditLine) -> None:
-        """Append lines. Raise PermanentError if they cannot be written: what they announce must not happen."""
+        """Append lines. Raise PermanentError if they cannot be written: then what they announce must not be done."""
         try:
             self._log.append(*map(self._attributed, lines))
         except OSError as error:
@@ -39,7 +39,7 @@ class AuditTrail:
             raise PermanentError(reason, f"the audit log cannot be written: {error.strerror}", hint) from error
 
     def tell(self, *lines: AuditLine) -> None:
-        """Append lines about what has happened. If they cannot be written, warn: nothing fails because of that."""
+        """Append lines about what was done. If they cannot be written, only warn."""
         try:
             self.note(*lines)
         except PermanentError as error:
@@ -55,7 +55,7 @@ class AuditTrail:
             return None
 
     def store_all(self, held: Held) -> None:
-        """Store the whole log at the destination, before what it announces is carried out there.
+        """Store the whole log at the destination, before the announced deletions are carried out there.
 
         Nothing is done for the volume. Raise BackupError if the destination does not take it.
         """
@@ -66,7 +66,7 @@ class AuditTrail:
                 raise _unreadable(error) from error
 
     def store_old(self, held: Held) -> None:
-        """Store what is some minutes old, and remove what is older than `limits.keep_audit`. A failure only warns."""
+        """Store lines that are some minutes old, and remove those older than `limits.keep_audit`. If it fails, warn."""
         now, keep = datetime.now(UTC), self._place.settings.limits.keep_audit
         try:
             if self._place.is_volume:

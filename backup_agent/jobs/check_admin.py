@@ -15,7 +15,7 @@ from backup_agent.settings.model import Settings
 
 
 def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
-    """Tell whether neo4j-admin is found, and how its version fits the servers'."""
+    """Report whether neo4j-admin is found, and whether its version fits those of the servers."""
     try:
         found = program.find(settings.neo4j.admin, Launch(settings.neo4j.launch), os.environ)
     except PermanentError as error:

@@ -1,6 +1,6 @@
 """The child process of the doctor that looks at one destination.
 
-It writes an object of the agent's own if nothing is known of the store yet, or if told so.
+It writes a small object if nothing is known of the store yet, or if its task says so.
 """
 
 from backup_agent.catalog.place import place_of
@@ -14,7 +14,7 @@ from backup_agent.stores.kind import kind_of
 
 
 def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
-    """Tell what is found of the store of a destination."""
+    """Report the findings about the store of a destination."""
     place = place_of(task.place or "", settings)
     destination = place.destination
     if destination is None:
@@ -30,7 +30,7 @@ def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
 
 
 def asked(name: str, destination: Destination) -> DestinationAsked:
-    """Return what the settings ask of a destination."""
+    """Return the requirements of the settings for a destination."""
     options = destination.put_options
     return DestinationAsked(
         name=name,

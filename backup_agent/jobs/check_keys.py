@@ -24,7 +24,7 @@ from backup_agent.signing.keyring import Keyring
 SECONDS = 5.0
 
 PORTS_SECONDS = 60.0
-"""How long backup ports are asked in all: half of the time of the step."""
+"""Longest time for the certificates of all backup ports: half of the time of the step."""
 
 BOLT_PORT, HTTPS_PORT = 7687, 443
 
@@ -32,7 +32,7 @@ LARGEST = 2**20
 
 
 def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
-    """Tell whether records can be signed, and when the first certificate ends."""
+    """Report whether records can be signed, and when the first certificate expires."""
     writer.tell(CheckTold(finding=signing_key(settings)))
     writer.tell(CheckTold(finding=certificates(settings, task.backup_addresses)))
     writer.tell(ChecksEnded())

@@ -1,4 +1,4 @@
-"""The child process of the doctor that looks at the volume and the requests folder. It writes only if told so."""
+"""The child process of the doctor that looks at the volume and the requests folder. It writes only if told to."""
 
 import ctypes
 import errno
@@ -39,14 +39,14 @@ IN_CREATE = 0x100
 """inotify(7): files that are created."""
 
 LIMITS = {errno.EMFILE: ("max_user_instances", "instance"), errno.ENOSPC: ("max_user_watches", "watch")}
-"""Error of inotify -> the limit that is reached, and what of."""
+"""Error of inotify -> the limit that is reached, and what it limits."""
 
 STAGED = 2
 """A FULL takes about this many times its size while it is taken: its store is staged before the artifact is made."""
 
 
 def check(task: CheckTask, settings: Settings, writer: EventWriter) -> None:
-    """Tell what is found of the volume and of the requests folder."""
+    """Report the findings about the volume and the requests folder."""
     for finding in findings(settings, write=task.write):
         writer.tell(CheckTold(finding=finding))
     writer.tell(ChecksEnded())
@@ -67,7 +67,7 @@ def findings(settings: Settings, *, write: bool) -> Iterator[CheckFinding]:
 
 
 def look_at(folder: Path, require: Require) -> FolderFacts:
-    """Return what can be seen of a folder."""
+    """Return the facts of a folder."""
     mounts = parse(MOUNTS.read_text(errors="surrogateescape"))
     kind, own_disk = mount_of(folder, mounts).kind, is_own_disk(folder, require, os.environ)
     try:

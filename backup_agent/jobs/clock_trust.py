@@ -72,7 +72,7 @@ class PassClock:
             reading = self.before
         elif self.wrong and self.reference is not None:
             reading = self.reading.model_copy(update={"now": self.reference})
-        with suppress(OSError):  # a full volume must not stop the pass that frees it
+        with suppress(OSError):  # a full volume must not stop the pass that makes room on it
             durable.write(self._file(place), ClockSighting(reading=reading, shown=self.shown).to_json())
 
     @staticmethod

@@ -1,6 +1,6 @@
 """Makes the missing copies at one destination.
 
-What is missing there, according to the notes on the volume, is the queue: nothing else keeps a list of copies to make.
+The queue is the copies that are missing according to the notes on the volume. No other list of copies to make exists.
 Databases take turns, artifact by artifact, those for whose copies requests wait (`CopyTask.awaited`) first. Within a
 database parents are copied before their differentials. For each awaited artifact the pass says once how its copy ended,
 also if an earlier pass made it, so that an event that was lost is made up for by the next pass.
@@ -116,7 +116,7 @@ class Copying:
         return held
 
     def _answer_known(self) -> None:
-        """Say how the wait for a copy ended, if this pass has not to make the copy."""
+        """Report how the wait for a copy ended, if the pass need not make the copy."""
         for key in self._task.awaited:
             note = self._notes.note(key)
             if note == GIVEN_UP:

@@ -34,7 +34,7 @@ class DrillEvidence:
         self._notes = reported_drills.notes_at(place)
 
     def take(self, found: Contents) -> bool:
-        """Write what is to be written, and read what was not read yet. Return whether an artifact was marked.
+        """Write pending evidence, and read evidence that was not read yet. Return whether an artifact was marked.
 
         A failure only causes a warning: the next pass tries again.
         """

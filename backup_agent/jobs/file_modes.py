@@ -34,7 +34,7 @@ class Repaired:
     example: str = ""
 
     def tell(self) -> str:
-        """Return what an administrator has to do, or an empty string if nothing is left."""
+        """Return what an administrator must do, or an empty string if all modes are right."""
         if not self.left:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""Standard input of a child process: its lines are tasks, and its end says that the supervisor needs no more of it."""
+"""Standard input of a child process: its lines are tasks. When it ends, the supervisor needs no further work."""
 
 import os
 import signal

@@ -142,7 +142,7 @@ def _refused(code: int) -> NotSent:
 
 
 def _fault(error: object, seconds: float) -> NotSent:
-    """Return the fault for an error of the client. No text of the error is used but that of its number."""
+    """Return the fault for an error of the client. The text of the error is not used, except that of its errno."""
     match error:
         case ssl.SSLCertVerificationError():
             return NotSent(

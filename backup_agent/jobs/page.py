@@ -55,7 +55,7 @@ def make(status: Status, settings: Settings, writer: EventWriter) -> None:
         content = html(view(status, settings)).encode()
         file = settings.storage.root / FILE
         file.parent.mkdir(exist_ok=True)
-        durable.remove_temporaries(file.parent)  # of a process that was ended while it wrote
+        durable.remove_temporaries(file.parent)  # left by a process that was killed while it wrote
         durable.write(file, content, sync=False)
     except (BackupError, OSError) as error:
         writer.tell(PageMade(error=str(error)))
@@ -98,7 +98,7 @@ def html(shown: Overview) -> str:
         autoescape=True,
         undefined=StrictUndefined,
         extensions=["jinja2.ext.do"],
-        finalize=lambda value: printable(value) if type(value) is str else value,  # not what is HTML already
+        finalize=lambda value: printable(value) if type(value) is str else value,  # not Markup
     )
     text: str = environment.get_template("page.html").render(page=shown, style=STYLE)
     return text

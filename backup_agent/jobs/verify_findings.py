@@ -104,7 +104,7 @@ class PassFindings:
 
 @dataclass
 class RequestScope:
-    """The artifacts of a request at a place, and which of them have been dealt with."""
+    """The artifacts of a request at a place, and which of them have an outcome."""
 
     chosen: dict[str, KeptArtifact]
     asked: RequestReadings
@@ -113,19 +113,19 @@ class RequestScope:
     """Whether outcomes can no longer be noted on the volume. Then no slice follows."""
 
     def __post_init__(self) -> None:
-        """Sum up the artifacts, and those that earlier slices have dealt with."""
+        """Sum up the artifacts, and those that have an outcome from earlier slices."""
         done = [one.size for key, one in self.chosen.items() if key in self.asked.lines]
         self.size = sum(one.size for one in self.chosen.values())
         self.read, self.read_size = len(done), sum(done)
         self.read_before = self.read_size
 
     def count(self, one: KeptArtifact) -> None:
-        """Count an artifact that has been dealt with."""
+        """Count an artifact that has an outcome."""
         self.read += 1
         self.read_size += one.size
 
     def remaining(self, without: Iterable[str]) -> list[KeptArtifact]:
-        """Return the artifacts that have not been dealt with, except those whose keys are in `without`."""
+        """Return the artifacts without an outcome, except those whose keys are in `without`."""
         excluded = set(without)
         return [one for key, one in self.chosen.items() if key not in self.asked.lines and key not in excluded]
 

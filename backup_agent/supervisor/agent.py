@@ -295,7 +295,7 @@ class Agent:
         self._facts.ending = True
         self._parts.runs.let_go()
         for name, run in self._parts.runs:
-            # Nothing is lost: the next start surveys again, resumes the upload, and repeats what no request asked for.
+            # Nothing is lost: the next start surveys again, resumes uploads, and repeats unrequested passes.
             routine = run.kind in ("survey", "copy", PAGE) or run.kind.startswith(CHECK)
             if routine or self._parts.maintenance.is_routine_at_a_destination(name):
                 self._parts.runs.end(name, Reason.INTERRUPTED)

@@ -26,7 +26,7 @@ def utc_now() -> datetime:
 
 
 def read_clocks() -> ClockReading:
-    """Return what the clocks of this machine show."""
+    """Return the readings of this machine's clocks."""
     return ClockReading(
         now=utc_now(),
         monotonic=time.clock_gettime(time.CLOCK_BOOTTIME),

@@ -373,7 +373,7 @@ def test_a_check_without_a_finding_is_unknown_and_says_why() -> None:
     found = {one.check: (one.outcome.value, one.found) for one in examination.findings({}, TODAY)}
 
     assert (found[Check.HOST], found[Check.BOLT]) == (("ok", "good"), ("unknown", "killed"))
-    assert found[Check.NEO4J_ADMIN] == ("unknown", "the check told nothing")
+    assert found[Check.NEO4J_ADMIN] == ("unknown", "the check had no result")
     assert Check.VOLUME not in found
 
 

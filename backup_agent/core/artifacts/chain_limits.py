@@ -1,6 +1,6 @@
 """The limits of a chain, as written in the settings. `chains` applies them.
 
-Apart from `chains`, because every process reads the settings, and few look at chains.
+This module is apart from `chains`, because every process reads the settings, but few processes use chains.
 """
 
 from datetime import timedelta

@@ -40,7 +40,7 @@ class Hold(Mark):
         return self.until is None or (other.until is not None and self.until >= other.until)
 
     def story(self, time: Callable[[datetime], str]) -> str:
-        """Since when, by whom, until when, and why: `since 2026-11-23T02:00:00Z by ann: audit`. `time` shows a time."""
+        """Return the hold in words, such as `since 2026-11-23T02:00:00Z by ann: audit`. `time` formats a time."""
         by = f" by {self.requested_by}" if self.requested_by else ""
         until = "" if self.until is None else f" until {time(self.until)}"
         return f"since {time(self.since)}{by}{until}: {self.reason}"

@@ -361,14 +361,16 @@ def _point(point: PointFacts, place: PlaceName, log: LogFacts) -> PointReport:
 def _pair(key: str) -> Pair | None:
     try:
         return database_of(key)
-    except ValueError:  # the log may have been written by anybody
+    except ValueError:  # any client of the destination may have written the log
         return None
 
 
 def _drill(line: AuditLine, at: datetime) -> DrillFacts:
     seconds = line.facts.get("restore_seconds")
     return DrillFacts(
-        at=min(_moment(line.facts.get("drilled_at")) or at, at),  # the line may be much later: it was another process
+        at=min(
+            _moment(line.facts.get("drilled_at")) or at, at
+        ),  # the line on a drill of another process may be much later
         place=line.place,
         key=line.key or "",
         level=str(line.facts.get("level", "")),

@@ -20,7 +20,7 @@ class CheckOutcome(StrEnum):
 
     OK = "ok"
     WARN = "warn"
-    """Backups work, and something about them is not as it should be."""
+    """Backups work, but something about them should be changed."""
     FAIL = "FAIL"
     """Something that the settings ask for does not work, or will soon stop to work."""
     UNKNOWN = "unknown"
@@ -179,6 +179,6 @@ def accepted(finding: CheckFinding, accept: Mapping[Check, Acceptance], today: d
 
 
 def worst(findings: Iterable[CheckFinding]) -> CheckOutcome:
-    """Return FAIL if a check failed, else `warn` if there is a warning, else `ok`. What is accepted does not count."""
+    """Return FAIL if a check failed, else `warn` if there is a warning, else `ok`. Accepted outcomes count as `ok`."""
     found = {finding.counts for finding in findings}
     return next((one for one in (CheckOutcome.FAIL, CheckOutcome.WARN) if one in found), CheckOutcome.OK)

@@ -78,7 +78,7 @@ def judge_backup_ports(
 ) -> CheckFinding:
     """Judge the backup ports. `reachable` maps each address to None, or to the reason why a connection failed.
 
-    A reason begins with the address. The same reason of several servers is told once. `listeners` are those of
+    A reason begins with the address. The same reason of several servers is stated once. `listeners` are those of
     `judge_backup_listeners`: if all are open, only the network or the address can be the cause.
     """
     if not reachable:

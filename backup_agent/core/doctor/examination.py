@@ -24,7 +24,7 @@ UNPROTECTED = {
     Check.UNCHECKED_BOLT: "the certificate of the Bolt server is checked, or Bolt is without TLS",
     Check.BACKUP_HOSTNAME: "certificates of the backup ports must name their hosts, or none is used",
 }
-"""Check of the settings -> the text if there is no problem."""
+"""Check of the settings -> the text of its finding if there is no problem."""
 
 
 class DoctorStage(NamedTuple):
@@ -45,9 +45,9 @@ class CheckRun:
         ]
         self._findings = [_of_settings(check, unprotected.get(check)) for check in of_step(Step.SETTINGS)]
         self.server_versions: tuple[str, ...] = ()
-        """The servers' versions, once a step has told them."""
+        """The servers' versions, as soon as a step has reported them."""
         self.backup_addresses: tuple[str, ...] = ()
-        """The backup ports that accept connections, once a step has told them."""
+        """The backup ports that accept connections, as soon as a step has reported them."""
 
     @property
     def stage(self) -> DoctorStage | None:
@@ -66,11 +66,11 @@ class CheckRun:
         told = {finding.check for finding in self._findings if finding.place == stage.place}
         for check in of_step(stage.step):
             if check not in told:
-                nothing = unknown(check, why_early or "the check told nothing")
+                nothing = unknown(check, why_early or "the check had no result")
                 self._findings.append(nothing.model_copy(update={"place": stage.place}))
 
     def learned(self, server_versions: tuple[str, ...], backup_addresses: tuple[str, ...]) -> None:
-        """Keep what the end of a step tells for later steps. Most steps tell nothing."""
+        """Keep the facts for later steps that the end of a step reports. Most steps report none."""
         self.server_versions = server_versions or self.server_versions
         self.backup_addresses = backup_addresses or self.backup_addresses
 

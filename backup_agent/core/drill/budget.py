@@ -19,7 +19,7 @@ class Candidate(NamedTuple):
     proven: datetime | None
     """When a drill last passed the level, or None."""
     tried: datetime | None = None
-    """When it was last drilled, with whatever outcome."""
+    """When it was last drilled, whatever the outcome."""
     seconds: float | None = None
     """Duration of its last drill at this level, or None."""
 

@@ -76,7 +76,7 @@ class Evidence(Mark):
         return round(max((self.since - self.started).total_seconds(), 0.0), 3)
 
     def replaces(self, other: "Evidence | None") -> bool:
-        """Return whether this evidence is written in the place of an earlier drill's.
+        """Return whether this evidence replaces that of an earlier drill.
 
         A drill that was not done proves nothing, and one that passed a lower level proves less.
         """

@@ -20,7 +20,7 @@ class DrillOutcome(StrEnum):
     CONTENT_FAILED = "content_failed"
     """The artifact was restored, and its content is not as expected."""
     NOT_DONE = "not_done"
-    """Nothing is known: the drill did not get as far as asked."""
+    """Nothing is known: the drill ended before the requested level."""
 
 
 class StopCause(StrEnum):
@@ -119,7 +119,7 @@ class Stop:
     text: str
     """Description in one or more lines, without secrets."""
     failure: Failure | None = None
-    """The failure behind the cause, if its reason or hint says more than that of the cause."""
+    """The failure behind the cause, if its reason or hint is more specific than that of the cause."""
 
     @property
     def outcome(self) -> DrillOutcome:

@@ -1,4 +1,4 @@
-"""What is told of a cluster between the restarts of two servers. `settled` decides it."""
+"""The state of a cluster between the restarts of two servers, as it is shown. `settled` derives it."""
 
 from enum import StrEnum
 
@@ -13,11 +13,11 @@ class Readiness(StrEnum):
     SETTLED = "settled"
     WAIT = "wait"
     UNKNOWN = "unknown"
-    """The account may not see enough to tell."""
+    """The account may not see enough to decide."""
 
 
 class SeenServer(Value):
-    """One server, as people and programs are told of it."""
+    """One server, as it is shown to people and programs."""
 
     name: str
     address: str | None = None
@@ -27,7 +27,7 @@ class SeenServer(Value):
     hosting: int
     """Number of databases that it hosts."""
     requested: int
-    """Number of databases that it is to host."""
+    """Number of databases that it should host."""
 
 
 class ClusterState(Value):

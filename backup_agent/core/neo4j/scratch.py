@@ -19,7 +19,7 @@ SERVER_CLASSES = (
 
 
 LICENCE = "NEO4J_ACCEPT_LICENSE_AGREEMENT"
-"""The variable by which Enterprise is told that its licence is accepted."""
+"""The environment variable that accepts the licence of Enterprise."""
 
 LICENCES = {"commercial": "yes", "evaluation": "eval"}
 """Licence -> value of the variable."""

@@ -2,7 +2,7 @@
 
 Neo4j's upgrade guide asks for two queries between two servers ("In-place rolling upgrade of a cluster"), which must
 return no row: servers whose `hosting` differs from `requestedHosting`, and copies of databases whose `currentStatus`
-differs from `requestedStatus`. A server that is gone is in neither, so the state, the health and the number of the
+differs from `requestedStatus`. A server that has left is in neither, so the state, the health and the number of the
 servers count too, and so does the writer of each database. The columns are described in the operations manual, "Listing
 servers" and "Listing databases".
 """

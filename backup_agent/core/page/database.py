@@ -159,7 +159,7 @@ def points_of(
 
 
 class _Notes:
-    """What is said of single artifacts."""
+    """The notes on single artifacts."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class _Notes:
         self._earlier = {entry.key: history_id(entry) for history in past for entry in history}
 
     def of(self, entry: Entry, now: datetime) -> Iterator[str]:
-        """Yield what is said of an artifact, the most important first."""
+        """Yield the notes on an artifact, the most important first."""
         key = entry.key
         faults = [
             f"at {one.place}: {shortened(one.unsound[key], LONGEST_NOTE)}" for one in self._stored if key in one.unsound

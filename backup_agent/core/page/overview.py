@@ -74,11 +74,11 @@ class Overview:
     state: str
     tone: Tone
     headline: str
-    """What is wrong, without the state."""
+    """The problems in one line, without the state."""
     problems: tuple[ShownProblem, ...]
     more_problems: int
     facts: tuple[tuple[str, Cell], ...]
-    """Label and text of what matters most."""
+    """Label and text of the most important facts."""
     databases: Table
     ticks: tuple[Tick, ...]
     points: tuple[ShownDatabase, ...]

@@ -59,7 +59,7 @@ class Table:
     head: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     none: str
-    """What is said if there are no rows."""
+    """The text that is shown if there are no rows."""
     note: str = ""
     seldom: frozenset[int] = frozenset()
     """Columns that a narrow screen leaves out."""
@@ -71,7 +71,7 @@ def row(*cells: "str | Cell") -> tuple[Cell, ...]:
 
 
 def shown_name(set_name: SetName, database: DatabaseName) -> str:
-    """Return what a database is called on the page: the default set is not named."""
+    """Return the name of a database on the page: without its set, if that is the default one."""
     return database if set_name == DEFAULT_SET else database_key(set_name, database)
 
 

@@ -21,5 +21,5 @@ class Attempt(StoredPart):
 
     @property
     def failed(self) -> bool:
-        """Whether the last attempt failed. One that was cancelled did not."""
+        """Whether the last attempt failed. A cancelled attempt does not count as failed."""
         return self.failed_at == self.at and self.reason is not Reason.CANCELLED

@@ -1,4 +1,4 @@
-"""Which databases are not drilled as they should be: their last drill failed, or is older than an objective allows."""
+"""Databases whose last drill failed, or is older than an objective allows."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime

@@ -1,8 +1,8 @@
 """What is expected of the backups of each database: by which schedules, how often, and since when.
 
 A database is judged in each set by itself, because each set has chains of its own. The objectives of the settings apply
-to the set that they name. If no objective says how old the newest restore point may become, the schedules of the set
-say it: the longest time between two runs of the schedule that runs most often.
+to the set that they name. If no objective states how old the newest restore point may become, it may be as old as the
+longest time between two runs of the schedule of the set that runs most often.
 """
 
 import re

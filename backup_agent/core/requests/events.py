@@ -167,7 +167,7 @@ class CopyStored(ChildEvent):
 
 
 class CopyFailed(ChildEvent):
-    """A copy that requests wait for cannot be made now. Nothing is said of the destination as a whole."""
+    """A copy that requests wait for cannot be made now. The event does not concern the destination as a whole."""
 
     event: Literal["not_copied"] = "not_copied"
     key: str

@@ -1,6 +1,7 @@
-"""What receivers are told: the begin and the end of runs, and changes of the health; and how it is written for them.
+"""Notifications: the begin and the end of runs, and changes of the health, in the form of each kind of receiver.
 
-Receivers may be services of others. So a notice has no error text, which may name hosts, and a run's has no database.
+Receivers may be services of other companies. So no notice has an error text, which may name hosts, and the notice of
+a run has no name of a database.
 """
 
 import json
@@ -15,7 +16,7 @@ from backup_agent.core.escaping import for_slack
 
 
 class ReceiverKind(StrEnum):
-    """How a receiver is told, and of what."""
+    """The form of the notifications to a receiver, and what they are about."""
 
     PING = "ping"
     WEBHOOK = "webhook"
@@ -49,14 +50,14 @@ class HealthNotice(Value):
     cluster: str
     health: str
     before: str
-    """The state of which the receiver was told last; OK at first."""
+    """The state in the last notification to the receiver; OK at first."""
     text: str
     """The first line of `status`: the state, and how many databases have which problem."""
     at: datetime
 
 
 class TrialNotice(Value):
-    """A notice that says nothing, by which a person finds out whether a receiver gets notices."""
+    """A notice without content, by which a person tests whether a receiver gets notices."""
 
     about: Literal["trial"] = "trial"
     cluster: str
@@ -67,16 +68,16 @@ Notice = Annotated[RunNotice | HealthNotice, Field(discriminator="about")]
 
 
 class Message(NamedTuple):
-    """What is sent by POST."""
+    """The content of a POST request."""
 
     suffix: str
-    """What is added to the path of the receiver's URL."""
+    """A suffix of the path of the receiver's URL."""
     content_type: str
     body: bytes
 
 
 LOGGED = "/log"
-"""The suffix of a ping that is logged, and says neither that the check is well nor that it is not."""
+"""The suffix of a ping that is logged without changing the state of the check."""
 
 SUFFIXES = {
     RunPhase.START: "/start",

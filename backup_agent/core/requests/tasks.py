@@ -197,7 +197,7 @@ class CheckTask(Task):
     backup_addresses: tuple[str, ...] = ()
     """The backup ports that accept connections, for the step `keys`."""
     write: bool = False
-    """Whether to find out by writing what cannot be found out by reading."""
+    """Whether the step may write to find out what reading does not show."""
 
 
 class NotifyTask(Task):

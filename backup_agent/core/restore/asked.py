@@ -50,7 +50,7 @@ class AskedDatabase:
 
     @property
     def artifact(self) -> AskedArtifact | None:
-        """The artifact that has this name as its id, for a place without such a database; None if it is no id."""
+        """The artifact that has this name as its id, for a place without such a database, or None if it is no id."""
         name = str(self.database)
         return AskedArtifact(name) if self.moment is None and _ID.fullmatch(name) else None
 

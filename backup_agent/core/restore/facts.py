@@ -46,7 +46,7 @@ class Source:
 
     @property
     def fetched(self) -> str:
-        """What names these artifacts in a line with `fetch`: its arguments, quoted for a shell."""
+        """The arguments of `fetch` that name these artifacts, quoted for a shell."""
         place = f"--from {shell_word(self.place)}"
         if not self.by_cut:
             return f"{shell_word(self.last.key)} {place}"

@@ -27,7 +27,7 @@ class Machine:
     container: str = SERVER_CONTAINER
 
     def __str__(self) -> str:
-        """Return what a person calls the machine."""
+        """Return a name of the machine for people."""
         return self.pod or self.host or "the machine of the agent"
 
     @property

@@ -17,7 +17,7 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-"""What may contain a semicolon or a quote that does not end a statement or a string, and a semicolon itself."""
+"""Tokens in which a semicolon or a quote does not end a statement or a string, and the semicolon itself."""
 
 _HASH = re.compile(r"\b\d+,[0-9A-Fa-f]{6,},[0-9A-Fa-f]+")
 """An encrypted password as Neo4j writes it: version, hash and salt."""

@@ -46,7 +46,7 @@ class RestorePlan:
     scene: Scene
     blocks: tuple[Block, ...]
     lost: tuple[str, ...]
-    """What is overwritten or lost, and what gives it back."""
+    """What is overwritten or lost, and how it can be recovered."""
     room: tuple[Room, ...]
     duration: timedelta
     """Expected duration at `RATE`."""

@@ -90,7 +90,7 @@ def check_replication(name: DatabaseName) -> str:
 
 
 def find_what_is_lost(name: DatabaseName) -> tuple[str, ...]:
-    """Return the statements that show what goes when a database is dropped: aliases, privileges, home databases."""
+    """Return the statements that show what is lost when a database is dropped: aliases, privileges, home databases."""
     text = cypher_string(name)
     columns = "name, aliases, access, options, requestedPrimariesCount, requestedSecondariesCount"
     return (

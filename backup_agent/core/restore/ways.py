@@ -34,14 +34,14 @@ class Way(StrEnum):
     ONE_SERVER = "one_server"
     """`neo4j-admin database restore` on one server, which then seeds the others (designated seeder)."""
     STANDALONE = "standalone"
-    """`neo4j-admin database restore` on a server that is no cluster."""
+    """`neo4j-admin database restore` on a standalone server."""
     SYSTEM = "system"
     """The runbook for `system`: stop all servers, unbind, load the same full on each."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What decides about the way of a restore."""
+    """The facts that decide the way of a restore."""
 
     database: DatabaseName
     version: Version

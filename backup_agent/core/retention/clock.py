@@ -82,7 +82,9 @@ def distrust(
         jump = reading.now - last.time_at(reading.monotonic)
         if abs(jump) > TOLERANCE:
             direction = "forward" if jump > timedelta(0) else "back"
-            minutes = timedelta(minutes=round(abs(jump) / timedelta(minutes=1)))  # more would be chance: it is measured
+            minutes = timedelta(
+                minutes=round(abs(jump) / timedelta(minutes=1))
+            )  # to the minute, as two readings are never exact
             return f"this machine's clock was set {direction} by {minutes} since {_moment(last.now)}"
     if references:
         return None

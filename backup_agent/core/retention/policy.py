@@ -1,6 +1,6 @@
 """The retention rules of a place, as written in the settings. `plan` applies them.
 
-Apart from `plan`, because every process reads the settings, and few make plans.
+This module is apart from `plan`, because every process reads the settings, but few processes make plans.
 """
 
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Looks at a bucket for the doctor: what the credentials may do, what the bucket's configuration says.
+"""Looks at a bucket for the doctor: the permissions of the credentials, and the bucket's configuration.
 
 Each question is asked by itself: credentials that back up well may lack the permission for most of them.
 """
@@ -20,7 +20,7 @@ T = TypeVar("T")
 _LARGEST_PROBE = 4096
 
 _UNCONFIGURED = {
-    # What an operation answers if the bucket has no such configuration.
+    # Operation -> the error code of a bucket without such a configuration.
     "GetBucketEncryption": ("ServerSideEncryptionConfigurationNotFoundError",),
     "GetObjectLockConfiguration": ("ObjectLockConfigurationNotFoundError", "ObjectLockConfigurationNotFound"),
     "GetBucketLifecycleConfiguration": ("NoSuchLifecycleConfiguration",),
@@ -60,7 +60,7 @@ def examine(store: Store, *, probe: bool, write: bool) -> StoreFacts:
 
 
 def _tried(ask: Callable[[], T]) -> T | Failure:
-    """Return what a question returns, or why it failed."""
+    """Return the answer to a question, or why it failed."""
     try:
         return ask()
     except BackupError as error:
@@ -68,7 +68,7 @@ def _tried(ask: Callable[[], T]) -> T | Failure:
 
 
 def _asked(bucket: Bucket, operation: str, read: Callable[[Response], T], without: T) -> T | NotSeen:
-    """Return what the bucket's configuration says, `without` if it has none, or why it is not known."""
+    """Return a part of the bucket's configuration, `without` if it is missing, or why it is unknown."""
     try:
         answer = bucket.configuration(operation, _UNCONFIGURED[operation])
         return without if answer is None else read(answer)
@@ -79,7 +79,7 @@ def _asked(bucket: Bucket, operation: str, read: Callable[[Response], T], withou
 
 
 def _shown(bucket: Bucket, *features: Feature) -> ShownFeature | NotSeen:
-    """Return what is known of features, those of earlier days included: whether the store has all of them."""
+    """Return whether the store has all of these features, as far as is known, even if that was found out days ago."""
     findings = [bucket.features.finding(feature) for feature in features]
     known = [finding for finding in findings if finding is not None]
     lacking = [finding for finding in known if not finding.has]
@@ -98,7 +98,7 @@ def _conditional(bucket: Bucket, *, probe: bool) -> ShownFeature | NotSeen:
 
 
 def _known_multipart(bucket: Bucket) -> ShownFeature | NotSeen:
-    """Return what the uploads of artifacts have shown."""
+    """Return whether uploads in parts work, as uploads of artifacts have shown."""
     lists_nothing = bucket.features.finding(Feature.UPLOAD_LISTS) is not None
     return _shown(bucket, Feature.UPLOAD_LISTS if lists_nothing else Feature.PART_CHECKSUMS)
 
@@ -114,7 +114,7 @@ def _multipart(bucket: Bucket) -> ShownFeature:
 
 
 def _deletion(store: S3Store, *, keeps_versions: bool) -> ShownFeature | NotSeen:
-    """Delete the object of the agent's own, unless the bucket may keep an old version of it."""
+    """Delete the agent's own object, unless the bucket may keep an old version of it."""
     if keeps_versions:
         return NotSeen("it is not tried, since this bucket may keep the object as an old version")
     store.delete(PROBE)

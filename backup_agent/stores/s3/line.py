@@ -2,7 +2,7 @@
 
 A far bucket gives one connection a fraction of the line, so parts of a file are sent, and ranges of an object are read,
 by several threads. Their requests are repeated here and not by boto3, which knows only one request: a store that
-answers "slow down", or a connection on which nothing arrives, slows all of them down. The rest follows from that:
+answers "slow down", or a connection on which nothing arrives, slows all of them down. Therefore:
 
 - If one request fails for good, the others are ended at once, in the middle of what they send.
 - If one connection makes no progress, only its request is sent again, on another connection.
@@ -24,7 +24,7 @@ from backup_agent.stores.s3.connections import Flight, flying
 
 Result = TypeVar("Result")
 Job = Callable[[Flight], Result]
-"""One request with all that belongs to it. It is called again if the request is repeated."""
+"""A function that sends one request and uses its answer. It is called again if the request is repeated."""
 
 STALL = 30.0
 """Seconds in which a connection must move one block (256 KiB). A stalled one is ended, and its request repeated."""
@@ -139,7 +139,7 @@ class Line:
     def _slow_down(self, began: float) -> bool:
         """Halve the number of requests and pause. Return False if the store has been asked too often in vain.
 
-        Requests that began before the last time say nothing new.
+        The failure of a request that began before the last slow-down does not count.
         """
         with self._changed:
             if began < self._slowed_at:
@@ -242,7 +242,7 @@ def stopped() -> SendingStoppedError:
 
 
 def _pause(failures: int) -> float:
-    """Return the seconds to wait after so many failures: up to twice as long each time, so that not all wait alike."""
+    """Return the seconds to wait after some failures: between half and all of a time that doubles with each failure."""
     return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** (failures - 1)) * random.uniform(0.5, 1)
 
 

@@ -240,7 +240,7 @@ class Sending:
 
 
 class _PartRequest:
-    """The sending of one part. If it is sent again, then with the same body, which counts the progress once.
+    """The sending of one part. A repeated request has the same body, which counts the progress once.
 
     If it `asks`, or is sent again, the body waits for the store's consent. So a refusal is read, which may be lost if
     the store closes the connection while a body is sent. All other parts save the round trip.

@@ -19,7 +19,7 @@ class Access(Enum):
 
 
 CHILDREN: dict[str, tuple[frozenset[Access], frozenset[Access]]] = {
-    # The child's module: its access in every task, and its additional access in tasks that use a destination.
+    # Module of the child -> its access in every task, and its additional access in tasks that use a destination
     "backup_agent.jobs.survey": (frozenset(), frozenset()),  # reads only the volume
     "backup_agent.cluster": (frozenset({Access.BOLT}), frozenset()),  # queries the cluster and opens no place
     "backup_agent.jobs.backup": (frozenset(), frozenset()),  # the backup port needs no login

@@ -158,7 +158,7 @@ class Child:
         self._end_run(code, ended=True)
 
     def _end_run(self, code: int, *, ended: bool = False) -> None:
-        with self._lock:  # a run that `give` begins is either told its end here, or not begun
+        with self._lock:  # a run that `give` begins either gets its end here, or does not begin
             run, self._run, self._ended = self._run, None, ended
         if run is not None:
             self._tell(Ended(run, code))
@@ -181,5 +181,5 @@ class Child:
         kill_session(self.pid)
 
     def kill_leftovers(self) -> None:
-        """Kill all processes of the session except the child, which waits: those that its last run has left."""
+        """Kill the processes that the last run has left in the session, but not the child itself, which waits."""
         kill_session(self.pid, but=self.pid)

@@ -25,7 +25,7 @@ END_SECONDS = 3.0
 KILL_AGAIN_SECONDS = 1.0
 
 LOOK_SECONDS = 0.1
-"""Seconds between two looks at a child that was let go: its end is no message."""
+"""Seconds between two looks at a child that was let go, whose end sends no message."""
 
 BACKUP_WAITS_SECONDS = 5.0
 """How long a child waits for its next backup. The next one of a request follows at once, or after a query over Bolt."""
@@ -98,10 +98,10 @@ class Run:
     purpose: Purpose
     started: float
     moved: float
-    """When the child last told anything."""
+    """When the child last wrote an event."""
     deadline: float | None = None
     stall: float | None = None
-    """Seconds after which a child that tells nothing is ended; None if it may be silent."""
+    """Seconds after which a child without events is ended; None if it may be silent."""
     stage: str | None = None
     artifact: str | None = None
     """Key of the artifact that a copy pass sends."""
@@ -128,7 +128,7 @@ class Run:
 
     @property
     def stalled_at(self) -> float | None:
-        """When the run must be ended unless it tells something before; None once it was asked to end."""
+        """When the run must be ended if it writes no event before; None once it was asked to end."""
         return None if self.stall is None or self.ending is not None else self.moved + self.stall
 
     @property

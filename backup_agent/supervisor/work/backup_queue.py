@@ -25,7 +25,7 @@ MOST_ACTIVE = 32
 """How many requests are active at once: enough to fill the slots although some requests wait for others."""
 
 WRITTEN_EVERY = timedelta(seconds=10)
-"""How often the ends of single copies are written into an answer. One that a crash loses is told again by a pass."""
+"""How often the ends of single copies are written into an answer. If a crash loses one, a pass reports it again."""
 
 SHOWN_POSITIONS = 20
 """How many answers, from the head of the queue on, show their current position, and behind which request it is."""

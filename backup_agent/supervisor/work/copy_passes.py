@@ -29,7 +29,7 @@ log = structlog.get_logger()
 
 @dataclass
 class CopyPasses:
-    """Starts copy passes and handles their events and ends."""
+    """Starts copy passes, and handles their events and their ends."""
 
     reloader: Reloader
     runs: Runs
@@ -51,7 +51,7 @@ class CopyPasses:
         return wanted and self.volume_summaries.may_try(place, monotonic)
 
     def start(self, place: PlaceName) -> None:
-        """Start a pass. It is ended if it tells nothing for `limits.stall_timeout`."""
+        """Start a pass. It is ended if it writes no event for `limits.stall_timeout`."""
         task = tasks.CopyTask(
             run=self.runs.numbered("copy"),
             place=place,
@@ -81,7 +81,7 @@ class CopyPasses:
     def told(self, run: Run, event: events.CopyEvent) -> None:
         """Handle the event of a pass about one artifact."""
         if run.destination is None or run.ending is not None:
-            return  # a pass that was ended may work with earlier settings; the next one tells the same
+            return  # a pass that was ended may use earlier settings; the next one reports the same
         match event:
             case events.CopyBegun():
                 run.artifact, run.bytes, run.total = event.key, 0, event.bytes

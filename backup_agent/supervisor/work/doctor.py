@@ -80,7 +80,7 @@ class Doctor:
             self.runs.end(self._running, Reason.CANCELLED)
 
     def found(self, finding: CheckFinding) -> None:
-        """Take what a check found."""
+        """Take the finding of a check."""
         if self._examination is not None:
             self._examination.found(finding)
 

@@ -1,4 +1,4 @@
-"""What drills have proven of each database at each place, as the notes on the volume say it."""
+"""What drills have proven of each database at each place, from the notes on the volume."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field

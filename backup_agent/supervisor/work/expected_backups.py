@@ -1,4 +1,4 @@
-"""Which backups are expected of each database since when, and which failed last; kept below the root over restarts.
+"""Since when backups of each database are expected, and which failed last. This is kept over restarts.
 
 All else that a judgement needs is recorded: the restore points on the volume, the last topology, the schedules.
 """

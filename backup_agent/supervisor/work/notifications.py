@@ -1,8 +1,8 @@
-"""What receivers are told: the begin and the end of runs, and changes of the health. A child sends each notification.
+"""Notifications to receivers: the begin and the end of runs, and changes of the health.
 
-Of each receiver only the newest notification that it has not got is kept, so nothing grows while a receiver does not
-answer. One child at a time sends, with a pause between two, and where memory is scarce it gives way to backups. The
-supervisor never has the URL of a receiver.
+A child sends each notification. Only the newest notification that a receiver has not got is kept, so nothing grows
+while a receiver does not answer. One child at a time sends, with a pause between two. If memory is scarce, it gives way
+to backups. The supervisor never has the URL of a receiver.
 """
 
 import time
@@ -56,7 +56,7 @@ log = structlog.get_logger()
 
 
 class NotifiedFile(StoredValue):
-    """The content of `notified.json`: the health of which each receiver was told last."""
+    """The content of `notified.json`: the health in the last notification to each receiver."""
 
     health: dict[str, HealthState] = Field(default={})
 
@@ -93,7 +93,7 @@ class Notifications:
     _settled: float = field(default_factory=lambda: time.monotonic() + SETTLING_SECONDS)
 
     def load(self) -> None:
-        """Read of which health the receivers were told. If the file cannot be read, they may be told again."""
+        """Read the health that each receiver knows. If the file cannot be read, receivers may be notified again."""
         try:
             self._told = dict(NotifiedFile.from_json(durable.read(self.file)).health)
         except FileNotFoundError:
@@ -113,7 +113,7 @@ class Notifications:
                 self._outbox(name).put(notice)
 
     def health_is(self, health: Health, now: datetime, monotonic: float) -> None:
-        """Compare the health with what each receiver was told last."""
+        """Compare the health with the one that each receiver knows."""
         if health.state is HealthState.OK and monotonic < self._settled:
             return
         settings = self.reloader.settings
@@ -138,7 +138,7 @@ class Notifications:
         if name is None or not self._fits:
             return
         outbox = self._outboxes.pop(name)
-        self._outboxes[name] = outbox  # behind the others
+        self._outboxes[name] = outbox  # it comes after the other receivers next time
         if outbox.notice is not None:
             self._start(name, outbox.notice, monotonic)
 
@@ -234,7 +234,7 @@ class Notifications:
             outbox.put(None)
 
     def _keep(self) -> None:
-        """Write the file. If the volume refuses, receivers may be told again after a restart."""
+        """Write the file. If the volume refuses, receivers may be notified again after a restart."""
         known = self.reloader.settings.notify
         kept = NotifiedFile(health={name: state for name, state in sorted(self._told.items()) if name in known})
         try:

@@ -26,7 +26,7 @@ class Order(StoredPart):
     """When a pause ends by itself; None if it lasts until it is ended."""
 
     def followed_by(self, later: Self) -> Self:
-        """Return this pause after another request for a pause: who, why and since when stay, the later end counts."""
+        """Return this pause after another request to pause: requester, reason and begin stay, the later end counts."""
         until = None if self.until is None or later.until is None else max(self.until, later.until)
         return self.model_copy(update={"until": until, "reason": self.reason or later.reason})
 

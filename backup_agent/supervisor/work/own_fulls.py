@@ -17,7 +17,7 @@ from backup_agent.supervisor.work.open_requests import OpenRequests
 from backup_agent.supervisor.work.volume_summaries import VolumeSummaries
 
 LOOK_SECONDS = 1.0
-"""How often the summaries are looked at: there may be thousands, and the loop turns often."""
+"""Seconds between two looks at the summaries: there may be thousands, and the loop makes many steps."""
 
 FIRST_WAIT = timedelta(minutes=15)
 LONGEST_WAIT = timedelta(hours=6)

@@ -88,7 +88,7 @@ class VolumeSummaries:
             self.destinations[destination].uncounted_since = monotonic
 
     def take(self, summary: DatabaseSummary) -> None:
-        """Add or replace a summary that a run reported which changes the volume."""
+        """Add or replace a summary, reported by a run that changes the volume."""
         self._summaries[summary.set, summary.database] = summary
         self._told[summary.set, summary.database] = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""What queued requests wait for, as their answers say it."""
+"""What queued requests wait for, in their answers."""
 
 from dataclasses import dataclass, field
 from itertools import islice
@@ -33,7 +33,7 @@ class Waits:
     survey: Survey
     orders: Orders
     _shown: dict[str, str | None] = field(default_factory=dict)
-    """Queued request -> what its answer says that it waits for."""
+    """Queued request -> what it waits for according to its answer."""
 
     def show(self, monotonic: float) -> None:
         """Publish the answers of the first queued requests that wait for something else than before."""
