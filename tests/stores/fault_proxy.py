@@ -11,10 +11,11 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Condition, Event, Thread
-from types import TracebackType
-from typing import Literal, Self
+from http.server import BaseHTTPRequestHandler
+from threading import Condition
+from typing import Literal
+
+from tests.stores.local_server import LocalServer, QuietServer
 
 _BLOCK = 64 * 1024
 
@@ -68,10 +69,11 @@ class Seen:
     """The request line with headers, to which the patterns of faults are applied."""
 
 
-class FaultProxy:
+class FaultProxy(LocalServer):
     """A proxy on a free port of 127.0.0.1. Use as a context manager."""
 
     def __init__(self, upstream_port: int) -> None:
+        super().__init__(_Handler)
         self.upstream_port = upstream_port
         self.seen: list[Seen] = []
         self.asked: list[str] = []
@@ -79,26 +81,6 @@ class FaultProxy:
         self.injected = 0
         self._faults: list[Fault] = []
         self._changed = Condition()
-        self.closing = Event()
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.proxy = self
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-
-    @property
-    def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def inject(self, *faults: Fault) -> None:
         with self._changed:
@@ -140,15 +122,6 @@ class FaultProxy:
             self._changed.notify_all()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    proxy: FaultProxy
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Log nothing: connections are broken on purpose."""
-
-
 def _shown(header: tuple[str, str]) -> str:
     """Return the name of a header. Headers of S3 also get their value, unless it is a time or the digest of a body."""
     name, value = header[0].lower(), header[1]
@@ -163,7 +136,12 @@ class _HungUpError(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: QuietServer
+
+    @property
+    def _proxy(self) -> FaultProxy:
+        proxy: FaultProxy = self.server.owner
+        return proxy
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name is the standard library's
         """Log nothing."""
@@ -173,13 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_any(self) -> None:
         self._line = " ".join([self.command, self.path, *map(_shown, self.headers.items())])
-        fault = self.server.proxy.fault_for(self._line)
+        fault = self._proxy.fault_for(self._line)
         try:
             if fault and fault.do == "refuse":
-                self.server.proxy.wait_until(lambda proxy: proxy.injected >= fault.after_injected)
+                self._proxy.wait_until(lambda proxy: proxy.injected >= fault.after_injected)
                 self._refuse(fault)
             elif fault and fault.do == "silence":
-                self.server.proxy.closing.wait()
+                self._proxy.closing.wait()
             else:
                 self._forward(fault)
         except (_HungUpError, ConnectionError):
@@ -211,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         raise _HungUpError
 
     def _forward(self, fault: Fault | None) -> None:
-        upstream = http.client.HTTPConnection("127.0.0.1", self.server.proxy.upstream_port, timeout=60)
+        upstream = http.client.HTTPConnection("127.0.0.1", self._proxy.upstream_port, timeout=60)
         try:
             upstream.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
             for name, value in self.headers.items():
@@ -225,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
                 content = re.sub(rb"<ETag>(&#34;|&quot;|\")", rb"<ETag>W/\1", content)
         finally:
             upstream.close()
-        self.server.proxy.note(Seen(f"{self.command} {self.path}", sent, answer.status, self._line))
+        self._proxy.note(Seen(f"{self.command} {self.path}", sent, answer.status, self._line))
         if fault and fault.do == "lose answer":
             self._hang_up()
         if fault and fault.do == "answer":
@@ -260,7 +238,7 @@ class _Handler(BaseHTTPRequestHandler):
         while sent < length:
             if fault and fault.do in {"reset", "stall"} and sent >= fault.after:
                 if fault.do == "stall":
-                    self.server.proxy.closing.wait()
+                    self._proxy.closing.wait()
                 self._hang_up()
             block = self.rfile.read(min(_BLOCK, length - sent))
             if not block:

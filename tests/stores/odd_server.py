@@ -1,42 +1,22 @@
 """An HTTP server with the raw answers of a test: incomplete pages, bytes that come one by one, bodies without an end."""
 
 from collections.abc import Callable, Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
-from types import TracebackType
-from typing import Self
+from http.server import BaseHTTPRequestHandler
 from xml.sax.saxutils import escape
+
+from tests.stores.local_server import LocalServer, QuietServer
 
 DRIP_SECONDS = 0.02
 
 
-class OddServer:
+class OddServer(LocalServer):
     """A server on a free port of 127.0.0.1. `answer` returns the raw answer to a path. Use as a context manager."""
 
     def __init__(self, answer: Callable[[str], Iterable[bytes]]) -> None:
+        super().__init__(_Handler)
         self.answer = answer
-        self.closing = Event()
         self.paths: list[str] = []
         self.sent = 0
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.odd = self
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-
-    @property
-    def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def drip(self, content: bytes) -> Iterator[bytes]:
         """Yield the bytes of `content` one by one, with pauses, again and again until the server is closed."""
@@ -47,20 +27,12 @@ class OddServer:
                 yield content[number : number + 1]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    odd: OddServer
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Log nothing: clients may hang up."""
-
-
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: QuietServer
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        odd = self.server.odd
+        odd: OddServer = self.server.owner
         odd.paths.append(self.path)
         self.close_connection = True
         for block in odd.answer(self.path):
@@ -71,7 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_PUT = do_DELETE = do_GET  # noqa: N815  names that the base class calls
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def head(status: int = 200, **headers: str) -> bytes:
