@@ -1,4 +1,4 @@
-"""A live agent a test."""
+"""Fixture: a live agent for each test."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Deaths of an agent's processes at a chosen step of their work (crashing/sitecustomize.py)."""
+"""Kill processes of an agent at a chosen step of their work (crashing/sitecustomize.py)."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,13 @@ from tests.polling import PATIENCE, until
 
 CRASHING = Path(__file__).parent / "crashing"
 ENOUGH = 400
-"""More steps than any process has."""
+"""A number of steps that no process reaches."""
 
 SUPERVISOR = "backup_agent.supervisor"
 
 
 class Death(NamedTuple):
-    """Which process dies, with which others, and among which of its steps the one is chosen (sitecustomize.py)."""
+    """Which process dies, whether others die with it, and which of its steps are counted (sitecustomize.py)."""
 
     module: str
     who: str
@@ -25,7 +25,7 @@ class Death(NamedTuple):
 
 
 def crash(live: Live, death: Death, step: int) -> bool:
-    """Let the agent take backups and die at a step; tell whether it got that far."""
+    """Let the agent take backups and die at a step. Return whether it reached that step."""
     once = live.folder / "crashed"
     live.start(
         ready=False,
@@ -53,10 +53,10 @@ def until_dead_or_answered(live: Live, name: str, patience: float = PATIENCE) ->
 
 
 def after_it(live: Live, death: Death) -> dict[str, Any]:
-    """Start the agent again if it died; return its answer."""
+    """Start the agent again if it died. Return its answer."""
     assert live.process is not None
     if death.module == SUPERVISOR and live.process.poll() is None:
-        live.kill()  # it may have counted further than its answer
+        live.kill()  # the step may come after the answer
     if live.process.poll() is not None:
         live.start()
     return live.answer("x")
@@ -71,7 +71,7 @@ def final(live: Live, name: str) -> dict[str, Any] | None:
 
 
 class Kinds:
-    """A live agent of which a process dies at the first change of each kind: each row of "Orders" in docs/design.md."""
+    """A live agent whose process dies at the first change of each kind: each write in "Orders" of docs/design.md."""
 
     def __init__(self, live: Live, module: str, who: str) -> None:
         self.live = live

@@ -1,4 +1,4 @@
-"""Ten thousand requests at once: most of them wrong, many repeating an id, so that few backups follow."""
+"""Ten thousand requests at once. Most are invalid and many repeat an id, so few backups follow."""
 
 import json
 from collections import Counter
@@ -9,13 +9,13 @@ from typing import Any
 from tests.agent.live import FINAL, Live
 
 IDS = 20
-"""Different ids among the sound requests."""
+"""Number of different ids among the valid requests."""
 
 SOUND_EVERY = 10
 
 
 def contents(count: int) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents: each tenth asks for a backup that no database answers, under one of few ids."""
+    """Yield names and contents of files. Each tenth is a request for a missing database, with one of a few ids."""
     wrong = (b"{}}", b'{"typ":"FULL"}', b'{"path":"../x"}', b"", b'{"id":"again-0","type":"DIFF"}', b"\xff", b"[]")
     for number in range(count):
         content = wrong[number % len(wrong)]
@@ -26,19 +26,19 @@ def contents(count: int) -> Iterator[tuple[str, bytes]]:
 
 
 def drop(live: Live, count: int) -> None:
-    """Drop them all, as fast as files can be written."""
+    """Drop all files as fast as possible."""
     for name, content in contents(count):
         (live.requests / name).write_bytes(content)
 
 
 def undecided(live: Live, count: int) -> int:
-    """Return how many have no final answer beside them yet."""
+    """Return the number of files without a final answer beside them."""
     answered = sum(1 for _ in live.requests.glob("flood-*.status.json"))
     return count - answered
 
 
 def tally(live: Live, count: int) -> Counter[str]:
-    """Return how the files were answered: state of the answer beside each, where it is final."""
+    """Return the number of answers in each final state, and of those that are not final (`open`)."""
     states: Counter[str] = Counter()
     for name, _ in contents(count):
         content: dict[str, Any] = json.loads(_beside(live.requests, name).read_text())
@@ -47,7 +47,7 @@ def tally(live: Live, count: int) -> Counter[str]:
 
 
 def faults(live: Live, count: int) -> list[str]:
-    """Return what was lost or came twice, once all are answered: a line each."""
+    """Return a line for each request that was lost or answered twice, after all were answered."""
     sound = count // SOUND_EVERY
     wrong = [content for number, (_, content) in enumerate(contents(count)) if number % SOUND_EVERY]
     done = live.requests / ".spool" / "done"
@@ -63,7 +63,7 @@ def faults(live: Live, count: int) -> list[str]:
 
 
 def kept(live: Live) -> list[bytes]:
-    """Return the rejected files as they were kept."""
+    """Return the rejected files that the agent has kept."""
     return [path.read_bytes() for path in (live.requests / ".spool" / "rejected").iterdir()]
 
 

@@ -1,7 +1,7 @@
-"""An agent under load that is killed at random, every process of it at once, over and over: what is lost, what breaks.
+"""An agent under load, all processes of which are killed at random moments, again and again. Nothing may be lost.
 
 Requests of every kind are dropped, a schedule fires, copies go to a real S3 server, retention follows each success.
-After each death everything is looked at from outside (tests/jobs/outside.py); a seed makes the same run again, but for
+After each death everything is looked at from outside (tests/jobs/outside.py); the same seed gives the same run, except for
 what the machine does in between. Beside the agent, another program may forge objects in its bucket and on its volume
 (tests/agent/forger.py).
 """
@@ -33,13 +33,13 @@ from tests.polling import PATIENCE, until
 DECLARED = ("default", "other")
 DATABASES = ("orders", "neo4j")
 NEWEST = 3
-"""Points that the policy keeps of each database."""
+"""Number of restore points that the policy keeps of each database."""
 
 OPEN = 8
-"""Requests that wait at the most: more would only be older."""
+"""Largest number of open requests. More would only wait longer."""
 
 LAST = 50
-"""Answers that are looked at once more after they were final."""
+"""Number of final answers that are read again later."""
 
 SETTLE = 240.0
 
@@ -47,41 +47,41 @@ ENDED = "ended"
 """A child whose end the supervisor has not noticed."""
 
 MOMENTS = ("young", "ready", "answered", "pruning")
-"""When it is killed: during its start, its first tasks, after an answer, while retention is applied."""
+"""When the agent is killed: during its start, during its first tasks, after an answer, while retention is applied."""
 
 PRUNED_WITHIN = 6.0
-"""Seconds that a life waits for retention, which is due at each start."""
+"""Longest time in seconds until retention begins, which is due at each start."""
 
 PRUNING = 0.6
-"""Seconds that a life goes on then, at the most."""
+"""Longest time in seconds between the begin of retention and the kill."""
 
 WORKING = 2.0
-"""How many times as long as its start a life goes on, at the most."""
+"""Longest time between start and kill, as a multiple of the duration of the start."""
 
 AFTERWARDS = 1.5
-"""Seconds that a life goes on after an answer, at the most: then copies and retention are under way."""
+"""Longest time in seconds between an answer and the kill, in which copies and retention are under way."""
 
 
 MEMORY = 100
-"""MiB that no process of the agent may need: the largest, a copy or a pass with its S3 client, needs 65."""
+"""Limit in MiB for each process of the agent. The largest, a copy or a pass with its S3 client, needs 65."""
 
 
 @dataclass
 class Figures:
-    """What was counted."""
+    """The numbers of a run."""
 
     kills: int = 0
     dropped: int = 0
     states: Counter[str] = field(default_factory=Counter)
     killed: Counter[str] = field(default_factory=Counter)
-    """What was alive and died: modules of the agent, and neo4j-admin."""
+    """Module of a killed process, or neo4j-admin -> how often it was killed."""
     recorded: int = 0
     copied: int = 0
     deleted: int = 0
     forged: int = 0
     """Number of objects that another program has written."""
     memory: float = 0
-    """The most that a process of the agent was seen to need, in MiB."""
+    """Largest memory of a process of the agent in MiB."""
     faults: list[str] = field(default_factory=list)
 
     def __add__(self, other: "Figures") -> "Figures":
@@ -101,7 +101,7 @@ class Figures:
 
 
 class Storm:
-    """One agent and its world. Use as a context manager."""
+    """One agent, its cluster and its folders. Use as a context manager."""
 
     def __init__(self, folder: Path, server: SeaweedFS, seed: int, *, forged: bool = False) -> None:
         self.random = Random(seed)
@@ -122,23 +122,23 @@ class Storm:
         self.live.environ = dict(KEYS)
         self.figures = Figures()
         self.startup = 1.0
-        """Seconds, as the last life that came so far has taken."""
+        """Seconds that the last complete start took."""
         self.open: dict[str, str] = {}
         """Id -> name of each request without a final answer."""
         self.holds: dict[str, dict[str, str]] = {"hold": {}, "release": {}}
         """Action -> id -> artifact, of the requests for holds without a final answer."""
         self.held: set[str] = set()
-        """Artifacts whose hold was answered, and whose release nobody has asked for."""
+        """Artifacts whose hold was answered, and whose release was not requested."""
         self.final: dict[str, bytes] = {}
         self.seen: dict[str, dict[str, bytes]] = {"local": {}, "offsite": {}}
-        """Place -> every record that was ever seen there."""
+        """Place -> every record that was ever there."""
         self.etags: dict[str, bytes] = {}
         place = f"{self.prefix}/demo"
         self.forger = Forger(self.random, self.live.root, self.client, place) if forged else None
         self.spoilt: dict[str, set[str]] = {"local": set(), "offsite": set()}
-        """Place -> genuine artifacts that were ever replaced there."""
+        """Place -> genuine artifacts that the other program has ever replaced there."""
         self.gone: dict[str, set[str]] = {"local": set(), "offsite": set()}
-        """Place -> artifacts whose deletion was explained."""
+        """Place -> artifacts whose deletion the audit log explains."""
 
     def __enter__(self) -> Self:
         self.live.__enter__()
@@ -151,7 +151,7 @@ class Storm:
             self.client.delete_object(Bucket=BUCKET, Key=f"{self.prefix}/{key}")
 
     def run(self, kills: int, enough: Event) -> Figures:
-        """Kill it that often, or until it is enough; then let it come to rest."""
+        """Kill the agent a number of times, or until `enough` returns true. Then let it finish its work."""
         if self.forger is not None:
             self.fill()
         for _ in range(kills):
@@ -174,7 +174,7 @@ class Storm:
         return self.figures
 
     def work(self, until_it_is: str) -> None:
-        """Let it work until a random moment of that kind."""
+        """Let the agent work until a random moment of a kind."""
         begun_at = time.monotonic()
         if until_it_is == "young":
             self.load(self.startup * self.random.random())
@@ -204,12 +204,12 @@ class Storm:
                 self.live.process.wait(min(left, 0.1 * self.random.random()))
 
     def answers(self) -> int:
-        """Return how many of the open requests have their last answer."""
+        """Return the number of open requests that have a final answer."""
         states = (self.answer(identity) for identity in self.open)
         return sum(json.loads(answer)["state"] in FINAL for answer in states if answer)
 
     def drop(self) -> None:
-        """Drop one request, of any kind."""
+        """Drop one request of a random kind."""
         number = self.figures.dropped
         identity = f"k-{number:05}"
         asked = self.random.choices(
@@ -231,7 +231,7 @@ class Storm:
         if action in self.holds:
             artifact = str(asked["artifact"])
             if any(artifact in waiting.values() for waiting in self.holds.values()):
-                return  # which of the two comes first is nobody's promise
+                return  # the order of the two requests is not defined
             self.holds[action][identity] = artifact
             if action == "release":
                 self.held.discard(artifact)
@@ -241,11 +241,11 @@ class Storm:
         self.figures.dropped += 1
 
     def any_artifact(self, known: Collection[str]) -> str:
-        """Return the key of one of these, or of one that nobody knows."""
+        """Return the key of one of these artifacts, or of one that does not exist."""
         return self.random.choice([*sorted(known)[-6:], "default/orders/orders-2026-01-01T00-00-00.backup"])
 
     def alive(self) -> Iterator[str]:
-        """Yield what the agent has running."""
+        """Yield the names of the agent's running processes."""
         for pid in self.live.processes():
             with suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
@@ -297,16 +297,16 @@ class Storm:
         self.figures.forged = self.forger.number
 
     def undo(self) -> None:
-        """Let the other program undo what makes artifacts unreadable or their copies impossible."""
+        """Let the other program undo changes that make artifacts unreadable or prevent copies."""
         if self.forger is not None:
             for place in self.seen:
                 self.forger.put_back(place, self.files(place))
             self.forger.move_out()
 
-    # Looking from outside, while nothing runs
+    # Checks from outside, while no process runs
 
     def look(self, *, pruning: bool) -> None:
-        """Note every fault. `pruning`: artifacts may have been deleted of which no line of the log tells."""
+        """Note every fault. `pruning`: artifacts may have been deleted whose lines in the log are not written yet."""
         self.figures.faults += self.faults_of_answers(at_rest=True)
         if not self.live.root.exists():
             return
@@ -324,7 +324,7 @@ class Storm:
         return of_bucket(self.client, BUCKET, f"{self.prefix}/demo", self.etags)
 
     def faults_at(self, place: str, files: dict[str, bytes], *, pruning: bool) -> Iterator[str]:
-        """Yield what is wrong at a place: records without data, chains cut, records changed, kept points gone.
+        """Yield the faults at a place: records without data, broken chains, changed records, missing restore points.
 
         `files` are the genuine files.
         """
@@ -345,7 +345,7 @@ class Storm:
             yield from (f"{key}: one of the newest {NEWEST}, and gone" for key in kept if key not in found)
 
     def faults_of_deletions(self, place: str, found: set[str], *, pruning: bool) -> Iterator[str]:
-        """Yield the artifacts that are gone although the log does not say why, and the forged ones that it names."""
+        """Yield the artifacts that are missing although the log does not say why, and the forged ones that it names."""
         told = {line["key"] for line in self.live.events("artifact deleted") if line["place"] == place}
         if self.forger is not None:
             yield from (f"{key}: forged, and deleted" for key in sorted(told & self.forger.hands[place].planted.keys()))
@@ -364,7 +364,7 @@ class Storm:
         return False
 
     def faults_of_answers(self, *, at_rest: bool) -> Iterator[str]:
-        """Yield final answers that have changed and, where nothing moves, requests that are lost."""
+        """Yield final answers that have changed, and, if the agent has finished its work, lost requests."""
         for identity, name in list(self.open.items()):
             answer = self.answer(identity)
             state = json.loads(answer)["state"] if answer else ""
@@ -385,7 +385,7 @@ class Storm:
             self.final.pop(next(iter(self.final)))
 
     def answer(self, identity: str) -> bytes:
-        """Return the answer beside a request: a rejected one has no id of its own."""
+        """Return the answer beside a request. Rejected requests have no id."""
         try:
             return (self.live.requests / f"{identity}.status.json").read_bytes()
         except FileNotFoundError:
@@ -396,7 +396,7 @@ class Storm:
         return any(identity in path.name for path in spool.rglob(f"*{identity}*"))
 
     def settle(self) -> None:
-        """Let it live until everything is answered, and look for the last time."""
+        """Let the agent work until everything is answered. Then check for the last time."""
         self.undo()
         self.live.settings["schedules"] = {}
         self.live.start()
@@ -464,13 +464,13 @@ def _taken(key: str) -> str:
 def storm(
     folder: Path, server: SeaweedFS, seed: int, kills: int, enough: Event | None = None, *, forged: bool = False
 ) -> Figures:
-    """Make one run; remove its folder where nothing was found."""
+    """Make one run. Remove its folder if there was no fault."""
     if enough is not None and enough.is_set():
         return Figures()
     with Storm(folder, server, seed, forged=forged) as one:
         try:
             figures = one.run(kills, enough or Event())
-        except AssertionError as error:  # it does not start, or does not end
+        except AssertionError as error:  # the agent does not start, or does not end
             figures = one.figures
             figures.faults.append(str(error))
     if not figures.faults:

@@ -58,7 +58,7 @@ class Live:
         self.reader = threading.Thread()
         self.environ: dict[str, str] = {}
         self.prefix: tuple[str, ...] = ()
-        """What the agent's command line begins with, such as a program that changes limits."""
+        """Words before the agent's command line, such as a program that changes limits."""
         self.by_command = False
         """Whether to start `backup-agent run`, which reads the settings and then executes the supervisor."""
         self.lines: list[dict[str, Any]] = []
@@ -113,10 +113,12 @@ class Live:
         self.config.write_text(yaml.safe_dump(self.settings))
 
     def start(self, *, ready: bool = True, **environ: str) -> "Live":
-        """Start the agent; wait until it is ready."""
+        """Start the agent, and wait until it is ready."""
         self.write_settings()
         if self.process is not None:
-            self.reader.join(timeout=5)  # else a line of the last life, its port in it, may come after the clearing
+            self.reader.join(
+                timeout=5
+            )  # otherwise a line of the previous process, with its port, may arrive after the list was cleared
         self.lines.clear()
         supervisor = ["-OO", "-m", "backup_agent.supervisor", str(self.config)]
         self.process = subprocess.Popen(
@@ -188,7 +190,7 @@ class Live:
         return content
 
     def metric(self, name: str, **labels: str) -> float | None:
-        """Return the sum of the samples of a metric that carry these labels; None where there is none."""
+        """Return the sum of the samples of a metric with these labels, or None without samples."""
         found = [
             sample.value
             for family in text_string_to_metric_families(self.get("/metrics")[1])
@@ -207,12 +209,12 @@ class Live:
             return False
 
     def drop(self, name: str = "x.request", **content: Any) -> None:
-        """Drop a request as the debug command does: not atomically."""
+        """Drop a request as the predecessor's debug command does: not atomically."""
         text = json.dumps(content)
         subprocess.run(["sh", "-c", 'printf "%s\\n" "$1" > "$2"', "sh", text, str(self.requests / name)], check=True)
 
     def answer(self, name: str = "x", *, final: bool = True, patience: float = PATIENCE) -> dict[str, Any]:
-        """Return the answer beside a request, once it is final."""
+        """Wait for the final answer beside a request, and return it."""
 
         def look() -> dict[str, Any] | None:
             try:
@@ -224,23 +226,23 @@ class Live:
         return until(look, f"answer to {name}", patience)
 
     def ask(self, name: str = "x", *, patience: float = PATIENCE, **content: Any) -> dict[str, Any]:
-        """Drop a request and return its last answer."""
+        """Drop a request, wait for its final answer, and return it."""
         (self.requests / f"{name}.status.json").unlink(missing_ok=True)
         self.drop(f"{name}.request", **content)
         return self.answer(name, patience=patience)
 
     def fault(self, *faults: dict[str, Any]) -> None:
-        """Say what the neo4j-admin stand-in does wrong from now on."""
+        """Set the faults of the neo4j-admin stand-in."""
         self.change(lambda cluster: cluster.with_faults(*faults))
 
     def commit(self, database: str = "orders", count: int = 3) -> None:
-        """Commit transactions, and let the second pass that artifacts are named by."""
+        """Commit transactions, and wait for the next second, since artifacts are named by the second."""
         self.change(lambda cluster: cluster.with_transactions(database, count))
         taken = max((record["header"]["taken"] for record in self.records(database=database)), default="")
         until(lambda: time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) > taken[:19], "another second")
 
     def handled(self, schedule: str, cron: str, ago: timedelta) -> None:
-        """Let a schedule have been handled for the last time a while ago, by an earlier life."""
+        """Write the state of a schedule that an earlier process of the agent handled some time ago."""
         through = (datetime.now(UTC) - ago).isoformat()
         kept = {"schema": 1, "schedules": {schedule: {"through": through, "cron": cron}}}
         (self.root / ".agent").mkdir(parents=True, exist_ok=True)
@@ -263,7 +265,7 @@ class Live:
         return done.stdout
 
     def answer_of(self, identity: str) -> dict[str, Any]:
-        """Return the answer to an id as it stands; empty where there is none yet."""
+        """Return the present answer to an id, or an empty mapping if there is no answer yet."""
         try:
             content: dict[str, Any] = json.loads((self.requests / "answers" / f"{identity}.json").read_text())
         except (OSError, ValueError):
@@ -271,7 +273,7 @@ class Live:
         return content
 
     def final(self, identity: str, *, patience: float = PATIENCE) -> dict[str, Any]:
-        """Return the last answer to an id."""
+        """Wait for the final answer to an id, and return it."""
 
         def look() -> dict[str, Any] | None:
             answer = self.answer_of(identity)
@@ -284,9 +286,9 @@ class Live:
         until(lambda: self.answer_of(identity).get("stage") == stage, f"stage {stage} of {identity}")
 
     def until_idle(self) -> None:
-        """Wait until no run is under way and none has left a process: after a success retention is applied.
+        """Wait until no run is under way and no run has left a process. Retention follows each success.
 
-        Children that wait for their next run may be there.
+        Children that wait for their next run may exist.
         """
         until(lambda: not self.status()["running"] and not list(self.leftovers()), "end of every run")
 
@@ -306,7 +308,7 @@ class Live:
                     yield pid
 
     def open_entries(self) -> list[str]:
-        """Return what stands in the spool and has no final answer."""
+        """Return the entries in the spool without a final answer."""
         spool = self.requests / ".spool"
         return sorted(path.name for place in ("incoming", "open") for path in (spool / place).iterdir())
 
@@ -315,13 +317,13 @@ class Live:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill the supervisor alone."""
+        """Kill only the supervisor."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def kill_all(self) -> None:
-        """Kill the agent and all it started at once, as the kernel does to a container without memory."""
+        """Kill the agent and all its processes at once, as the kernel does if a container runs out of memory."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         self._kill_runs()
@@ -329,14 +331,14 @@ class Live:
         until(self._kill_runs, "end of all processes")
 
     def _kill_runs(self) -> bool:
-        """Kill the processes of runs; tell whether there were none: one may have forked while they were listed."""
+        """Kill the processes of runs. Return whether there were none, since one may have forked during the listing."""
         found = list(self.processes())
         for pid in found:
             processes.send(pid, signal.SIGKILL)
         return not found
 
     def end(self) -> int:
-        """Ask the agent to end; return its exit code."""
+        """Ask the agent to end. Return its exit code."""
         assert self.process is not None
         self.signal(signal.SIGTERM)
         return self.process.wait(timeout=PATIENCE)

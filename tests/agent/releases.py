@@ -1,4 +1,4 @@
-"""What a released version left behind: its settings, requests, volume and bucket, one archive a version.
+"""Archives of what each released version left: its settings, requests, volume and bucket.
 
 `python -m tests.agent.releases` makes the archive of the version that the checkout is of, by a live agent that stops in
 the middle of a backup. Do so once, when that version is released: a later version must take up what is in it.
@@ -38,7 +38,7 @@ OPEN = "interrupted"
 
 
 def make(archive: Path) -> None:
-    """Let the agent of this checkout work for a while, kill it during a backup, and archive what it leaves."""
+    """Let the agent of this checkout work, kill it during a backup, and archive what it leaves."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seaweedfs = SeaweedFS(folder / "weed").start()

@@ -1,4 +1,4 @@
-"""Kills a process of the agent before its n-th change of the world, chosen by the environment.
+"""Kills a process of the agent before its n-th change, which variables of the environment choose.
 
 Python imports `sitecustomize` by itself where this folder is on PYTHONPATH, so the agent needs no hook for its tests. The
 audit events of CPython stand for the steps: each rename, link, write, removal and started process is one.
@@ -13,7 +13,7 @@ audit events of CPython stand for the steps: each rename, link, write, removal a
 Or, in place of CRASH_AT and CRASH_ONCE, a death at each kind of change that a reader of the files can see:
 
     CRASH_KINDS  a folder with a file for each kind at which a process has died; the next dies at another kind
-    CRASH_ARMED  a file: nobody dies before it exists
+    CRASH_ARMED  a file: no process dies before it exists
     CRASH_WHO    self, or stop: the process stops there, and the test kills all processes at once
 """
 
@@ -36,15 +36,15 @@ CHANGES = {
 }
 
 SEEN = CHANGES - {"os.mkdir"}
-"""Those that a reader of the files can see. A file that is opened is a temporary one, and seen when it is renamed or linked."""
+"""Changes that a reader of the files can see. Opened files are temporary: they are seen when renamed or linked."""
 
 REMOVALS = {"os.remove", "os.rmdir"}
 
 BY_PATH = -1
-"""What removals have in place of an open folder. Beside one, all that goes from a tree is one kind."""
+"""Stands for the missing folder descriptor in the event of a removal. Removals below an open folder are one kind."""
 
 NUMBERS = str.maketrans("", "", "0123456789abcdef-")
-"""What differs between two changes of one kind: times, process ids, counters and random names."""
+"""Characters that differ between two changes of one kind: in times, process ids, counters and random names."""
 
 
 def _is_meant() -> bool:
@@ -79,7 +79,7 @@ def _is_of_the_agent(pid: str) -> bool:
 
 
 def _made(path: Path, content: str = "") -> bool:
-    """Make a file; tell whether it was absent."""
+    """Make a file. Return whether it did not exist."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
     except FileExistsError:

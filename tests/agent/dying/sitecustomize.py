@@ -60,7 +60,7 @@ class Stdout:
 
 
 def become(order: dict[str, Any]) -> None:
-    """Carry an order out in the child that it is for."""
+    """Carry out an order in the child whose module it names."""
     if order.get("killed"):
         die()
     if "killed_in" in order:
@@ -73,7 +73,7 @@ def become(order: dict[str, Any]) -> None:
 
 
 class Popen(subprocess.Popen[bytes]):
-    """Refuses to start a child that an order is for."""
+    """Fails to start a child if an order says so."""
 
     def __init__(self, args: Any, *more: Any, **named: Any) -> None:
         order = take(args[-1], spawn=True) if isinstance(args, list) else None

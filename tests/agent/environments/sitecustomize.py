@@ -1,4 +1,4 @@
-"""Writes down the names of the environment variables of each Python process, one file a process."""
+"""Writes the names of the environment variables of each Python process into a file of its own."""
 
 import json
 import os

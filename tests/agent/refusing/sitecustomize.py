@@ -1,4 +1,4 @@
-"""Refuses the supervisor new processes, as a limit on process ids does, while the file in REFUSE_WHILE exists.
+"""Lets starts of processes by the supervisor fail, as at a limit on process ids, while the file in REFUSE_WHILE exists.
 
 Only the module in REFUSE_MODULE is meant; an audit hook that raises keeps the call from being made. With REFUSE_LINKS
 hard links are refused to all, as some network volumes do. With REFUSE_WATCH no folder can be watched, as on a node
