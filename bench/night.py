@@ -38,6 +38,8 @@ MIB = 1 << 20
 ACCOUNTS = Path(__file__).parent / "accounts"
 STAND_IN = "backup_agent.standins.neo4j_admin"
 SUPERVISOR = "backup_agent.supervisor"
+DOCTOR = "backup_agent.jobs.check_"
+"""Modules of the doctor. It runs 15 s after the start of the agent and then once a day, so a night may contain it."""
 CGROUPS = Path("/sys/fs/cgroup")
 PERIOD = 100_000
 """Period of the processor limit in microseconds, as Kubernetes has it."""
@@ -157,8 +159,10 @@ def night(live: Live, names: tuple[str, ...], interpreter: Path, cpus: float | N
     for row in rows:
         module, seconds = row.split()
         costs.setdefault(module, []).append(float(seconds))
-    agent = sum(sum(used) for module, used in costs.items() if module != STAND_IN)
+    doctor = sum(sum(used) for module, used in costs.items() if module.startswith(DOCTOR))
+    agent = sum(sum(used) for module, used in costs.items() if module != STAND_IN) - doctor
     print(f"the agent's own processor time: {agent:.2f} s, {agent / len(names):.3f} s a database")
+    print(f"of the doctor in addition: {doctor:.2f} s")
     for module, used in sorted(costs.items(), key=lambda item: -sum(item[1])):
         print(
             f"  {module:36} {len(used):4} processes, {sum(used):7.2f} s, {sum(used) / len(names):.3f} s a database, "
