@@ -19,7 +19,8 @@ from backup_agent.core.artifacts.records import Header, Record
 from backup_agent.core.capabilities import Version
 from backup_agent.core.drill.admin_output import cause_of, is_same_refusal, knows_no_command, said
 from backup_agent.core.drill.evidence import LONGEST_TEXT, EntityCounts, Evidence, QueryOutcome, Skipped
-from backup_agent.core.drill.levels import Level, drill_memory, least_memory
+from backup_agent.core.drill.levels import Level
+from backup_agent.core.drill.memory import drill_memory, least_memory
 from backup_agent.core.drill.outcomes import DrillOutcome, DrillStoppedError, StopCause
 from backup_agent.core.neo4j.command import MIB, Launch
 from backup_agent.core.neo4j.progress import Transcript

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from backup_agent.core.artifacts.names import DatabaseName
-from backup_agent.core.drill.levels import DrillMemory
+from backup_agent.core.drill.memory import DrillMemory
 from backup_agent.core.neo4j import command, scratch
 from backup_agent.core.neo4j.command import MIB, Launch, Memory, jvm_flags
 from backup_agent.core.neo4j.verdict import Completed

@@ -9,7 +9,8 @@ from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
 from backup_agent.core.drill.admin_output import cause_of, is_same_refusal, knows_no_command, said
 from backup_agent.core.drill.budget import Candidate, cycle, fits, in_order
 from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
-from backup_agent.core.drill.levels import Level, drill_memory, least_memory
+from backup_agent.core.drill.levels import Level
+from backup_agent.core.drill.memory import drill_memory, least_memory
 from backup_agent.core.drill.outcomes import CONSEQUENCES, DrillOutcome, DrillStoppedError, Stop, StopCause, is_marked
 from backup_agent.core.neo4j.command import MIB, Launch
 from backup_agent.core.neo4j.verdict import Completed, EndedBy
