@@ -6,7 +6,7 @@ are valid, so a user would have to correct the faults in two rounds.
 
 from datetime import date, timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -58,6 +58,11 @@ RESTART_ONLY = ("cluster", "requests.folder", "storage.root", "http")
 """Keys whose changed values take effect only after a restart."""
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+def _section(description: str) -> Any:  # noqa: ANN401  as pydantic's Field
+    """Declare a section that may be absent. A default that is an object would cost each process a validator more."""
+    return Field({}, description=description, validate_default=True)
 
 
 class BackupTls(Section):
@@ -435,7 +440,7 @@ class Requests(Section):
         examples=["/data/requests"],
         validate_default=True,
     )
-    allow: Allow = Field(Allow(), description="what requests may ask for")
+    allow: Allow = _section("what requests may ask for")
 
 
 class Settings(Section):
@@ -451,34 +456,31 @@ class Settings(Section):
         description="names of sets that requests may use permanently, in addition to `default` and those of schedules",
         examples=[["before-release"]],
     )
-    storage: Storage = Field(Storage(), description="where artifacts are kept")
-    requests: Requests = Field(
-        Requests(), description="where requests come from, and what they may ask for", validate_default=True
-    )
+    storage: Storage = _section("where artifacts are kept")
+    requests: Requests = _section("where requests come from, and what they may ask for")
     retention: Retention | None = Field(None, description="what is kept below storage.root; without it everything")
-    chain: ChainSection = Field(
-        ChainSection(), description="when a differential is refused and a full backup taken instead"
-    )
-    verify: Verify = Field(Verify(), description="reading artifacts again")
-    drill: Drill = Field(Drill(), description="drills: restoring artifacts in a scratch folder")
-    signing: Signing = Field(Signing(), description="signatures of records and marks")
+    chain: ChainSection = _section("when a differential is refused and a full backup taken instead")
+    verify: Verify = _section("reading artifacts again")
+    drill: Drill = _section("drills: restoring artifacts in a scratch folder")
+    signing: Signing = _section("signatures of records and marks")
     schedules: dict[Label, Schedule] = Field(
-        {"default": Schedule(cron="0 2 * * *", type=ScheduleType.FULL)},
+        {"default": {"cron": "0 2 * * *", "type": "FULL"}},
         description="when to back up what, by name; `{}` for nothing but requests",
+        validate_default=True,
     )
     objectives: tuple[ObjectiveSection, ...] = Field(
         (),
         description="what is expected of the backups of which databases",
         examples=[[{"databases": "orders*", "rpo": "1h"}]],
     )
-    restore: Restore = Field(Restore(), description="restored databases, and what is kept before a restore")
-    limits: Limits = Field(Limits(), description="limits of time, number and size")
+    restore: Restore = _section("restored databases, and what is kept before a restore")
+    limits: Limits = _section("limits of time, number and size")
     notify: dict[Label, Receiver] = Field(
         {}, description="receivers of pings at each run and of changes of the health, by name"
     )
-    doctor: DoctorSection = Field(DoctorSection(), description="checks whose outcome is accepted")
-    http: Http = Field(Http(), description="addresses of the agent's HTTP servers")
-    log: Log = Field(Log(), description="format and level of the log")
+    doctor: DoctorSection = _section("checks whose outcome is accepted")
+    http: Http = _section("addresses of the agent's HTTP servers")
+    log: Log = _section("format and level of the log")
 
     @field_validator("requests")
     @classmethod
