@@ -162,9 +162,9 @@ class ScriptedAgent:
     def _take(self) -> None:
         self.parts.intake.take_dropped(self.now)
 
-    def go_until(self, end: float) -> None:
-        """Let the time pass until `end`. The loop makes a step for each event, and one every five seconds."""
-        for tick in range(int(self.now), int(end), 5):
+    def go_until(self, end: float, every: int = 5) -> None:
+        """Let the time pass until `end`. The loop makes a step for each event, and one each `every` seconds."""
+        for tick in range(int(self.now), int(end), every):
             heapq.heappush(self._queue, (float(tick), next(self._number), lambda: None))
         while self._queue and self._queue[0][0] <= end:
             at, _, do = heapq.heappop(self._queue)

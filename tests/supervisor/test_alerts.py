@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ def labels_of(series: str) -> dict[str, str]:
     return dict(re.findall(r'(\w+)="([^"]*)"', series))
 
 
+@cache
 def cases() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = yaml.safe_load(CASES.read_text())["tests"]
     return found

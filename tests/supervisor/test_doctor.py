@@ -49,7 +49,7 @@ def test_the_doctor_runs_soon_after_the_start_step_by_step_and_then_once_a_day(a
     assert steps(agent) == STEPS
     assert {one.check for one in doctor(agent).findings or ()} == set(Check)
 
-    agent.go_until(start + EVERY_SECONDS - 60)
+    agent.go_until(start + EVERY_SECONDS - 60, every=60)
     assert len(steps(agent)) == len(STEPS)
     agent.go_until(start + START_SECONDS + EVERY_SECONDS + 2 * RUN_SECONDS)
     assert steps(agent) == 2 * STEPS
