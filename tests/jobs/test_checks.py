@@ -26,6 +26,8 @@ from backup_agent.signing import key_file
 from tests.builders import a_record, settings_with
 from tests.catalog.places import filled
 
+OTHER_USER = 64001
+
 
 def settings(folder: Path, **sections: Any) -> Settings:
     storage = {"root": str(folder / "backups"), "require_volume": "never"}
@@ -103,11 +105,19 @@ def test_a_file_in_the_place_of_the_root_is_reported(tmp_path: Path) -> None:
     assert volume(settings(tmp_path))[Check.VOLUME].found.endswith("backups: it is not a folder")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_may_not_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "backups").mkdir(mode=0o500)
+    tmp_path.chmod(0o755)
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.geteuid() == 0:  # root may write everywhere
+                os.setresuid(OTHER_USER, OTHER_USER, OTHER_USER)
+            os._exit("may not write there" not in volume(settings(tmp_path))[Check.VOLUME].found)
+        finally:
+            os._exit(2)
 
-    assert "may not write there" in volume(settings(tmp_path))[Check.VOLUME].found
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 @pytest.mark.parametrize(
