@@ -4,6 +4,7 @@ If a server cannot be had on this machine, its tests are skipped, and the last l
 they fail.
 """
 
+import gc
 import os
 import shutil
 import tempfile
@@ -77,6 +78,17 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     hypothesis.settings.load_profile(config.getoption("--hypothesis-profile") or "house")
     config.pluginmanager.register(_MissingComponents())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Let no garbage collection go through the thousands of tests, neither while they are collected nor later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
