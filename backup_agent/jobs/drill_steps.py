@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from backup_agent import __version__
-from backup_agent.artifact.reading import read_through
+from backup_agent.artifact.reading import read_container
 from backup_agent.artifact.zstd import UnknownFormatError
 from backup_agent.catalog.record_notes import digest_of
 from backup_agent.cgroup import memory_limit
@@ -214,16 +214,15 @@ class PointDrill:
         self._stages.enter("read")
         for record in self._found.chain:
             try:
-                reading = read_through(scratch.chain / record.files[0].name, progress=self._counting(self._size))
+                header = read_container(scratch.chain / record.files[0].name, self._counting(self._size))
             except UnknownFormatError as error:
                 raise DrillStoppedError(StopCause.UNKNOWN_FORMAT, error.failure.error) from error
             except PermanentError as error:
                 raise DrillStoppedError(StopCause.BAD_CONTAINER, error.failure.error, artifact=record.key) from error
-            if any(getattr(reading.header, name) != getattr(record.header, name) for name in Header.model_fields):
+            if any(getattr(header, name) != getattr(record.header, name) for name in Header.model_fields):
                 raise DrillStoppedError(
                     StopCause.OTHER_HEADER,
-                    f"{record.key}: its header is that of {reading.header.database} of {reading.header.taken}, "
-                    f"and not as recorded",
+                    f"{record.key}: its header is that of {header.database} of {header.taken}, and not as recorded",
                     artifact=record.key,
                 )
         self.findings.reached = Level.READ
