@@ -138,9 +138,9 @@ class Watched:
         for kind, size in {**sizes, "all": sum(sizes.values())}.items():
             self.peaks[stage][kind] = max(self.peaks[stage][kind], size)
 
-    def seconds(self, *, java: bool) -> float:
-        """Return the processor time of Neo4j, or of the agent."""
-        return sum(seconds for kind, seconds in self._seconds.values() if (kind == "java") == java)
+    def seconds(self, kind: str) -> float:
+        """Return the processor time of all processes of a kind."""
+        return sum(seconds for found, seconds in self._seconds.values() if found == kind)
 
 
 def _kind(pid: int) -> str:
@@ -190,9 +190,10 @@ def drill(vault: Vault, version: str, level: Level, limit: int) -> Iterator[str]
         sizes = " ".join(f"{peaks[kind]:7.0f}" for kind in ("all", "command", "child", "java"))
         seconds = found["seconds"].get(stage)
         yield f"{level.value:8} {limit:5}  {stage:8} {sizes} {'' if seconds is None else f'{seconds:8.1f}'}"
-    agent, neo4j = watched.seconds(java=False), watched.seconds(java=True)
-    share = f", {agent / (agent + neo4j):.1%}" if neo4j else ""
-    yield f"{level.value:8} {limit:5}  processor: agent {agent:.2f} s, Neo4j {neo4j:.2f} s{share}"
+    command, child, neo4j = map(watched.seconds, ("command", "child", "java"))
+    share = f", {(command + child) / (command + child + neo4j):.1%}" if neo4j else ""
+    seconds = f"agent {command + child:.2f} s (its command {command:.2f} s), Neo4j {neo4j:.2f} s"
+    yield f"{level.value:8} {limit:5}  processor: {seconds}{share}"
     if process.returncode:
         yield f"{level.value:8} {limit:5}  NOT PASSED: {ended}"
 
