@@ -119,10 +119,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     absent = [name for name in PROCESSES if not (HERE / name).exists()]
     if absent:
         raise pytest.UsageError(f"tests/conftest.py names files that do not exist: {', '.join(absent)}")
-    starting = {
-        path: any((HERE / name) in (path, *path.parents) for name in PROCESSES)
-        for path in {item.path for item in items}
-    }
+    processes = {HERE / name for name in PROCESSES}
+    starting = {path: not processes.isdisjoint((path, *path.parents)) for path in {item.path for item in items}}
     for item in items:
         if starting[item.path]:
             item.add_marker(pytest.mark.process)

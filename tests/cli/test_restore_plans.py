@@ -69,9 +69,10 @@ def lines_of(found: RestorePlan, language: str) -> list[str]:
 def test_every_situation_has_a_plan_or_a_refusal(version: str, database: str) -> None:
     cuts: list[dict[str, Any]] = [{}, {"until": AT}, {"before_tx": 7}]
     targets = [BESIDE, REPLACE, Wanted(name="orders-2"), *(Wanted(replace=True, way=way) for way in Way)]
-    for place, cut, wanted, machines in product(("local", "offsite"), cuts, targets, (PODS, HOSTS, HOSTS[:1], ())):
-        facts = known(version, machines, cluster=machines != HOSTS[:1])
-        found = plan(source(place, database, **cut), facts, wanted)
+    sources = [source(place, database, **cut) for place, cut in product(("local", "offsite"), cuts)]
+    clusters = [known(version, machines, cluster=machines != HOSTS[:1]) for machines in (PODS, HOSTS, HOSTS[:1], ())]
+    for origin, facts, wanted in product(sources, clusters, targets):
+        found = plan(origin, facts, wanted)
         if isinstance(found, Failure):
             assert database == "system" or wanted.way is not None
             assert found.advice

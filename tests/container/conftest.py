@@ -16,7 +16,7 @@ VERSION = NEO4J_VERSIONS[-1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run all tests that use podman on one worker, because podman's store is used by one process at a time."""
     for item in items:
-        if Path(__file__).parent in item.path.parents and "podman" in getattr(item, "fixturenames", ()):
+        if "podman" in getattr(item, "fixturenames", ()) and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.components)
             item.add_marker(pytest.mark.container)
             item.add_marker(pytest.mark.xdist_group("container"))

@@ -46,7 +46,8 @@ def test_a_small_artifact_counts_with_the_cost_of_opening_it() -> None:
 
 
 def test_artifacts_recorded_on_one_day_are_verified_over_the_whole_period() -> None:
-    last = {str(number): NOW for number in range(300)}
+    count = 90
+    last = {str(number): NOW for number in range(count)}
     read_by_day = dict.fromkeys(range(60), 0)
     now, rest = NOW, NOW
     while now < NOW + 60 * DAY:
@@ -60,7 +61,7 @@ def test_artifacts_recorded_on_one_day_are_verified_over_the_whole_period() -> N
             rest = FinishedSlice(now, sum(artifact.cost for artifact in due.artifacts), due.pace).rests_until(due.pace)
         now += HOUR
 
-    assert max(read_by_day.values()) <= 2 * 300 / 30
+    assert max(read_by_day.values()) <= 2 * count / 30
 
 
 @pytest.mark.parametrize(
