@@ -17,7 +17,7 @@ class Lifeline:
     """Reads the tasks of this process from standard input, in a thread.
 
     If standard input ends while a task is carried out, nothing reads the result, so the whole session is killed. If it
-    ends between two tasks, the process has no more work and may end in good order.
+    ends between two tasks, the process has no more work and may exit by itself.
     """
 
     def __init__(self) -> None:

@@ -196,7 +196,7 @@ def _volumes(spec: Spec) -> list[Object]:
         # Optional: without the Secret, the agent starts and takes unsigned backups.
         found.append(secret_volume("signing", spec.backup.signing_secret, {"key.pem": "key.pem"}, optional=True))
     if spec.backup.notify_secret:
-        # Optional: without the Secret, the agent starts, and tells no receiver.
+        # Optional: without the Secret, the agent starts, and notifies no receiver.
         found.append(secret_volume("notify", spec.backup.notify_secret, optional=True))
     if spec.backup.s3 and spec.backup.s3.ca_config_map:
         items = [{"key": "ca.crt", "path": "ca.crt"}]

@@ -80,7 +80,7 @@ def _checked(tree: dict[str, Any]) -> tuple[Spec | None, tuple[Fault, ...]]:
 
 
 def _with_advice(fault: Fault, tree: dict[str, Any]) -> Fault:
-    """Return the fault. If its key belongs into another kind of file, the message says what to write instead."""
+    """Return the fault. If its key belongs in another kind of file, the message says what to write instead."""
     if ALONE in tree and fault.path in SERVERS_ONLY:
         return Fault(fault.path, f"leave it out: with {ALONE}, no servers are rendered{SERVERS_ONLY[fault.path]}")
     if fault.path == "server" and "server" not in tree:

@@ -39,7 +39,7 @@ class StoreKind(Protocol):
         """Return what the doctor can see of a store of this kind. Failures are part of the facts.
 
         With `probe`, one small object of the agent's own is written, to find out which conditions and checksums the
-        store honours. With `write`, that object is deleted before, and an upload is begun and aborted.
+        store honours. With `write`, that object is deleted first, and an upload is begun and aborted.
         """
 
     def seed_access(self, destination: Destination, cluster: str) -> SeedAccess:

@@ -1,4 +1,4 @@
-"""Notes the processor time of each Python process that ends in good order, for `bench/night.py`.
+"""Notes the processor time of each Python process that exits by itself, for `bench/night.py`.
 
 Python imports `sitecustomize` by itself if this folder is on PYTHONPATH. ACCOUNTS names the file, which gets one line
 for each process: its module and its processor seconds.

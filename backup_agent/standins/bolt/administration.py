@@ -113,7 +113,7 @@ class Administration:
         self._work: dict[str, asyncio.Task[None]] = {}
         """Database -> the seed that is being read for it."""
         self._broken: set[str] = set()
-        """Databases that a second recreateDatabase has met."""
+        """Databases for which recreateDatabase was called a second time while their seed was still being read."""
         self._loaded: set[str] = set()
         """Databases whose data a real database has."""
 

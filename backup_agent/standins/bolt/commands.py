@@ -1,4 +1,4 @@
-"""Parser for the statements that change the simulated cluster: those of a restore, and of giving back what it takes.
+"""Parser for the statements that change the simulated cluster: those by which a restore removes and creates things.
 
 [CYPHER 5 | 25] before any of these
 CREATE [OR REPLACE] DATABASE name [IF NOT EXISTS] [[SET] TOPOLOGY n PRIMARIES [m SECONDARIES]] [OPTIONS map] [wait]

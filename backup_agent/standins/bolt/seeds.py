@@ -118,7 +118,7 @@ def restored_seed(folder: Path, version: Version) -> Seed:
 
 
 def seed_of(chain: Sequence[tuple[Header, Path]], until: datetime | int | None) -> Seed:
-    """Return a chain as a seed. Raise SeedError if it begins with no full, or is a full that would have to be cut."""
+    """Return a chain as a seed. Raise SeedError if it does not begin with a full, or its full would have to be cut."""
     (first, full), *_ = chain
     if not first.full:
         raise SeedError(f"{full.name} is not part of a valid backup chain")

@@ -83,7 +83,7 @@ class Reader:
         self._stream = stream
 
     def exactly(self, count: int) -> bytes:
-        """Read `count` bytes. Raise NotAnArtifactError if the stream ends before."""
+        """Read `count` bytes. Raise NotAnArtifactError if the stream is shorter."""
         data = self._stream.read(count)
         if len(data) < count:
             raise NotAnArtifactError("Unexpected end of stream")

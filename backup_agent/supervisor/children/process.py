@@ -164,7 +164,7 @@ class Child:
             self._tell(Ended(run, code))
 
     def let_go(self) -> None:
-        """Close stdin: a child that waits ends in good order."""
+        """Close stdin: a child that waits for work exits by itself."""
         with suppress(BrokenPipeError):
             self._stdin.close()
 
