@@ -66,10 +66,10 @@ def options(name: str) -> dict[str, str]:
     return {one.opts[0]: one.help or "" for one in command(name).params if isinstance(one, click.Option)}
 
 
-@pytest.mark.parametrize("field", Attribution.model_fields)
-def test_the_pages_name_every_field_of_attribution(field: str) -> None:
-    for page in (README, (ROOT / "docs" / "catalog.md").read_text()):
-        assert re.search(rf"^\| .*`{field}`.* \|", page, re.MULTILINE), field
+def test_the_pages_name_every_field_of_attribution() -> None:
+    for field in Attribution.model_fields:
+        for page in (README, (ROOT / "docs" / "catalog.md").read_text()):
+            assert re.search(rf"^\| .*`{field}`.* \|", page, re.MULTILINE), field
 
 
 def test_the_page_has_every_command_in_the_order_of_the_help() -> None:
@@ -77,45 +77,42 @@ def test_the_page_has_every_command_in_the_order_of_the_help() -> None:
     assert list(PARTS) == [name for name in WHOLE if " " in name]
 
 
-@pytest.mark.parametrize("name", dict.fromkeys([*main.COMMANDS, *WHOLE]))
-def test_the_page_describes_a_command_as_its_help_does(name: str) -> None:
-    assert flat({**SECTIONS, **PARTS}[name]).startswith(flat(command(name).help or "none"))
+def test_the_page_describes_a_command_as_its_help_does() -> None:
+    for name in dict.fromkeys([*main.COMMANDS, *WHOLE]):
+        assert flat({**SECTIONS, **PARTS}[name]).startswith(flat(command(name).help or "none")), name
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_the_page_describes_every_option_as_the_help_does(name: str) -> None:
-    told = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
-    special = {"--json"} & told.keys()
-
-    assert told == {option: text for option, text in options(name).items() if option not in EVERYWHERE - special}
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_the_page_has_the_examples_of_the_help_in_one_block(name: str) -> None:
-    blocks = re.findall(r"(?:^    \S.*\n)+", {**SECTIONS, **PARTS}[name], re.MULTILINE)
-
-    assert "".join(f"    {example}\n" for example in documented(name).examples) in blocks
+def test_the_page_describes_every_option_as_the_help_does() -> None:
+    for name in WHOLE:
+        told = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
+        elsewhere = EVERYWHERE - ({"--json"} & told.keys())
+        assert told == {option: text for option, text in options(name).items() if option not in elsewhere}, name
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_the_page_describes_every_exit_code_as_the_help_does(name: str) -> None:
-    told = dict(re.findall(r"^\| (\d+) \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
-
-    assert told == {str(code): text for code, text in documented(name).exits.items() if text != WRONG_USAGE}
-
-
-@pytest.mark.parametrize("name", WHOLE)
-def test_the_examples_of_a_command_name_commands_and_options_that_exist(name: str) -> None:
-    for example in documented(name).examples:
-        words = shlex.split(example)
-        assert words[0] == "backup-agent"
-        called = " ".join(words[1:3]) if " ".join(words[1:3]) in WHOLE else words[1]
-        assert {word for word in words if word.startswith("--")} <= options(called).keys(), example
+def test_the_page_has_the_examples_of_the_help_in_one_block() -> None:
+    for name in WHOLE:
+        blocks = re.findall(r"(?:^    \S.*\n)+", {**SECTIONS, **PARTS}[name], re.MULTILINE)
+        assert "".join(f"    {example}\n" for example in documented(name).examples) in blocks, name
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_every_command_can_print_json(name: str) -> None:
-    assert "--json" in options(name)
+def test_the_page_describes_every_exit_code_as_the_help_does() -> None:
+    for name in WHOLE:
+        told = dict(re.findall(r"^\| (\d+) \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
+        assert told == {str(code): text for code, text in documented(name).exits.items() if text != WRONG_USAGE}, name
+
+
+def test_the_examples_of_a_command_name_commands_and_options_that_exist() -> None:
+    for name in WHOLE:
+        for example in documented(name).examples:
+            words = shlex.split(example)
+            assert words[0] == "backup-agent", name
+            called = " ".join(words[1:3]) if " ".join(words[1:3]) in WHOLE else words[1]
+            assert {word for word in words if word.startswith("--")} <= options(called).keys(), example
+
+
+def test_every_command_can_print_json() -> None:
+    for name in WHOLE:
+        assert "--json" in options(name), name
 
 
 def invocations(text: str) -> list[list[str]]:
@@ -124,14 +121,14 @@ def invocations(text: str) -> list[list[str]]:
     return [line.split()[1:] for line in code if line.startswith("backup-agent ")]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_commands_that_a_page_shows_exist_with_their_options(page: str) -> None:
-    for words in invocations((ROOT / page).read_text()):
-        if words[0] == "COMMAND":
-            continue
-        assert words[0] in main.COMMANDS, words
-        name = " ".join(words[:2]) if " ".join(words[:2]) in WHOLE else words[0]
-        assert {word for word in words if word.startswith("--")} <= {*options(name), "--help"}, words
+def test_commands_that_a_page_shows_exist_with_their_options() -> None:
+    for page in PAGES:
+        for words in invocations((ROOT / page).read_text()):
+            if words[0] == "COMMAND":
+                continue
+            assert words[0] in main.COMMANDS, (page, words)
+            name = " ".join(words[:2]) if " ".join(words[:2]) in WHOLE else words[0]
+            assert {word for word in words if word.startswith("--")} <= {*options(name), "--help"}, (page, words)
 
 
 def test_the_readme_names_every_command() -> None:
@@ -210,11 +207,10 @@ def test_all_files_name_the_same_versions_of_python() -> None:
     assert sorted(names[1].split()) == [f"python{version}" for version in versions]
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_links_between_pages_lead_to_existing_files_and_headings(page: str) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
-
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+def test_links_between_pages_lead_to_existing_files_and_headings() -> None:
+    for page in PAGES:
+        links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text())
+        assert [link for link in links if not ((ROOT / page).parent / link).exists()] == [], page
 
 
 def test_every_example_names_the_image_of_the_agent_by_both_versions() -> None:

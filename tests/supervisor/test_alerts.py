@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from backup_agent.core.protection.health import ProblemKind
-from backup_agent.k8s.alerts import ALERTS, CRITICAL, Alert, groups, prometheus_rule
+from backup_agent.k8s.alerts import ALERTS, CRITICAL, groups, prometheus_rule
 from tests.components.prometheus import promtool
 from tests.k8s.specs import ALERTS as RULES
 from tests.k8s.specs import ROOT, SMALLEST, parsed
@@ -24,8 +24,6 @@ SECTIONS = dict(re.findall(r"^## (\S+)\n\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILI
 QUESTIONS = ["What it means", "What to look at", "What to do", "When it may be ignored"]
 TARGET = {"job", "instance", "namespace"}
 """Labels of a target in Kubernetes that Prometheus adds to its series, as far as the rules or the tests use them."""
-
-by_name = pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: alert.name)
 
 
 def labels_of(series: str) -> dict[str, str]:
@@ -74,30 +72,28 @@ def test_the_cases_show_metrics_with_the_labels_that_the_agent_gives_them() -> N
             assert labels_of(series["series"]).keys() == known[name], series["series"]
 
 
-@by_name
-def test_an_alert_names_metrics_and_labels_that_exist(alert: Alert) -> None:
+def test_an_alert_names_metrics_and_labels_that_exist() -> None:
     known = {row.name: {*row.labels} | TARGET for row in shown()}
-
-    for name, matchers in re.findall(r"(neo4j_backup_\w+)(?:\{([^}]*)\})?", alert.expression):
-        assert name in known
-        assert set(re.findall(r"(\w+)\s*[=!]", matchers)) <= known[name]
-
-
-@by_name
-def test_the_texts_of_an_alert_use_only_labels_that_the_firing_alert_has(alert: Alert) -> None:
-    named = set(re.findall(r"\{\{ \$labels\.(\w+)", alert.summary + alert.description))
-
-    for one in fired():
-        if one["alertname"] == alert.name:
-            assert named <= one.keys()
+    for alert in ALERTS:
+        for name, matchers in re.findall(r"(neo4j_backup_\w+)(?:\{([^}]*)\})?", alert.expression):
+            assert name in known, alert.name
+            assert set(re.findall(r"(\w+)\s*[=!]", matchers)) <= known[name], alert.name
 
 
-@by_name
-def test_an_alert_of_an_agent_has_its_cluster_and_namespace(alert: Alert) -> None:
-    for one in fired():
-        # An agent that was never scraped has no series, so its alert has no labels of a target.
-        if one["alertname"] == alert.name and one.keys() != {"alertname", "alertstate", "severity"}:
-            assert {"cluster", "namespace"} <= one.keys()
+def test_the_texts_of_an_alert_use_only_labels_that_the_firing_alert_has() -> None:
+    for alert in ALERTS:
+        named = set(re.findall(r"\{\{ \$labels\.(\w+)", alert.summary + alert.description))
+        for one in fired():
+            if one["alertname"] == alert.name:
+                assert named <= one.keys(), alert.name
+
+
+def test_an_alert_of_an_agent_has_its_cluster_and_namespace() -> None:
+    for alert in ALERTS:
+        for one in fired():
+            # An agent that was never scraped has no series, so its alert has no labels of a target.
+            if one["alertname"] == alert.name and one.keys() != {"alertname", "alertstate", "severity"}:
+                assert {"cluster", "namespace"} <= one.keys(), alert.name
 
 
 def test_an_alert_is_critical_in_three_cases_only() -> None:
@@ -112,9 +108,9 @@ def test_the_page_of_runbooks_has_a_section_for_each_alert_and_no_other() -> Non
     assert list(SECTIONS) == [alert.name for alert in ALERTS]
 
 
-@by_name
-def test_a_runbook_answers_the_four_questions(alert: Alert) -> None:
-    assert re.findall(r"^\*\*(.+?)\.\*\*", SECTIONS[alert.name], re.MULTILINE) == QUESTIONS
+def test_a_runbook_answers_the_four_questions() -> None:
+    for alert in ALERTS:
+        assert re.findall(r"^\*\*(.+?)\.\*\*", SECTIONS[alert.name], re.MULTILINE) == QUESTIONS, alert.name
 
 
 def test_the_page_of_health_names_a_runbook_for_each_problem_except_a_replaced_database() -> None:
@@ -135,9 +131,9 @@ def test_the_address_of_a_runbook_leads_to_its_section() -> None:
         assert anchor in {heading.lower() for heading in headings}, rule["alert"]
 
 
-@by_name
-def test_the_page_says_which_alerts_are_critical(alert: Alert) -> None:
-    assert SECTIONS[alert.name].startswith("*critical*") == (alert.severity == CRITICAL)
+def test_the_page_says_which_alerts_are_critical() -> None:
+    for alert in ALERTS:
+        assert SECTIONS[alert.name].startswith("*critical*") == (alert.severity == CRITICAL), alert.name
 
 
 def write(path: Path, content: Any) -> Path:

@@ -10,7 +10,7 @@ import pytest
 
 from backup_agent.k8s.alerts import ALERTS
 from backup_agent.k8s.dashboard import COLUMNS, dashboard, dashboard_of, expression
-from backup_agent.k8s.dashboard_panels import SECTIONS, DashboardPanel, PanelKind, PanelQuery
+from backup_agent.k8s.dashboard_panels import SECTIONS, PanelKind, PanelQuery
 from backup_agent.k8s.names import Object
 from tests.k8s.specs import SMALLEST, parsed, rendered, spec
 from tests.supervisor.shown_metrics import shown
@@ -20,9 +20,6 @@ TARGET = {"namespace", "job", "instance"}
 
 PANELS = [panel for section in SECTIONS for panel in section.panels]
 QUERIES = [(panel, query) for panel in PANELS for query in panel.queries]
-by_query = pytest.mark.parametrize(
-    ("panel", "query"), QUERIES, ids=[f"{panel.title}-{query.name}" for panel, query in QUERIES]
-)
 
 TEXT, NUMBER, FLAG = str, int, bool
 LINK = {
@@ -88,27 +85,25 @@ def named(query: PanelQuery) -> Iterator[tuple[str, set[str]]]:
         yield re.sub(r"_(sum|count)$", "", name), set(re.findall(r"(\w+)\s*=~?", matchers))
 
 
-@by_query
-def test_a_query_names_metrics_and_labels_that_exist(panel: DashboardPanel, query: PanelQuery) -> None:
+def test_a_query_names_metrics_and_labels_that_exist() -> None:
     known = families()
-
-    for name, labels in named(query):
-        assert labels <= known[name], panel.title
-
-
-@by_query
-def test_a_query_groups_by_labels_that_its_series_have(panel: DashboardPanel, query: PanelQuery) -> None:
-    known = {"namespace", "cluster", "alertname", "severity"}.union(*(families()[name] for name, _ in named(query)))
-
-    for labels in re.findall(r" by \(([^)]*)\)", expression(query)):
-        assert set(labels.split(", ")) <= known, panel.title
+    for panel, query in QUERIES:
+        for name, labels in named(query):
+            assert labels <= known[name], panel.title
 
 
-@by_query
-def test_a_legend_names_only_labels_by_which_the_query_groups(panel: DashboardPanel, query: PanelQuery) -> None:
-    grouped = set(re.findall(r"\w+", query.across.partition("(")[2]))
+def test_a_query_groups_by_labels_that_its_series_have() -> None:
+    labels_of = families()
+    for panel, query in QUERIES:
+        known = {"namespace", "cluster", "alertname", "severity"}.union(*(labels_of[name] for name, _ in named(query)))
+        for labels in re.findall(r" by \(([^)]*)\)", expression(query)):
+            assert set(labels.split(", ")) <= known, panel.title
 
-    assert set(re.findall(r"\{\{(\w+)\}\}", query.name)) <= grouped, panel.title
+
+def test_a_legend_names_only_labels_by_which_the_query_groups() -> None:
+    for panel, query in QUERIES:
+        grouped = set(re.findall(r"\w+", query.across.partition("(")[2]))
+        assert set(re.findall(r"\{\{(\w+)\}\}", query.name)) <= grouped, panel.title
 
 
 def test_each_alert_has_a_panel_that_links_to_its_runbook() -> None:
