@@ -345,6 +345,13 @@ class Live:
 
     def processes(self) -> Iterator[int]:
         """Yield the processes of runs."""
+        yield from (pid for pid, state in self._states() if state != "Z")
+
+    def stopped(self) -> Iterator[int]:
+        """Yield the processes of runs that a signal has stopped."""
+        yield from (pid for pid, state in self._states() if state == "T")
+
+    def _states(self) -> Iterator[tuple[int, str]]:
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -357,8 +364,8 @@ class Live:
                 item.startswith(processes.TAG.encode()) and item.endswith(b":" + str(self.root).encode())
                 for item in environment.split(b"\0")
             )
-            if marked and state != "Z":
-                yield int(entry.name)
+            if marked:
+                yield int(entry.name), state
 
     def artifacts(self, set_name: str = "default", database: str = "orders") -> list[str]:
         folder = self.root / set_name / database

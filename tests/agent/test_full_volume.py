@@ -70,16 +70,19 @@ def empty(folder: Path) -> None:
     subprocess.run(["rm", "-r", str(folder / "ballast")], check=True)
 
 
-FILLS = [pytest.param(fill_bytes, id="bytes"), pytest.param(fill_inodes, id="inodes")]
+FILLS = [pytest.param(fill_bytes, id="bytes"), pytest.param(fill_inodes, id="inodes", marks=pytest.mark.nightly)]
 
 
 def volumes(*names: str) -> list[Any]:
-    """Return each volume with each way to fill it. `make test` takes away inodes where both folders are one volume alone."""
+    """Return each volume with each way to fill it.
+
+    `make test` fills one folder with bytes, and the volume of both folders with inodes.
+    """
     return [
         pytest.param(name, fill, id=f"{name}-{fill.__name__.removeprefix('fill_')}", marks=marks)
         for name in names
         for fill in (fill_bytes, fill_inodes)
-        for marks in [pytest.mark.nightly if name != "both" and fill is fill_inodes else ()]
+        for marks in [pytest.mark.nightly if (name == "both") == (fill is fill_bytes) else ()]
     ]
 
 

@@ -8,11 +8,11 @@ from tests.agent.kills import storm
 from tests.components.seaweedfs import SeaweedFS
 
 STORMS = [
-    pytest.param(0, 12, id="a short storm"),
+    pytest.param(0, 6, id="a short storm"),
     *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(1, 5)),
 ]
 FORGED = [
-    pytest.param(100, 6, id="a short storm"),
+    pytest.param(100, 4, id="a short storm"),
     *(pytest.param(seed, 50, id=f"storm {seed}", marks=pytest.mark.nightly) for seed in range(101, 105)),
 ]
 
