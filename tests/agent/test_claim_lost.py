@@ -30,44 +30,35 @@ def listed(live: Live) -> list[str]:
     return [one["key"] for one in live.command("list", "--place", "offsite")["artifacts"]]
 
 
-def test_after_a_lost_volume_the_same_cluster_starts_with_a_full(
+def test_after_a_lost_volume_a_full_follows_and_nothing_is_deleted_at_the_destination_until_it_is_adopted(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     kept = lose_the_claim(live, seaweedfs, tmp_path)
     live.start()
-
-    assert listed(live) == kept
+    listed_at_start = listed(live)
     accepted = live.command("catalog", "accept", "--place", "offsite", "--all")["accepted"]
-    assert accepted == kept
-    assert live.ask("hold", action="hold", artifact=kept[-1], reason="the claim was lost")["state"] == "succeeded"
-    answer = live.ask(database="orders", type="DIFF")
-    result = answer["databases"]["orders"]
-    assert (answer["state"], result["type"], result["copies"]) == ("succeeded", "FULL", {"offsite": "stored"})
-    assert listed(live) == [*kept, result["artifact"]]
-    live.command("adopt-root", "--yes", "--place", "offsite")
-    live.write_settings(sets=["weekly"])  # retention, which was refused before, is due at once
-    until(lambda: f"{kept[-1]}.hold.json" in stored(seaweedfs, tmp_path), "mark of the hold", patience=60)
-
-
-def test_after_a_lost_volume_nothing_is_deleted_at_the_destination_until_it_is_adopted(
-    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
-) -> None:
-    kept = lose_the_claim(live, seaweedfs, tmp_path)
-    live.start()
-    live.command("catalog", "accept", "--place", "offsite", "--all")
-    first = live.ask(database="orders", type="FULL")["databases"]["orders"]["artifact"]
+    first = live.ask(database="orders", type="DIFF")
+    result = first["databases"]["orders"]
     refused = live.ask("p", action="prune", place="offsite")
+    held = live.ask("hold", action="hold", artifact=kept[-1], reason="the claim was lost")
     listed_then = listed(live)
     (place,) = live.command("adopt-root", "--place", "offsite", code=4)["places"]
 
-    assert listed_then == [*kept, first]
+    assert listed_at_start == accepted == kept
+    assert held["state"] == "succeeded"
+    assert (first["state"], result["type"], result["copies"]) == ("succeeded", "FULL", {"offsite": "stored"})
+    assert listed_then == [*kept, result["artifact"]]
     assert (refused["state"], "adopt-root --yes --place offsite" in json.dumps(refused)) != ("succeeded", False)
     assert (place["ownership"], place["adopted"]) == ("lost", False)
+    assert f"{kept[-1]}.hold.json" not in stored(seaweedfs, tmp_path)
 
     live.command("adopt-root", "--yes", "--place", "offsite")
     live.commit()
     second = live.ask("again", database="orders", type="FULL")["databases"]["orders"]["artifact"]
-    until(lambda: listed(live) == [second], "retention at the destination", patience=60)
+    live.write_settings(sets=["weekly"])  # retention, which was refused before, is due at once
+    until(lambda: result["artifact"] not in stored(seaweedfs, tmp_path), "retention at the destination", patience=60)
+    assert listed(live) == [*kept, second]
+    assert f"{kept[-1]}.hold.json" in stored(seaweedfs, tmp_path)
 
 
 def test_another_cluster_with_that_name_gets_the_destination_only_by_command(

@@ -93,7 +93,7 @@ def test_a_flipped_bit_is_found_marked_counted_and_healed(places: Places, place:
     assert live.ask("again", action="verify", artifact=key)["state"] == "succeeded"
 
 
-def test_one_request_heals_all_damaged_and_missing_artifacts(places: Places) -> None:
+def test_one_request_heals_all_damaged_and_missing_artifacts_that_have_an_undamaged_copy(places: Places) -> None:
     live = places.live.start()
     first = backed_up(live)
     live.commit()
@@ -113,17 +113,13 @@ def test_one_request_heals_all_damaged_and_missing_artifacts(places: Places) -> 
         "offsite": good,
     }
 
+    places.flip("local", second)
+    places.remove("offsite", second)
+    hopeless = live.ask("w", action="verify", heal=True, artifact=second, place="local")
 
-def test_without_an_undamaged_copy_the_answer_names_the_fault_at_each_place(places: Places) -> None:
-    live = places.live.start()
-    key = backed_up(live)
-    places.flip("local", key)
-    places.remove("offsite", key)
-    answer = live.ask("h", action="verify", heal=True, artifact=key, place="local")
-
-    assert (answer["state"], answer["reason"]) == ("failed", "checksum_mismatch")
-    assert "has no undamaged copy elsewhere: offsite: its file is missing" in answer["error"]
-    assert places.has("local", f"{key}.damaged.json")
+    assert (hopeless["state"], hopeless["reason"]) == ("failed", "checksum_mismatch")
+    assert "has no undamaged copy elsewhere: offsite: its file is missing" in hopeless["error"]
+    assert places.has("local", f"{second}.damaged.json")
     until(lambda: live.events("artifact not healed"), "line of the failure")
 
 
@@ -142,6 +138,7 @@ def test_retention_does_not_count_a_damaged_copy_as_a_point(places: Places) -> N
     assert first not in [one["key"] for one in answer["places"]["offsite"]["deletions"]]
 
 
+@pytest.mark.nightly
 def test_an_agent_killed_while_healing_heals_after_a_restart(places: Places) -> None:
     live = places.live
     live.change(lambda cluster: cluster.with_database("orders", store_bytes=2 << 20))
@@ -173,6 +170,7 @@ def test_an_agent_killed_while_healing_heals_after_a_restart(places: Places) -> 
     assert not fetched()
 
 
+@pytest.mark.nightly
 def test_verification_continues_after_a_kill(places: Places) -> None:
     live = places.live
     live.change(lambda cluster: cluster.with_database("orders", store_bytes=1 << 20))

@@ -42,7 +42,13 @@ def copied(live: Live, database: str, place: str, *, request: str | None = None)
     return bool(result.get("copies", {}).get(place) == "stored")
 
 
-@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(fault, id=name, marks=[pytest.mark.nightly] if name == "throttles" else [])
+        for name, fault in FAULTS.items()
+    ],
+)
 def test_a_destination_that_fails_delays_no_backup_and_no_other_destination(
     pair: Live, seaweedfs: SeaweedFS, proxy: FaultProxy, tmp_path: Path, fault: Fault
 ) -> None:
