@@ -66,7 +66,7 @@ def test_an_empty_or_overlapping_differential_does_not_change_the_chain(live: Li
     assert overlapping["header"]["lowest"] <= full["header"]["highest"]
 
 
-FAULTS = {
+FAULTS: dict[str, tuple[dict[str, Any], str, bool]] = {
     "pruned": ({"do": "logs_pruned"}, "diff_failed", False),
     "gap": ({"do": "gap", "transactions": 2}, "diff_does_not_continue", True),
     "store": ({"do": "wrong_store_id", "type": "DIFF"}, "store_changed", True),

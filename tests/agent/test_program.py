@@ -1,35 +1,39 @@
 """neo4j-admin missing, mute, hung, slow: one run's trouble, said by its name."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests.agent.live import Live
 
 
-@pytest.mark.parametrize(
-    ("spoil", "word"),
-    [
-        pytest.param(lambda admin: admin.unlink(), "does not exist", id="missing"),
-        pytest.param(lambda admin: admin.chmod(0o644), "is not executable", id="not executable"),
-        pytest.param(lambda admin: (admin.unlink(), admin.mkdir()), "is not a file", id="a directory"),
-        pytest.param(lambda admin: admin.write_text("#!/nowhere/java\n"), "cannot be started", id="no interpreter"),
-    ],
-)
-def test_without_a_program_the_backup_fails_and_the_next_finds_it_again(live: Live, spoil: Any, word: str) -> None:
+def _replace_by_a_folder(admin: Path) -> None:
+    admin.unlink()
+    admin.mkdir()
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "does not exist": lambda admin: admin.unlink(),
+    "is not executable": lambda admin: admin.chmod(0o644),
+    "is not a file": _replace_by_a_folder,
+    "cannot be started": lambda admin: admin.write_text("#!/nowhere/java\n"),
+}
+"""What the answer says -> what is done to the program."""
+
+
+def test_without_a_program_the_backup_fails_and_the_next_finds_it_again(live: Live) -> None:
     live.start()
     content, mode = live.admin.read_bytes(), live.admin.stat().st_mode
-    spoil(live.admin)
-    answer = live.ask(database="orders")
+    for word, spoil in SPOILT.items():
+        spoil(live.admin)
+        answer = live.ask(database="orders")
 
-    assert (answer["state"], answer["reason"]) == ("failed", "admin_missing")
-    assert str(live.admin) in answer["error"]
-    assert word in answer["error"]
-    assert "neo4j.admin" in answer["hint"]
-    assert live.is_ready()
-    _restore(live.admin, content, mode)
-    assert live.ask(database="orders")["state"] == "succeeded"
+        assert (answer["state"], answer["reason"]) == ("failed", "admin_missing")
+        assert str(live.admin) in answer["error"]
+        assert word in answer["error"]
+        assert "neo4j.admin" in answer["hint"]
+        assert live.is_ready()
+        _restore(live.admin, content, mode)
+        assert live.ask(database="orders")["state"] == "succeeded"
 
 
 def test_a_run_that_takes_too_long_is_ended(live: Live) -> None:
