@@ -176,6 +176,6 @@ def a_spool(
     return started
 
 
-def an_event_writer(told: list[dict[str, Any]] | None = None) -> EventWriter:
+def an_event_writer(events: list[dict[str, Any]] | None = None) -> EventWriter:
     """Return a writer that appends each event of a job to a list, as its parsed line."""
-    return EventWriter(lambda line: None if told is None else told.append(json.loads(line)))
+    return EventWriter(lambda line: None if events is None else events.append(json.loads(line)))

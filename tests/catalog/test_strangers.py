@@ -58,10 +58,10 @@ def test_foreign_objects_are_counted_and_only_the_first_are_kept(bucket: FilledP
 
 
 def test_a_pass_names_the_first_foreign_objects_and_the_number_of_those_that_are_not_kept(bucket: FilledPlace) -> None:
-    told: list[dict[str, Any]] = []
-    tell_strays(survey(bucket.place), bucket.place, an_event_writer(told))
+    events: list[dict[str, Any]] = []
+    tell_strays(survey(bucket.place), bucket.place, an_event_writer(events))
 
-    (strays,) = (event for event in told if event["event"] == "strays")
+    (strays,) = (event for event in events if event["event"] == "strays")
     assert (len(strays["foreign"]), strays["more"]) == (10, 2 * NUMBER - MOST_FOREIGN)
 
 

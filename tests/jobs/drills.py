@@ -34,11 +34,11 @@ NODES = "neostore.nodestore.db"
 class Drilled:
     """The events of a run of drills."""
 
-    told: list[dict[str, Any]]
+    events: list[dict[str, Any]]
 
     @property
     def all(self) -> list[ArtifactDrilled]:
-        return [ArtifactDrilled.model_validate(one) for one in self.told if one["event"] == "drilled"]
+        return [ArtifactDrilled.model_validate(one) for one in self.events if one["event"] == "drilled"]
 
     @property
     def only(self) -> ArtifactDrilled:
@@ -47,7 +47,7 @@ class Drilled:
 
     @property
     def result(self) -> PassReport:
-        return PassReport.model_validate(self.told[-1])
+        return PassReport.model_validate(self.events[-1])
 
 
 @dataclass
@@ -141,12 +141,12 @@ class Vault:
 
     def run(self, what: str | None = "orders", level: str = "check", **task: Any) -> Drilled:
         """Drill an artifact, or the newest one of a database, in this process. `task` are further fields of the task."""
-        told: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         given = {"run": "r-1", "place": "local", "what": what, "level": level, "evidence": "beside", **task}
         asked = DrillTask.model_validate({**given, "settings": self.tree})
-        writer = EventWriter(lambda line: told.append(json.loads(line)))
+        writer = EventWriter(lambda line: events.append(json.loads(line)))
         drill.perform(asked, Settings.model_validate(self.tree), writer, threading.Event())
-        return Drilled(told)
+        return Drilled(events)
 
     def command(self, *words: str) -> subprocess.Popen[str]:
         """Start `backup-agent drill` as a process of its own."""

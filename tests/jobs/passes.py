@@ -55,24 +55,24 @@ def verify_at(
     destinations = {name: {"type": "s3", "bucket": name, **(destination or {})} for name in stores if name != "local"}
     storage = {"root": str(root), "destinations": destinations}
     task = VerifyTask(**{"run": "verify-1", "place": "local", "seconds": 60, "settings": {}, **changes})
-    told: list[dict[str, Any]] = []
-    writer = an_event_writer(told)
+    events: list[dict[str, Any]] = []
+    writer = an_event_writer(events)
     cancel = cancel or threading.Event()
     places = all_places(settings_with(storage=storage, **(settings or {})))
     opened = [with_store(one, stores.get(one.name)) for one in places]
     place, *others = sorted(opened, key=lambda one: one.name != task.place)
     Verifying(task, place, tuple(others), writer, cancel).run()
-    return told
+    return events
 
 
-def events(told: list[dict[str, Any]], name: str) -> list[str]:
+def keys_of(events: list[dict[str, Any]], name: str) -> list[str]:
     """Return the keys in the events of a given name."""
-    return [event["key"] for event in told if event["event"] == name]
+    return [event["key"] for event in events if event["event"] == name]
 
 
-def judged(told: list[dict[str, Any]]) -> dict[str, Any]:
+def damages_in(events: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the event that lists all faults of the place."""
-    (event,) = (event for event in told if event["event"] == "damages")
+    (event,) = (event for event in events if event["event"] == "damages")
     return event
 
 

@@ -34,7 +34,7 @@ def settings(folder: Path, **sections: Any) -> Settings:
     return settings_with(**{"storage": storage, "requests": {"folder": str(folder / "requests")}, **sections})
 
 
-def told(lines: list[str]) -> dict[Check, CheckFinding]:
+def findings_in(lines: list[str]) -> dict[Check, CheckFinding]:
     found = [CheckTold.model_validate_json(line).finding for line in lines if '"event":"check"' in line]
     assert ChecksEnded.model_validate_json(lines[-1])
     return {one.check: one for one in found}
@@ -44,7 +44,7 @@ def admin(settings: Settings, versions: tuple[str, ...] = ()) -> dict[Check, Che
     lines: list[str] = []
     task = CheckTask(settings={}, server_versions=versions)
     check_admin.check(task, settings, EventWriter(lines.append))
-    return told(lines)
+    return findings_in(lines)
 
 
 def test_if_neo4j_admin_is_missing_the_finding_names_the_searched_places(

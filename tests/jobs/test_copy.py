@@ -70,8 +70,8 @@ def a_world(folder: Path) -> World:
 
 def copied(world: World, store: MemoryStore) -> tuple[Failure | None, list[dict[str, Any]]]:
     """Copy what is missing, in one pass. Return the failure and the warnings."""
-    report, told = passed(world, store)
-    return report.failure, [event for event in told if event["event"] == "warning"]
+    report, events = passed(world, store)
+    return report.failure, [event for event in events if event["event"] == "warning"]
 
 
 def passed(
@@ -83,16 +83,16 @@ def passed(
     databases: tuple[str, ...] | None = None,
 ) -> tuple[CopyReport, list[dict[str, Any]]]:
     """Make one pass while requests wait for copies of the `awaited` artifacts. Return its report and its events."""
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     task = CopyTask(run="copy-1", place="offsite", sets=(set_name,), awaited=awaited, databases=databases, settings={})
     place = with_store(place_of("offsite", world.settings), store)
-    report = Copying(task, place, an_event_writer(told), yields or threading.Event()).copy_all()
-    return report, told
+    report = Copying(task, place, an_event_writer(events), yields or threading.Event()).copy_all()
+    return report, events
 
 
-def ends(told: list[dict[str, Any]]) -> dict[str, str]:
+def ends(events: list[dict[str, Any]]) -> dict[str, str]:
     """Return artifact -> how its copy ended."""
-    return {event["key"]: event["event"] for event in told if event["event"] in ("copied", "not_copied")}
+    return {event["key"]: event["event"] for event in events if event["event"] in ("copied", "not_copied")}
 
 
 def seen(store: MemoryStore) -> dict[str, bytes]:
@@ -109,12 +109,12 @@ def chain(world: World) -> tuple[str, str, str, str]:
 def test_a_pass_looks_at_the_given_databases_and_at_awaited_ones(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     keys = {name: world.add(1, 1, 10, database=name) for name in ("customers", "neo4j", "orders")}
-    report, told = passed(world, store, keys["orders"], databases=("default/neo4j",))
+    report, events = passed(world, store, keys["orders"], databases=("default/neo4j",))
 
-    assert ends(told) == {keys["orders"]: "copied", keys["neo4j"]: "copied"}
+    assert ends(events) == {keys["orders"]: "copied", keys["neo4j"]: "copied"}
     assert not report.counted
-    whole, told = passed(world, store)
-    assert ends(told) == {keys["customers"]: "copied"}
+    whole, events = passed(world, store)
+    assert ends(events) == {keys["customers"]: "copied"}
     assert whole.counted
 
 
@@ -228,47 +228,47 @@ UNREACHABLE = TransientError(Reason.STORAGE_UNREACHABLE, "offsite: no route")
 OTHER_CONTENT = PermanentError(Reason.ALREADY_EXISTS, "offsite: it exists with other content")
 
 
-def order(told: list[dict[str, Any]]) -> list[str]:
-    return [event["key"] for event in told if event["event"] == "copying"]
+def order(events: list[dict[str, Any]]) -> list[str]:
+    return [event["key"] for event in events if event["event"] == "copying"]
 
 
 def test_databases_take_turns_and_within_one_parents_come_first(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     orders = chain(world)
     stock = [world.add(day, 1, 10, database="stock") for day in (4, 3)]
-    report, told = passed(world, store)
+    report, events = passed(world, store)
 
     assert report == CopyReport(copied=6, counted=True)
-    assert order(told) == [orders[0], stock[0], orders[1], stock[1], orders[2], orders[3]]
+    assert order(events) == [orders[0], stock[0], orders[1], stock[1], orders[2], orders[3]]
 
 
 def test_awaited_artifacts_come_first_after_what_they_need(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     orders = chain(world)
     stock = [world.add(day, 1, 10, database="stock") for day in (4, 3)]
-    _, told = passed(world, store, stock[1], orders[2])
+    _, events = passed(world, store, stock[1], orders[2])
 
-    assert order(told) == [stock[1], orders[0], stock[0], orders[1], orders[2], orders[3]]
+    assert order(events) == [stock[1], orders[0], stock[0], orders[1], orders[2], orders[3]]
 
 
 def test_more_databases_than_take_turns_are_all_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.jobs.copy.AT_ONCE", 2)
     world, store = a_world(tmp_path), MemoryStore("offsite")
     keys = {world.add(1, 1, 10, database=f"db-{number}") for number in range(5)}
-    report, told = passed(world, store)
+    report, events = passed(world, store)
 
     assert report.copied == 5
-    assert ends(told) == dict.fromkeys(keys, "copied")
-    assert [event["owed"] for event in told if event["event"] == "owed"] == [0] * 5
+    assert ends(events) == dict.fromkeys(keys, "copied")
+    assert [event["owed"] for event in events if event["event"] == "owed"] == [0] * 5
 
 
 def test_a_failure_of_one_artifact_ends_the_waits_for_it_and_for_those_that_need_it(tmp_path: Path) -> None:
     world = a_world(tmp_path)
     full, link, newest, later = chain(world)
     store = Failing(OTHER_CONTENT, link)
-    report, told = passed(world, store, full, link, newest, later)
+    report, events = passed(world, store, full, link, newest, later)
 
-    assert ends(told) == {full: "copied", link: "not_copied", newest: "not_copied", later: "copied"}
+    assert ends(events) == {full: "copied", link: "not_copied", newest: "not_copied", later: "copied"}
     assert (report.copied, report.failure, report.ended_early) == (2, OTHER_CONTENT.failure, False)
 
 
@@ -276,21 +276,24 @@ def test_a_failure_of_the_destination_ends_the_pass_and_nothing_else_is_tried(tm
     world = a_world(tmp_path)
     full, link, newest, later = chain(world)
     other = world.add(1, 1, 10, database="stock")
-    report, told = passed(world, Failing(UNREACHABLE, link), full, link, newest, later)
+    report, events = passed(world, Failing(UNREACHABLE, link), full, link, newest, later)
 
-    assert ends(told) == {full: "copied", other: "copied"}
+    assert ends(events) == {full: "copied", other: "copied"}
     assert (report.copied, report.failure, report.ended_early) == (2, UNREACHABLE.failure, True)
-    assert {event["database"]: event["owed"] for event in told if event["event"] == "owed"} == {"orders": 3, "stock": 0}
+    assert {event["database"]: event["owed"] for event in events if event["event"] == "owed"} == {
+        "orders": 3,
+        "stock": 0,
+    }
 
 
 def test_a_copy_that_an_earlier_pass_made_is_reported_to_waiting_requests(tmp_path: Path) -> None:
     world, store = a_world(tmp_path), MemoryStore("offsite")
     key = world.add(1, 1, 10)
     passed(world, store)
-    report, told = passed(world, Failing(UNREACHABLE, key), key)
+    report, events = passed(world, Failing(UNREACHABLE, key), key)
 
     assert (report.copied, report.failure) == (0, None)
-    assert [(one["key"], one["seconds"]) for one in told if one["event"] == "copied"] == [(key, None)]
+    assert [(one["key"], one["seconds"]) for one in events if one["event"] == "copied"] == [(key, None)]
 
 
 @pytest.mark.parametrize("why", ["given up", "gone", "undeclared", "record unusable"])
@@ -303,10 +306,10 @@ def test_a_copy_that_is_never_made_is_not_waited_for(tmp_path: Path, why: str) -
         world.remove(key)
     elif why == "record unusable":
         (world.root / record_key(key)).write_text("{}")
-    report, told = passed(world, store, key, set_name="weekly" if why == "undeclared" else "default")
+    report, events = passed(world, store, key, set_name="weekly" if why == "undeclared" else "default")
 
     assert report.failure is None
-    assert ends(told) == {key: "not_copied"}
+    assert ends(events) == {key: "not_copied"}
 
 
 def test_a_pass_that_must_yield_ends_after_its_artifact_and_says_what_is_missing(tmp_path: Path) -> None:
@@ -320,11 +323,11 @@ def test_a_pass_that_must_yield_ends_after_its_artifact_and_says_what_is_missing
             yields.set()
             return super().put_artifact(key, source, file, progress)
 
-    report, told = passed(world, Asked("offsite"), *keys, yields=yields)
+    report, events = passed(world, Asked("offsite"), *keys, yields=yields)
 
     assert report == CopyReport(copied=1, counted=True)
-    assert ends(told) == {keys[0]: "copied"}
-    assert [event["owed"] for event in told if event["event"] == "owed"] == [3]
+    assert ends(events) == {keys[0]: "copied"}
+    assert [event["owed"] for event in events if event["event"] == "owed"] == [3]
 
 
 def test_an_artifact_that_the_volume_cannot_read_stops_no_other_copy(tmp_path: Path) -> None:
@@ -332,9 +335,9 @@ def test_an_artifact_that_the_volume_cannot_read_stops_no_other_copy(tmp_path: P
     broken_one, sound = world.add(2, 1, 10), world.add(1, 1, 20)
     (world.root / broken_one).unlink()
     (world.root / broken_one).symlink_to(broken_one.rsplit("/", 1)[1])
-    report, told = passed(world, store, broken_one, sound)
+    report, events = passed(world, store, broken_one, sound)
 
-    assert ends(told) == {broken_one: "not_copied", sound: "copied"}
+    assert ends(events) == {broken_one: "not_copied", sound: "copied"}
     assert not report.ended_early
 
 
@@ -351,9 +354,9 @@ def test_retention_of_the_volume_deletes_nothing_that_a_copy_reads_or_needs(tmp_
             return super().put_artifact(key, source, file, progress)
 
     store = Beside("offsite")
-    report, told = passed(world, store, *keys)
+    report, events = passed(world, store, *keys)
 
     assert report == CopyReport(copied=4, counted=True)
-    assert ends(told) == dict.fromkeys(keys, "copied")
+    assert ends(events) == dict.fromkeys(keys, "copied")
     assert list(broken(seen(store), list(keys))) == []
     assert [plan.outcome for plan in plans] == ["succeeded"] * 4

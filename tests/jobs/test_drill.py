@@ -54,13 +54,13 @@ def test_a_chain_is_restored_and_checked_and_the_evidence_names_the_stand_in(vau
 def test_evidence_is_written_beside_the_artifact_recognised_and_remembered_by_level(vault: Vault) -> None:
     full = vault.back_up("FULL", FIRST)
 
-    told = vault.run(level="restore").only
+    drilled = vault.run(level="restore").only
 
     place = place_of(VOLUME, vault.settings)
     read = evidence.read(place, Keyring(place.settings), full.key)
-    assert read == (told.evidence, evidence.Origin.NOTED)
+    assert read == (drilled.evidence, evidence.Origin.NOTED)
     (drills,) = drill_notes.remembered(place)
-    assert drills == told.drills
+    assert drills == drilled.drills
     assert set(drills.passed) == {Level.READ, Level.RESTORE}
     [line] = [one for one in AuditSource.of_place(place).lines() if one.kind == AuditKind.DRILLED]
     assert (line.key, line.place, line.facts["level"], line.facts["outcome"]) == (
@@ -73,8 +73,8 @@ def test_evidence_is_written_beside_the_artifact_recognised_and_remembered_by_le
 
 def test_evidence_of_another_program_is_not_recognised(vault: Vault) -> None:
     full = vault.back_up("FULL", FIRST)
-    told = vault.run(level="read").only.evidence
-    forged = told.model_copy(update={"level": Level.QUERY, "reached": Level.QUERY})
+    written = vault.run(level="read").only.evidence
+    forged = written.model_copy(update={"level": Level.QUERY, "reached": Level.QUERY})
     (vault.root / evidence_key(full.key)).write_bytes(forged.to_json())
 
     place = place_of(VOLUME, vault.settings)
@@ -262,6 +262,6 @@ def test_without_notes_the_databases_with_evidence_below_the_prefix_come_last(tm
     vault.back_up("FULL", FIRST, database="sales")
     vault.run("orders", level="read", evidence="prefix")
 
-    told = vault.run(None, level="read", evidence="prefix").all
+    drilled = vault.run(None, level="read", evidence="prefix").all
 
-    assert [one.evidence.key.split("/")[1] for one in told] == ["sales", "orders"]
+    assert [one.evidence.key.split("/")[1] for one in drilled] == ["sales", "orders"]

@@ -99,10 +99,10 @@ class World:
 
     def prune(self, **more: Any) -> list[dict[str, Any]]:
         """Make a pass of retention, which reads the evidence. Return its events about evidence."""
-        told: list[dict[str, Any]] = []
-        prune(PruneTask(run="p", place="offsite", settings={}), self.place(**more), an_event_writer(told))
+        events: list[dict[str, Any]] = []
+        prune(PruneTask(run="p", place="offsite", settings={}), self.place(**more), an_event_writer(events))
         warned = "evidence of a drill not read or written"
-        return [one for one in told if one["event"] in ("drilled", "drill_marked") or one.get("text") == warned]
+        return [one for one in events if one["event"] in ("drilled", "drill_marked") or one.get("text") == warned]
 
     @property
     def drills(self) -> DatabaseDrills:
@@ -125,9 +125,9 @@ def _world(tmp_path: Path, seaweedfs: SeaweedFS, monkeypatch: pytest.MonkeyPatch
 
 def test_signed_evidence_counts_like_a_drill_of_the_agent_and_is_read_once(world: World) -> None:
     world.report(world.done())
-    [told] = world.prune()
+    [event] = world.prune()
 
-    assert (told["reported"], told["marked"]) == ("signed", False)
+    assert (event["reported"], event["marked"]) == ("signed", False)
     assert world.drills.proven(Level.CHECK) == NOW - timedelta(minutes=5)
     assert (world.drills.restore_seconds, world.drills.claimed) == (12.5, None)
     assert str(world.noted) == f"passed check {NOW - timedelta(minutes=5):%Y-%m-%d}"
@@ -143,9 +143,9 @@ def test_evidence_of_the_agents_own_drill_is_written_and_the_damaged_artifact_is
     place = world.place()
     pending_at(place).add(world.done(FAILED))
     pending_at(place).add(world.done(key=world.records[0].key.replace("orders-2026", "orders-2020")))
-    [told] = world.prune()
+    [event] = world.prune()
 
-    assert (told["event"], told["key"], told["drills"]["marked"] is not None) == (
+    assert (event["event"], event["key"], event["drills"]["marked"] is not None) == (
         "drill_marked",
         world.records[1].key,
         True,
@@ -170,9 +170,9 @@ def test_noted_evidence_is_kept_if_a_later_drill_proves_less(world: World) -> No
 @pytest.mark.parametrize("key", [None, "stranger"], ids=["not signed", "signed by a stranger"])
 def test_a_claim_alerts_but_proves_and_marks_nothing(world: World, key: str | None) -> None:
     world.report(world.done(FAILED), key)
-    [told] = world.prune()
+    [event] = world.prune()
 
-    assert (told["reported"], told["marked"], told["evidence"]["error"]) == ("claimed", False, None)
+    assert (event["reported"], event["marked"], event["evidence"]["error"]) == ("claimed", False, None)
     assert world.drills.failed == world.drills.claimed is not None
     assert not world.marked
     assert str(world.noted).endswith(", not signed")
@@ -193,9 +193,9 @@ def test_only_a_key_for_drills_marks_a_damaged_artifact(
     world: World, key: str, more: dict[str, Any], marked: bool
 ) -> None:
     world.report(world.done(FAILED), key)
-    [told] = world.prune(**more)
+    [event] = world.prune(**more)
 
-    assert (told["marked"], world.marked) == (marked, marked)
+    assert (event["marked"], world.marked) == (marked, marked)
     assert (world.drills.marked is not None) == marked
     assert world.drills.failed is not None
 
@@ -243,9 +243,9 @@ def test_an_object_that_is_not_valid_evidence_causes_one_warning(
     world: World, content: Callable[[World], bytes], fault: str
 ) -> None:
     world.put(content(world))
-    [told] = world.prune()
+    [event] = world.prune()
 
-    assert fault in told["because"]
+    assert fault in event["because"]
     assert world.prune() == []
     assert (world.drills.last, world.drills.claimed, world.noted, world.marked) == (None, None, None, False)
     world.report(world.done())

@@ -56,12 +56,12 @@ def test_a_child_whose_supervisor_has_ended_does_not_clean_up(tmp_path: Path) ->
 def test_the_remaining_time_of_a_resumed_upload_is_estimated_from_the_bytes_sent_since_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock, told = [0.0], []
+    clock, events = [0.0], []
     monkeypatch.setattr("backup_agent.jobs.event_writer.time.monotonic", lambda: clock[0])
-    events = EventWriter(lambda line: told.append(parse(line.encode())))
+    writer = EventWriter(lambda line: events.append(parse(line.encode())))
 
     for clock[0], done in ((100.0, 900), (110.0, 910), (120.0, 950), (130.0, 10), (135.0, 60)):
-        events.progress(done, 1000)
+        writer.progress(done, 1000)
 
-    estimates = [event.estimated_seconds for event in told if isinstance(event, Progress)]
+    estimates = [event.estimated_seconds for event in events if isinstance(event, Progress)]
     assert estimates == [None, 90.0, 20.0, None, 94.0]

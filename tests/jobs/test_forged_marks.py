@@ -115,13 +115,13 @@ def test_the_artifact_of_a_forged_mark_is_verified_next_and_its_mark_is_ignored_
     world.verify(all=True)  # it is not due
     world.put(damage_key(world.record.key), forged(world))
 
-    told = world.verify(signing=world.signing)
+    events = world.verify(signing=world.signing)
 
-    assert [world.record.key] == passes.events(told, "verified")
-    (report,) = (event for event in told if event["event"] == "pass_result")
+    assert [world.record.key] == passes.keys_of(events, "verified")
+    (report,) = (event for event in events if event["event"] == "pass_result")
     assert any("Its damage mark is ignored" in text for text in report["result"]["warnings"])
     assert ((), {}) == (world.contents().unproven_damages, world.contents().unsound)
-    assert [] == passes.events(world.verify(signing=world.signing), "verified")
+    assert [] == passes.keys_of(world.verify(signing=world.signing), "verified")
 
 
 def test_a_mark_that_the_agent_wrote_is_believed_by_its_note(world: World) -> None:
@@ -145,9 +145,9 @@ def test_damage_behind_a_mark_of_unknown_origin_is_found_when_it_is_read(world: 
     world.put(damage_key(world.record.key), a_mark(world).to_json())
     world.rot()
 
-    told = world.verify()
+    events = world.verify()
 
-    assert [world.record.key] == passes.events(told, "damaged")
+    assert [world.record.key] == passes.keys_of(events, "damaged")
     assert [world.record.key] == list(world.contents().unsound)
 
 
@@ -162,7 +162,7 @@ def test_an_old_mark_that_is_put_back_after_healing_is_not_believed(world: World
         heal=True,
         settings={"signing": world.signing},
     )
-    assert [world.record.key] == passes.events(healed, "healed")
+    assert [world.record.key] == passes.keys_of(healed, "healed")
 
     world.put(damage_key(world.record.key), old)
 
@@ -179,11 +179,11 @@ def test_the_hold_at_a_destination_is_signed(world: World) -> None:
     hold = Hold(key=world.record.key, since=TAKEN, reason="audit", request="h")
     place = world.place(**world.signing)
     place.wanted_holds.hold(hold)
-    told: list[dict[str, Any]] = []
-    prune(PruneTask(run="prune-1", place="offsite", settings={}), place, an_event_writer(told))
+    events: list[dict[str, Any]] = []
+    prune(PruneTask(run="prune-1", place="offsite", settings={}), place, an_event_writer(events))
 
     content = world.store.read(hold_key(world.record.key), 2**20)
     assert Keyring(place.settings).signer(Hold, world.record.key, content) is not None
     assert hold == Hold.from_json(content).model_copy(update={"signature": None})
     assert [(hold.key, hold)] == list(place.wanted_holds), "the note on it stays"
-    assert {"event": "signing", "fault": None} in json.loads(json.dumps(told))
+    assert {"event": "signing", "fault": None} in json.loads(json.dumps(events))

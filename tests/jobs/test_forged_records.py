@@ -44,13 +44,13 @@ def differential(parent: Record, hours: float) -> Record:
 
 def applied(place: Place) -> tuple[PlaceResult, list[dict[str, Any]]]:
     """Make a pass of retention. Return its result and its events."""
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     result = prune(
         PruneTask(run="prune-1", place=place.name, settings={}),
         place,
-        EventWriter(lambda line: told.append(json.loads(line))),
+        EventWriter(lambda line: events.append(json.loads(line))),
     )
-    return result, told
+    return result, events
 
 
 def there(offsite: FilledPlace) -> set[str]:
@@ -64,11 +64,11 @@ def test_forged_points_cause_no_deletion_of_real_ones(offsite: FilledPlace, days
     genuine = [offsite.add(full(2 + number)) for number in range(3)]
     forged = [offsite.add(full(days + number / 100), recognised=False) for number in range(10)]
 
-    result, told = applied(offsite.place)
+    result, events = applied(offsite.place)
 
     assert (result.outcome, result.deleted) == ("succeeded", 1)
     assert there(offsite) == {record.key for record in (*genuine[:2], *forged)}
-    (event,) = (event for event in told if event["event"] == "unrecognised")
+    (event,) = (event for event in events if event["event"] == "unrecognised")
     assert (event["place"], event["records"]) == ("offsite", 10)
 
 

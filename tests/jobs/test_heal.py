@@ -22,7 +22,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store, StoredObject
 from tests.artifact.writer import artifact, split
 from tests.catalog.places import place_at, write_record
-from tests.jobs.passes import Blocks, events, judged, put, verify_at
+from tests.jobs.passes import Blocks, damages_in, keys_of, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
 from tests.stores.memory_store import MemoryStore
 
@@ -80,11 +80,11 @@ def test_a_damaged_artifact_is_replaced_from_another_place(world: World, place: 
     record = world.copy(put(world.root))
     before = world.stores[place].read(record_key(record.key), LIMIT)
     world.spoil(place, record.key, how)
-    told = world.verify(place, heal=True, artifact=record.key if asked else None)
+    events = world.verify(place, heal=True, artifact=record.key if asked else None)
 
-    assert (events(told, "damaged"), events(told, "healed")) == ([record.key], [record.key])
-    assert told[-1]["result"]["outcome"] == "succeeded"
-    assert (told[-1]["result"]["healed"], told[-1]["result"]["damaged"]) == ([record.key], [])
+    assert (keys_of(events, "damaged"), keys_of(events, "healed")) == ([record.key], [record.key])
+    assert events[-1]["result"]["outcome"] == "succeeded"
+    assert (events[-1]["result"]["healed"], events[-1]["result"]["damaged"]) == ([record.key], [])
     assert world.whole(place, record)
     assert world.stores[place].read(record_key(record.key), LIMIT) == before
     assert not list(world.root.glob(".staging/*"))
@@ -104,10 +104,10 @@ def test_an_archived_artifact_heals_no_other_and_is_not_healed(world: World, arc
             return super().open(key, start)
 
     world.stores[archived] = Glacier(inner)
-    told = world.verify("local", heal=True, artifact=record.key)
+    events = world.verify("local", heal=True, artifact=record.key)
 
-    assert events(told, "healed") == []
-    result = told[-1]["result"]
+    assert keys_of(events, "healed") == []
+    result = events[-1]["result"]
     assert "InvalidObjectState" in "\n".join((result.get("error") or "", *result["warnings"]))
     assert "archived" in {result.get("reason"), *(one["why"] for one in result["not_read"])}
 
@@ -118,16 +118,16 @@ def test_a_marked_artifact_is_healed_only_if_requested(world: World, place: str)
     world.spoil(place, record.key)
     found, again = world.verify(place), world.verify(place)
     marked = world.stores[place].stat(damage_key(record.key)) is not None
-    told = world.verify(place, heal=True)
+    events = world.verify(place, heal=True)
 
-    assert (found[-1]["result"]["reason"], judged(again)["keys"], marked) == (
+    assert (found[-1]["result"]["reason"], damages_in(again)["keys"], marked) == (
         Reason.CHECKSUM_MISMATCH,
         [record.key],
         True,
     )
-    assert events(told, "healed") == [record.key]
+    assert keys_of(events, "healed") == [record.key]
     assert world.whole(place, record)
-    assert judged(told)["keys"] == []
+    assert damages_in(events)["keys"] == []
 
 
 def test_each_file_of_a_split_artifact_comes_from_a_place_with_good_bytes(world: World) -> None:
@@ -142,9 +142,9 @@ def test_each_file_of_a_split_artifact_comes_from_a_place_with_good_bytes(world:
     content = {key: world.stores["local"].read(key, LIMIT) for key in (one, two)}
     for place, key in (("local", one), ("local", two), ("offsite", one), ("mirror", two)):
         world.spoil(place, key)
-    told = world.verify("local", heal=True)
+    events = world.verify("local", heal=True)
 
-    assert [event["sources"] for event in told if event["event"] == "healed"] == [["mirror", "offsite"]]
+    assert [event["sources"] for event in events if event["event"] == "healed"] == [["mirror", "offsite"]]
     assert {key: world.stores["local"].read(key, LIMIT) for key in (one, two)} == content
 
 
@@ -152,9 +152,9 @@ def test_a_damaged_copy_is_skipped_and_the_next_one_is_used(world: World) -> Non
     record = world.copy(put(world.root))
     world.spoil("local", record.key)
     world.spoil("offsite", record.key)
-    told = world.verify("local", heal=True)
+    events = world.verify("local", heal=True)
 
-    assert [event["sources"] for event in told if event["event"] == "healed"] == [["mirror"]]
+    assert [event["sources"] for event in events if event["event"] == "healed"] == [["mirror"]]
     assert world.stores["local"].read(record.key, LIMIT) == world.stores["mirror"].read(record.key, LIMIT)
 
 
@@ -217,10 +217,10 @@ def test_a_place_of_another_agent_is_neither_marked_nor_healed(world: World) -> 
     record = world.copy(put(world.root))
     world.spoil("offsite", record.key)
     world.stores["offsite"].create("owner.json", b'{"schema": 1, "id": "x", "cluster": "demo", "namespace": "other"}')
-    told = world.verify("offsite", heal=True)
+    events = world.verify("offsite", heal=True)
 
-    assert events(told, "damaged") == [record.key]
-    assert told[-1]["result"]["reason"] == Reason.FOREIGN_ROOT
+    assert keys_of(events, "damaged") == [record.key]
+    assert events[-1]["result"]["reason"] == Reason.FOREIGN_ROOT
     assert world.stores["offsite"].stat(damage_key(record.key)) is None
 
 
@@ -229,12 +229,12 @@ def test_an_artifact_that_is_undamaged_again_keeps_its_mark_until_it_is_healed(w
     world.spoil("offsite", record.key)
     world.verify("offsite")
     world.spoil("offsite", record.key)  # flip the same bit back
-    told = world.verify("offsite", artifact=record.key)
+    events = world.verify("offsite", artifact=record.key)
     marked = world.stores["offsite"].stat(damage_key(record.key)) is not None
     healed = world.verify("offsite", artifact=record.key, heal=True)
 
-    assert (told[-1]["result"]["outcome"], marked) == ("succeeded_with_warnings", True)
-    assert "verify --heal" in told[-1]["result"]["warnings"][0]
+    assert (events[-1]["result"]["outcome"], marked) == ("succeeded_with_warnings", True)
+    assert "verify --heal" in events[-1]["result"]["warnings"][0]
     assert [event["sources"] for event in healed if event["event"] == "healed"] == [[]]
     assert world.whole("offsite", record)
 
@@ -265,9 +265,9 @@ def test_healing_respects_the_bandwidth_of_verification(world: World, place: str
     world.spoil(place, record.key, "missing")
     rate = 4 * record.size
     started = time.monotonic()
-    told = world.verify(place, heal=True, artifact=record.key, settings={"verify": {"bandwidth": f"{rate}B"}})
+    events = world.verify(place, heal=True, artifact=record.key, settings={"verify": {"bandwidth": f"{rate}B"}})
 
-    assert events(told, "healed") == [record.key]
+    assert keys_of(events, "healed") == [record.key]
     assert time.monotonic() - started >= 0.9 * 2 * record.size / rate
 
 
@@ -288,9 +288,9 @@ def test_cancelled_healing_keeps_the_mark_and_the_copy(world: World, place: str)
             return super().open(key, start)
 
     world.stores[other] = Cancelling(world.stores[other])
-    told = world.verify(place, heal=True, cancel=cancel)
+    events = world.verify(place, heal=True, cancel=cancel)
 
-    assert told[-1]["result"]["outcome"] == "cancelled"
+    assert events[-1]["result"]["outcome"] == "cancelled"
     assert world.stores[place].stat(damage_key(record.key)) is not None
     assert world.stores[other].read(record.key, LIMIT) == good
     assert not list(world.root.glob(".staging/*"))
@@ -374,12 +374,12 @@ def test_an_artifact_on_bad_blocks_is_healed_if_requested_and_never_marked(world
             return stored
 
     world.stores["local"] = OldInode(world.root, record.key)
-    told = [] if marked else world.verify("local")
+    events = [] if marked else world.verify("local")
     left = world.stores["local"].stat(damage_key(record.key))
     healed = world.verify("local", heal=True)
 
-    assert (events(told, "unread"), left is None) == ([] if marked else [record.key], not marked)
-    assert events(healed, "healed") == [record.key]
+    assert (keys_of(events, "unread"), left is None) == ([] if marked else [record.key], not marked)
+    assert keys_of(healed, "healed") == [record.key]
     assert healed[-1]["result"]["outcome"] == "succeeded"
     assert world.whole("local", record)
 
@@ -387,6 +387,6 @@ def test_an_artifact_on_bad_blocks_is_healed_if_requested_and_never_marked(world
 def test_a_missing_artifact_is_healed_even_without_scheduled_verification(world: World) -> None:
     record = world.copy(put(world.root), "offsite")
     world.spoil("local", record.key, "missing")
-    told = world.verify("local", heal=True, settings={"verify": {"every": None}})
+    events = world.verify("local", heal=True, settings={"verify": {"every": None}})
 
-    assert (events(told, "damaged"), events(told, "healed")) == ([record.key], [record.key])
+    assert (keys_of(events, "damaged"), keys_of(events, "healed")) == ([record.key], [record.key])

@@ -135,10 +135,10 @@ def _world(tmp_path: Path) -> World:
 
 def made(world: World, **fields: Any) -> str:
     """Return the page that the process writes."""
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     (world.root / ".agent").mkdir(exist_ok=True)
-    page.make(a_status(now=NOW, **fields), world.settings, an_event_writer(told))
-    assert told == [{"event": "page", "error": None}]
+    page.make(a_status(now=NOW, **fields), world.settings, an_event_writer(events))
+    assert events == [{"event": "page", "error": None}]
     return (world.root / FILE).read_text()
 
 
@@ -196,11 +196,11 @@ def test_a_database_that_is_only_at_a_destination_is_shown(world: World) -> None
 
 def test_a_page_that_cannot_be_written_is_reported(world: World) -> None:
     (world.root / FILE).mkdir(parents=True)
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
 
-    page.make(a_status(), world.settings, an_event_writer(told))
+    page.make(a_status(), world.settings, an_event_writer(events))
 
-    [event] = told
+    [event] = events
     assert event["event"] == "page"
     assert "page.html" in event["error"]
 

@@ -57,9 +57,9 @@ def _volume(tmp_path: Path) -> Place:
 
 
 def applied(volume: Place, **task: Any) -> tuple[Any, list[dict[str, Any]]]:
-    told: list[dict[str, Any]] = []
-    writer = an_event_writer(told)
-    return prune(PruneTask(run="prune-1", place="local", settings={}, **task), volume, writer), told
+    events: list[dict[str, Any]] = []
+    writer = an_event_writer(events)
+    return prune(PruneTask(run="prune-1", place="local", settings={}, **task), volume, writer), events
 
 
 def recorded(volume: Place) -> list[str]:
@@ -71,7 +71,7 @@ def keys(set_name: str, *days: int) -> list[str]:
 
 
 def test_a_set_over_max_delete_share_is_refused_and_the_other_is_pruned(volume: Place) -> None:
-    result, told = applied(volume)
+    result, events = applied(volume)
 
     assert (result.outcome, result.reason) == ("failed", Reason.INVALID_REQUEST)
     assert result.error == ("default: 3 of 4 artifacts would be deleted, more than max_delete_share (0.5) allows")
@@ -79,7 +79,7 @@ def test_a_set_over_max_delete_share_is_refused_and_the_other_is_pruned(volume: 
     assert [one.key for one in result.deletions] == [full("weekly", 0).key]
     assert (result.deleted, result.kept) == (1, 5)
     assert recorded(volume) == [*keys("default", 0, 1, 2, 3), *keys("weekly", 1)]
-    assert [event["key"] for event in told if event["event"] == "pruned"] == [full("weekly", 0).key]
+    assert [event["key"] for event in events if event["event"] == "pruned"] == [full("weekly", 0).key]
 
 
 def test_with_force_the_refused_set_is_pruned_too(volume: Place) -> None:
@@ -162,12 +162,12 @@ def test_a_hold_that_cannot_be_written_stays_wanted_and_does_not_stop_the_pass(v
     key = full("default", 0).key
     wanted = offsite.wanted_holds
     wanted.hold(Hold(key=key, since=datetime.now(UTC), reason="audit", request="h"))
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     task = PruneTask(run="prune-1", place="offsite", settings={})
-    result = prune(task, offsite, an_event_writer(told))
+    result = prune(task, offsite, an_event_writer(events))
 
     assert result.outcome == "succeeded"
-    assert [event["text"] for event in told if event["event"] == "warning"] == ["hold not applied"]
+    assert [event["text"] for event in events if event["event"] == "warning"] == ["hold not applied"]
     assert [one for one, _ in wanted] == [key]
 
 
@@ -185,10 +185,10 @@ def test_an_artifact_is_deleted_after_the_end_of_its_hold(volume: Place) -> None
 
     (volume.root / hold_key(key)).unlink()
     held_until(volume, -1)
-    result, told = applied(volume, force=True)
+    result, events = applied(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("succeeded", 1)
-    assert [event["key"] for event in told if event["event"] == "hold_ended"] == [key]
+    assert [event["key"] for event in events if event["event"] == "hold_ended"] == [key]
     assert recorded(volume) == [*keys("default", 3), *keys("weekly", 1)]
 
 
@@ -225,9 +225,9 @@ def test_at_a_destination_a_hold_ends_by_the_note_on_the_volume_only(volume: Pla
     offsite.store.create(hold_key(other), forged.to_json())
 
     def passed() -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = []
-        prune(PruneTask(run="prune-1", place="offsite", settings={}), offsite, an_event_writer(told))
-        return [event for event in told if event["event"] == "hold_ended"]
+        events: list[dict[str, Any]] = []
+        prune(PruneTask(run="prune-1", place="offsite", settings={}), offsite, an_event_writer(events))
+        return [event for event in events if event["event"] == "hold_ended"]
 
     def mark() -> Hold:
         return Hold.from_json(offsite.store.read(hold_key(key), 10_000))
@@ -420,12 +420,12 @@ def test_deletions_before_a_failure_are_reported(volume: Place) -> None:
     task = PruneTask(run="prune-1", place="local", force=True, settings={})
     planned = apply_policy(task, found, volume, datetime.now(UTC))
     lost = Losing(root=volume.root, last=planned.delete[0].key)
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
     with pytest.raises(TransientError):
-        carry_out([planned], found, volume, lost, AuditTrail(volume, an_event_writer(told)))
+        carry_out([planned], found, volume, lost, AuditTrail(volume, an_event_writer(events)))
 
     summaries = {
-        one["set"]: one["artifacts"] for one in (each["summary"] for each in told if each["event"] == "summary")
+        one["set"]: one["artifacts"] for one in (each["summary"] for each in events if each["event"] == "summary")
     }
     assert summaries["default"] + summaries["weekly"] == 5
 
@@ -502,13 +502,13 @@ def in_the_way(volume: Place, key: str) -> None:
 def test_a_failed_deletion_stops_only_its_own_database(volume: Place) -> None:
     stuck = full("default", 0).key
     in_the_way(volume, stuck)
-    result, told = applied(volume, force=True)
+    result, events = applied(volume, force=True)
     left = recorded(volume)
     again, _ = applied(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("failed", 1)
     assert "Is a directory" in result.error
-    assert [event["because"].partition(":")[0] for event in told if event["event"] == "warning"] == [stuck]
+    assert [event["because"].partition(":")[0] for event in events if event["event"] == "warning"] == [stuck]
     assert left == [*keys("default", 1, 2, 3), *keys("weekly", 1)]
     assert (again.outcome, again.deleted, recorded(volume)) == (
         "succeeded",
@@ -537,8 +537,8 @@ def test_a_huge_record_or_mark_stops_only_its_own_database_and_is_not_loaded(vol
     ended = memory.run("backup_agent.jobs.prune", stdin=task.model_dump_json().encode() + b"\n")
 
     assert ended.code == 0, ended.err
-    told = [json.loads(line) for line in ended.out.splitlines()]
-    result = told[-1]["result"]
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    result = events[-1]["result"]
     assert ended.mib < 150
     assert (result["outcome"], result["deleted"]) == ("succeeded_with_warnings", 4)
     warnings = "\n".join(result["warnings"])

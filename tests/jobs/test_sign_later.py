@@ -51,15 +51,15 @@ class World:
         return create_on_volume(place_of(VOLUME, place.settings), record, Keyring(place.settings))
 
     def copy(self) -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", place="offsite", sets=("default",), settings={})
-        assert Copying(task, self.place(), an_event_writer(told), threading.Event()).copy_all().failure is None
-        return told
+        assert Copying(task, self.place(), an_event_writer(events), threading.Event()).copy_all().failure is None
+        return events
 
     def prune(self, place: Place | None = None) -> list[dict[str, Any]]:
-        told: list[dict[str, Any]] = []
-        prune(PruneTask(run="prune-1", place="offsite", settings={}), place or self.place(), an_event_writer(told))
-        return told
+        events: list[dict[str, Any]] = []
+        prune(PruneTask(run="prune-1", place="offsite", settings={}), place or self.place(), an_event_writer(events))
+        return events
 
     def stored(self, key: str) -> Record:
         return Record.from_json(self.store.read(record_key(key), LARGEST))
@@ -71,8 +71,8 @@ def _world(tmp_path: Path) -> World:
     return World(tmp_path / "root", MemoryStore("offsite"))
 
 
-def faults(told: list[dict[str, Any]]) -> list[str | None]:
-    return [event["fault"] for event in told if event["event"] == "signing"]
+def faults(events: list[dict[str, Any]]) -> list[str | None]:
+    return [event["fault"] for event in events if event["event"] == "signing"]
 
 
 def test_the_copy_is_made_without_its_key_and_signed_by_the_next_pass_that_has_it(world: World) -> None:
@@ -83,12 +83,12 @@ def test_the_copy_is_made_without_its_key_and_signed_by_the_next_pass_that_has_i
     assert (None, []) == (before.signature, faults(world.prune()))
 
     own = key_file.create(world.key)
-    told = world.prune()
+    events = world.prune()
 
     after = world.stored(record.key)
     assert after.signature is not None
     assert (own, before) == (after.signature.key, after.model_copy(update={"signature": None}))
-    assert [None] == faults(told)
+    assert [None] == faults(events)
     assert [] == list(unsigned_at(world.place()))
     found = survey(world.place(trusted=[]))
     assert ([record.key], {}, ()) == (list(found.entries), found.altered, found.unreadable)

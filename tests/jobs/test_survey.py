@@ -21,7 +21,7 @@ def volume(root: Path, *destinations: str) -> Place:
     return place_at(root, storage=storage, schedules={})
 
 
-def told(root: Path, kind: str, *destinations: str) -> list[dict[str, Any]]:
+def events_of(root: Path, kind: str, *destinations: str) -> list[dict[str, Any]]:
     lines: list[dict[str, Any]] = []
     survey(volume(root, *destinations or ("offsite",)), (), an_event_writer(lines))
     found = [event for event in lines if event["event"] == kind]
@@ -34,10 +34,10 @@ def test_a_summary_is_the_same_with_and_without_the_index(tmp_path: Path) -> Non
         place.add(a_record(hour))
     place.add(a_record(0, set_name="test", database="customers"))
 
-    first = told(tmp_path, "summary")
+    first = events_of(tmp_path, "summary")
 
     assert volume(tmp_path).index.exists()
-    assert told(tmp_path, "summary") == first
+    assert events_of(tmp_path, "summary") == first
     assert [(one["set"], one["database"], one["artifacts"], one["chain_links"]) for one in first] == [
         ("default", "orders", 4, 4), ("test", "customers", 1, 1),
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def test_copies_of_declared_sets_are_missing_until_they_are_noted(tmp_path: Path
     place.add(a_record(0, set_name="adhoc"))
     place_of("offsite", volume(tmp_path, "offsite").settings).record_notes.add(one.key, one.to_json())
 
-    assert {summary["set"]: summary["owed"] for summary in told(tmp_path, "summary")} == {
+    assert {summary["set"]: summary["owed"] for summary in events_of(tmp_path, "summary")} == {
         "default": {"offsite": 1},
         "adhoc": {},
     }
@@ -94,13 +94,13 @@ def test_missing_and_altered_artifacts_are_reported(tmp_path: Path) -> None:
     place.store.delete(missing.key)
     place.damage(damaged)
 
-    warnings = [(one["text"], one["because"]) for one in told(tmp_path, "warning")]
+    warnings = [(one["text"], one["because"]) for one in events_of(tmp_path, "warning")]
 
     assert warnings == [
         ("catalog drifted", f"{gone.key}: its record is gone, and the agent did not delete it"),
         ("catalog drifted", f"{missing.key}: its file is missing"),
     ]
-    assert told(tmp_path, "summary")[0]["chain_links"] == 0
+    assert events_of(tmp_path, "summary")[0]["chain_links"] == 0
 
 
 def test_the_number_of_warnings_about_a_lost_folder_is_limited(tmp_path: Path) -> None:
@@ -108,14 +108,14 @@ def test_the_number_of_warnings_about_a_lost_folder_is_limited(tmp_path: Path) -
     for hour in range(MOST_WARNINGS + 5):
         place.add(a_record(hour), files=False)
 
-    assert len(told(tmp_path, "warning")) == MOST_WARNINGS
+    assert len(events_of(tmp_path, "warning")) == MOST_WARNINGS
 
 
 def test_an_unreadable_record_is_reported(tmp_path: Path) -> None:
     place = filled(tmp_path)
     place.put_record(a_record(0), b"{")
 
-    assert told(tmp_path, "unreadable")[0]["fault"].startswith(f"{a_record(0).key}.json: Invalid JSON")
+    assert events_of(tmp_path, "unreadable")[0]["fault"].startswith(f"{a_record(0).key}.json: Invalid JSON")
 
 
 def test_temporary_files_of_a_killed_survey_are_removed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store
 from tests.builders import ORDERS
 from tests.catalog.places import place_at, write_record
-from tests.jobs.passes import LONG_AGO, Blocks, events, judged, put, verify, verify_at
+from tests.jobs.passes import LONG_AGO, Blocks, damages_in, keys_of, put, verify, verify_at
 from tests.stores.memory_store import MemoryStore
 
 
@@ -27,9 +27,9 @@ def test_an_undamaged_artifact_is_verified_and_not_read_again_at_once(tmp_path: 
     records = [put(tmp_path, hour) for hour in range(3)]
     first, second = verify(tmp_path), verify(tmp_path)
 
-    assert events(first, "verified") == [record.key for record in records]
+    assert keys_of(first, "verified") == [record.key for record in records]
     assert (first[-1]["result"]["outcome"], first[-1]["result"]["verified"], not_read(first)) == ("succeeded", 3, {})
-    assert events(second, "verified") == []
+    assert keys_of(second, "verified") == []
     assert first[-1]["oldest"] > LONG_AGO.isoformat()
 
 
@@ -49,12 +49,12 @@ def test_a_damaged_artifact_is_marked_and_is_no_restore_point(tmp_path: Path, fa
     else:
         flipped = content[:-9] + bytes((content[-9] ^ 1,)) + content[-8:]
         path.write_bytes({"flipped": flipped, "cut": content[:-4], "longer": content + b"x"}[fault])
-    told = verify(tmp_path)
+    events = verify(tmp_path)
     mark = tmp_path / damage_key(record.key)
 
-    assert events(told, "damaged") == [record.key]
+    assert keys_of(events, "damaged") == [record.key]
     assert Damage.from_json(mark.read_bytes()).file == path.name
-    assert (told[-1]["result"]["reason"], judged(told)["keys"]) == (Reason.CHECKSUM_MISMATCH, [record.key])
+    assert (events[-1]["result"]["reason"], damages_in(events)["keys"]) == (Reason.CHECKSUM_MISMATCH, [record.key])
     assert of_database(place_at(tmp_path), DEFAULT_SET, ORDERS).unsound.keys() == {record.key}
 
 
@@ -77,19 +77,19 @@ def test_an_artifact_that_cannot_be_read_is_not_marked_as_damaged(tmp_path: Path
                 raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: input/output error")
             return super().open(key, start)
 
-    told = verify(tmp_path, Failing(tmp_path, "local"))
+    events = verify(tmp_path, Failing(tmp_path, "local"))
 
-    assert events(told, "unread") == [record.key]
-    assert told[-1]["result"]["reason"] == Reason.STORAGE_UNREACHABLE
+    assert keys_of(events, "unread") == [record.key]
+    assert events[-1]["result"]["reason"] == Reason.STORAGE_UNREACHABLE
     assert not (tmp_path / damage_key(record.key)).exists()
 
 
 def test_artifacts_on_bad_blocks_do_not_keep_others_from_being_read(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(6)]
     bad, good = [one.key for one in records[:4]], [one.key for one in records[4:]]
-    told = [event for _ in range(3) for event in verify(tmp_path, Blocks(tmp_path, *bad))]
+    events = [event for _ in range(3) for event in verify(tmp_path, Blocks(tmp_path, *bad))]
 
-    assert events(told, "verified") == good
+    assert keys_of(events, "verified") == good
 
 
 def test_an_unreadable_artifact_is_tried_hourly_and_the_others_at_their_usual_times(
@@ -101,10 +101,10 @@ def test_an_unreadable_artifact_is_tried_hourly_and_the_others_at_their_usual_ti
     store.bad.clear()
     mended = verify(tmp_path, store)
 
-    assert (events(before, "unread"), events(after, "unread")) == ([first.key], [first.key])
-    assert (events(before, "verified"), events(after, "verified")) == ([one.key for one in others], [])
+    assert (keys_of(before, "unread"), keys_of(after, "unread")) == ([first.key], [first.key])
+    assert (keys_of(before, "verified"), keys_of(after, "verified")) == ([one.key for one in others], [])
     assert (before[-1]["next_seconds"], after[-1]["next_seconds"]) == (3600, 3600)
-    assert events(mended, "verified") == [first.key]
+    assert keys_of(mended, "verified") == [first.key]
 
 
 def test_a_truncated_log_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_a_truncated_log_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
     log.write_bytes(log.read_bytes()[:-20])
     (folder / "state.json").unlink()
 
-    assert len(events(verify(tmp_path), "verified")) == 1
+    assert len(keys_of(verify(tmp_path), "verified")) == 1
 
 
 def test_a_pass_opens_only_the_records_of_artifacts_that_it_reads(tmp_path: Path) -> None:
@@ -140,9 +140,9 @@ def test_a_pass_opens_only_the_records_of_artifacts_that_it_reads(tmp_path: Path
 def test_an_artifact_with_a_missing_file_is_reported_at_once_and_read_first(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(3)]
     (tmp_path / records[2].key).unlink()
-    told, read = verify(tmp_path, seconds=0), verify(tmp_path)
+    events, read = verify(tmp_path, seconds=0), verify(tmp_path)
 
-    assert [event["keys"] for event in told if event["event"] == "damages"] == [[records[2].key]]
+    assert [event["keys"] for event in events if event["event"] == "damages"] == [[records[2].key]]
     assert next(event["key"] for event in read if event["event"] in ("damaged", "verified")) == records[2].key
 
 
@@ -163,18 +163,18 @@ def test_an_unreadable_record_is_reported_and_the_rest_is_read(tmp_path: Path) -
     survey(place_at(tmp_path))
     path = tmp_path / record_key(records[0].key)
     path.write_bytes(path.read_bytes()[:-2] + b"x\n")
-    told = verify(tmp_path)
+    events = verify(tmp_path)
 
-    assert events(told, "unread") == [records[0].key]
-    assert events(told, "verified") == [record.key for record in records[1:]]
-    assert "it is not the record that the agent wrote" in told[-1]["result"]["error"]
+    assert keys_of(events, "unread") == [records[0].key]
+    assert keys_of(events, "verified") == [record.key for record in records[1:]]
+    assert "it is not the record that the agent wrote" in events[-1]["result"]["error"]
 
 
 def test_the_summary_of_a_damaged_database_is_reported_again(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(2)]
     (tmp_path / records[1].key).unlink()
-    told = verify(tmp_path)
-    (summary,) = (event["summary"] for event in told if event["event"] == "summary")
+    events = verify(tmp_path)
+    (summary,) = (event["summary"] for event in events if event["event"] == "summary")
 
     assert summary["last_success"]["FULL"] == records[0].finished.isoformat().replace("+00:00", "Z")
 
@@ -203,17 +203,17 @@ def test_a_deleted_copy_counts_as_missing_again(tmp_path: Path, fate: str, owed:
         notes.give_up(record.key)
     if fate == "being deleted":
         journal.begin(Intent(key=record.key, doing=Doing.DELETING, files=(record.key,), since=LONG_AGO))
-    told = verify_at({"local": LocalStore(tmp_path, "local"), "offsite": offsite}, tmp_path, place="offsite")
-    warnings = [warning for warning in told[-1]["result"]["warnings"] if "missing again" in warning]
+    events = verify_at({"local": LocalStore(tmp_path, "local"), "offsite": offsite}, tmp_path, place="offsite")
+    warnings = [warning for warning in events[-1]["result"]["warnings"] if "missing again" in warning]
 
     assert owed == len(notes.owed([record])) == len(warnings)
     assert all(record.key in warning for warning in warnings)
-    assert [event["summary"]["owed"] for event in told if event["event"] == "summary"] == [{"offsite": 1}] * owed
+    assert [event["summary"]["owed"] for event in events if event["event"] == "summary"] == [{"offsite": 1}] * owed
 
 
-def not_read(told: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
+def not_read(events: list[dict[str, Any]]) -> dict[str, tuple[int, int]]:
     """Return the artifacts that a pass did not read: reason -> number of artifacts and bytes."""
-    return {one["why"]: (one["artifacts"], one["size"]) for one in told[-1]["result"]["not_read"]}
+    return {one["why"]: (one["artifacts"], one["size"]) for one in events[-1]["result"]["not_read"]}
 
 
 def total(*records: Record) -> int:
@@ -248,10 +248,10 @@ def test_each_request_reads_the_next_artifacts_and_fails_if_none_was_read(tmp_pa
     for record in records[::2]:
         flip(tmp_path, record)
 
-    told = [verify(tmp_path, request=f"v{number}") for number in range(6)]
+    passes = [verify(tmp_path, request=f"v{number}") for number in range(6)]
 
-    assert {key for one in told for key in events(one, "damaged")} == {record.key for record in records[::2]}
-    assert all(one[-1]["result"]["verified"] or one[-1]["result"]["outcome"] == "failed" for one in told)
+    assert {key for one in passes for key in keys_of(one, "damaged")} == {record.key for record in records[::2]}
+    assert all(one[-1]["result"]["verified"] or one[-1]["result"]["outcome"] == "failed" for one in passes)
 
 
 @pytest.mark.parametrize("scope", [{}, {"all": True}], ids=["what is due", "all"])
@@ -259,14 +259,14 @@ def test_a_truncated_record_is_a_warning_that_names_it(tmp_path: Path, scope: di
     record, sound = put(tmp_path), put(tmp_path, 1)
     path = tmp_path / record_key(record.key)
     path.write_bytes(path.read_bytes()[:200])
-    told = verify(tmp_path, request="v", **scope)
-    result = told[-1]["result"]
-    damages = judged(told)
+    events = verify(tmp_path, request="v", **scope)
+    result = events[-1]["result"]
+    damages = damages_in(events)
 
-    assert events(told, "verified") == [sound.key]
+    assert keys_of(events, "verified") == [sound.key]
     assert result["outcome"] == "succeeded_with_warnings"
     assert any(record_key(record.key) in warning for warning in result["warnings"])
-    assert not_read(told) == {"record_unreadable": (1, 0)}
+    assert not_read(events) == {"record_unreadable": (1, 0)}
     assert damages["unreadable"]["record_unreadable"] == [record_key(record.key)]
 
 
@@ -307,8 +307,8 @@ def test_a_destination_has_a_period_of_its_own(tmp_path: Path, every: str | None
     stores: dict[str, Store] = {"local": LocalStore(tmp_path, "local"), "offsite": offsite}
 
     for place, expected in (("local", True), ("offsite", read)):
-        told = verify_at(stores, tmp_path, place=place, destination={"verify": {"every": every}})
-        assert bool(told[-1]["result"]["verified"]) is expected
+        events = verify_at(stores, tmp_path, place=place, destination={"verify": {"every": every}})
+        assert bool(events[-1]["result"]["verified"]) is expected
 
 
 def test_verifying_an_empty_place_succeeds(tmp_path: Path) -> None:
@@ -320,11 +320,11 @@ def test_data_without_a_record_is_a_warning_unless_the_journal_names_it(tmp_path
     for record in (ours, strange):
         (tmp_path / record_key(record.key)).unlink()
     place_at(tmp_path).journal.begin(Intent(key=ours.key, doing=Doing.DELETING, files=(ours.key,), since=LONG_AGO))
-    told = verify(tmp_path, request="v")
+    events = verify(tmp_path, request="v")
 
-    assert events(told, "verified") == [sound.key]
-    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
-    assert not_read(told) == {"no_record": (1, strange.size)}
+    assert keys_of(events, "verified") == [sound.key]
+    assert events[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(events) == {"no_record": (1, strange.size)}
 
 
 def test_an_artifact_without_a_record_cannot_be_verified(tmp_path: Path) -> None:
@@ -357,9 +357,9 @@ def test_the_amount_and_the_estimated_time_are_reported_before_the_first_byte(tm
     store = {"local": LocalStore(tmp_path, "local")}
     settings = {"verify": {"bandwidth": f"{size}B"}}
 
-    told = verify_at(store, tmp_path, settings=settings, request="v", all=True)
+    events = verify_at(store, tmp_path, settings=settings, request="v", all=True)
 
-    scope = next(event for event in told if event["event"] in ("scope", "reading", "verified"))
+    scope = next(event for event in events if event["event"] in ("scope", "reading", "verified"))
     assert (scope["artifacts"], scope["size"], scope["read"], scope["estimated_seconds"]) == (3, size, 0, 1.0)
 
 
@@ -388,9 +388,9 @@ def test_slices_continue_until_every_artifact_was_read_once(tmp_path: Path, ende
         cancel = threading.Event()
         store = Ending(tmp_path, cancel, 2 if ended == "backup" else 99)
         seconds = 60 if ended == "backup" else 0.0001
-        told = verify_at({"local": store}, tmp_path, cancel=cancel, request="v", all=True, seconds=seconds)
-        read += [*events(told, "verified"), *events(told, "damaged")]
-        results.append(told[-1]["result"])
+        events = verify_at({"local": store}, tmp_path, cancel=cancel, request="v", all=True, seconds=seconds)
+        read += [*keys_of(events, "verified"), *keys_of(events, "damaged")]
+        results.append(events[-1]["result"])
         if results[-1]["outcome"] != "waiting":
             break
 
@@ -403,9 +403,9 @@ def test_slices_continue_until_every_artifact_was_read_once(tmp_path: Path, ende
 def test_another_request_for_all_reads_everything_again(tmp_path: Path) -> None:
     put(tmp_path)
 
-    told = [verify(tmp_path, request=name, all=True) for name in ("v", "w")]
+    passes = [verify(tmp_path, request=name, all=True) for name in ("v", "w")]
 
-    assert [one[-1]["result"]["verified"] for one in told] == [1, 1]
+    assert [one[-1]["result"]["verified"] for one in passes] == [1, 1]
 
 
 def test_the_progress_of_answered_requests_is_removed(tmp_path: Path) -> None:
@@ -422,10 +422,10 @@ def test_an_artifact_with_a_truncated_line_of_progress_is_read_again(tmp_path: P
     (progress,) = tmp_path.glob(".agent/verified/*/asked/v")
     progress.write_bytes(progress.read_bytes()[:-9])
 
-    told = verify(tmp_path, request="v", all=True)
+    events = verify(tmp_path, request="v", all=True)
 
-    assert events(told, "verified") == [records[2].key]
-    assert told[-1]["result"]["verified"] == 3
+    assert keys_of(events, "verified") == [records[2].key]
+    assert events[-1]["result"]["verified"] == 3
     assert verify(tmp_path, request="v", all=True)[-1]["result"]["verified"] == 3
 
 
@@ -436,23 +436,23 @@ def test_the_request_fails_if_its_progress_cannot_be_written(tmp_path: Path) -> 
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_bytes(b"")
 
-    told = verify(tmp_path, request="v", all=True)
-    result = told[-1]["result"]
+    events = verify(tmp_path, request="v", all=True)
+    result = events[-1]["result"]
 
-    assert len(events(told, "verified")) == 1
+    assert len(keys_of(events, "verified")) == 1
     assert result["outcome"] == "failed"
     assert "cannot be noted on the volume" in result["error"]
-    assert not_read(told)["not_reached"][0] == 3
+    assert not_read(events)["not_reached"][0] == 3
 
 
 def test_artifacts_on_bad_blocks_do_not_stop_a_request_for_all(tmp_path: Path) -> None:
     records = [put(tmp_path, hour) for hour in range(6)]
     bad, good = [one.key for one in records[:4]], [one.key for one in records[4:]]
-    told = verify(tmp_path, Blocks(tmp_path, *bad), request="v", all=True)
+    events = verify(tmp_path, Blocks(tmp_path, *bad), request="v", all=True)
 
-    assert events(told, "verified") == good
-    assert told[-1]["result"]["outcome"] == "failed"
-    assert not_read(told) == {"unreadable": (4, total(*records[:4]))}
+    assert keys_of(events, "verified") == good
+    assert events[-1]["result"]["outcome"] == "failed"
+    assert not_read(events) == {"unreadable": (4, total(*records[:4]))}
 
 
 def test_a_place_that_is_down_ends_a_request_for_all_with_a_report(tmp_path: Path) -> None:
@@ -464,10 +464,10 @@ def test_a_place_that_is_down_ends_a_request_for_all_with_a_report(tmp_path: Pat
                 raise TransientError(Reason.STORAGE_UNREACHABLE, f"{key}: no answer")
             return super().open(key, start)
 
-    told = verify(tmp_path, Down(tmp_path, "local"), request="v", all=True)
+    events = verify(tmp_path, Down(tmp_path, "local"), request="v", all=True)
 
-    assert (told[-1]["result"]["outcome"], told[-1]["result"]["reason"]) == ("failed", "storage_unreachable")
-    assert not_read(told) == {"not_reached": (3, total(*records[3:])), "unreadable": (3, total(*records[:3]))}
+    assert (events[-1]["result"]["outcome"], events[-1]["result"]["reason"]) == ("failed", "storage_unreachable")
+    assert not_read(events) == {"not_reached": (3, total(*records[3:])), "unreadable": (3, total(*records[:3]))}
 
 
 def test_an_archived_artifact_is_a_warning(tmp_path: Path) -> None:
@@ -479,11 +479,11 @@ def test_an_archived_artifact_is_a_warning(tmp_path: Path) -> None:
                 raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
             return super().open(key, start)
 
-    told = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
+    events = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
 
-    assert events(told, "verified") == [sound.key]
-    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
-    assert not_read(told) == {"archived": (1, frozen.size)}
+    assert keys_of(events, "verified") == [sound.key]
+    assert events[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(events) == {"archived": (1, frozen.size)}
 
 
 def test_any_number_of_archived_artifacts_keeps_no_other_from_being_read(tmp_path: Path) -> None:
@@ -495,11 +495,11 @@ def test_any_number_of_archived_artifacts_keeps_no_other_from_being_read(tmp_pat
                 raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
             return super().open(key, start)
 
-    told = verify(tmp_path, Glacier(tmp_path, "local"))
+    events = verify(tmp_path, Glacier(tmp_path, "local"))
 
-    assert events(told, "verified") == [sound.key]
-    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
-    assert not_read(told) == {"archived": (6, total(*frozen))}
+    assert keys_of(events, "verified") == [sound.key]
+    assert events[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(events) == {"archived": (6, total(*frozen))}
 
 
 def test_a_request_at_a_place_where_all_is_archived_fails(tmp_path: Path) -> None:
@@ -511,19 +511,19 @@ def test_a_request_at_a_place_where_all_is_archived_fails(tmp_path: Path) -> Non
                 raise PermanentError(Reason.ARCHIVED, f"{key}: InvalidObjectState")
             return super().open(key, start)
 
-    told = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
+    events = verify(tmp_path, Glacier(tmp_path, "local"), request="v", all=True)
 
-    assert (told[-1]["result"]["outcome"], told[-1]["result"]["reason"]) == ("failed", "nothing_verified")
-    assert "1 archived" in told[-1]["result"]["error"]
+    assert (events[-1]["result"]["outcome"], events[-1]["result"]["reason"]) == ("failed", "nothing_verified")
+    assert "1 archived" in events[-1]["result"]["error"]
 
 
 def test_an_artifact_interrupted_too_often_is_skipped_and_reported(tmp_path: Path) -> None:
     large, sound = put(tmp_path), put(tmp_path, 1)
-    told = verify(tmp_path, request="v", all=True, skipped=(large.key,))
+    events = verify(tmp_path, request="v", all=True, skipped=(large.key,))
 
-    assert events(told, "verified") == [sound.key]
-    assert told[-1]["result"]["outcome"] == "succeeded_with_warnings"
-    assert not_read(told) == {"interrupted": (1, large.size)}
+    assert keys_of(events, "verified") == [sound.key]
+    assert events[-1]["result"]["outcome"] == "succeeded_with_warnings"
+    assert not_read(events) == {"interrupted": (1, large.size)}
 
 
 def test_verifying_a_database_reads_all_its_artifacts_and_no_others(tmp_path: Path) -> None:
@@ -532,10 +532,10 @@ def test_verifying_a_database_reads_all_its_artifacts_and_no_others(tmp_path: Pa
     other.mkdir(parents=True)
     (other / "neo4j-2026-01-01T02-00-00.backup").write_bytes(b"x")
 
-    told = verify(tmp_path, request="v", database="ORDERS")
+    events = verify(tmp_path, request="v", database="ORDERS")
 
-    assert events(told, "verified") == [record.key]
-    assert told[-1]["result"]["outcome"] == "succeeded"
+    assert keys_of(events, "verified") == [record.key]
+    assert events[-1]["result"]["outcome"] == "succeeded"
     with pytest.raises(PermanentError, match="no artifact of the database customers is stored there"):
         verify(tmp_path, request="v", database="customers")
 
@@ -560,11 +560,11 @@ def linked(root: Path) -> tuple[Record, Record, Record]:
 def test_verifying_a_chain_reads_the_artifact_and_all_that_it_needs(tmp_path: Path) -> None:
     full, first, second = linked(tmp_path)
 
-    told = verify(tmp_path, request="v", artifact=first.key, chain=True)
+    events = verify(tmp_path, request="v", artifact=first.key, chain=True)
     whole = verify(tmp_path, request="w", artifact=second.key, chain=True)
 
-    assert sorted(events(told, "verified")) == [full.key, first.key]
-    assert sorted(events(whole, "verified")) == [full.key, first.key, second.key]
+    assert sorted(keys_of(events, "verified")) == [full.key, first.key]
+    assert sorted(keys_of(whole, "verified")) == [full.key, first.key, second.key]
 
 
 def test_a_chain_without_its_full_is_a_failure_that_names_the_full(tmp_path: Path) -> None:
@@ -572,11 +572,11 @@ def test_a_chain_without_its_full_is_a_failure_that_names_the_full(tmp_path: Pat
     for key in (full.key, record_key(full.key)):
         (tmp_path / key).unlink()
 
-    told = verify(tmp_path, request="v", artifact=second.key, chain=True)
+    events = verify(tmp_path, request="v", artifact=second.key, chain=True)
 
-    assert (told[-1]["result"]["outcome"], told[-1]["result"]["reason"]) == ("failed", "chain_broken")
-    assert full.key in told[-1]["result"]["error"]
-    assert not_read(told) == {"not_recorded": (1, 0)}
+    assert (events[-1]["result"]["outcome"], events[-1]["result"]["reason"]) == ("failed", "chain_broken")
+    assert full.key in events[-1]["result"]["error"]
+    assert not_read(events) == {"not_recorded": (1, 0)}
 
 
 @pytest.mark.parametrize("scope", [{}, {"all": True}], ids=["what is due", "all"])
@@ -588,11 +588,11 @@ def test_a_pass_reports_a_chain_with_a_gap(tmp_path: Path, what: str, scope: dic
             (tmp_path / key).unlink()
     else:
         flip(tmp_path, full)
-    told = verify(tmp_path, **scope)
-    damages = judged(told)
+    events = verify(tmp_path, **scope)
+    damages = damages_in(events)
 
     assert damages["unrestorable"] == [first.key, second.key]
-    assert any(first.key in warning and full.key in warning for warning in told[-1]["result"]["warnings"])
+    assert any(first.key in warning and full.key in warning for warning in events[-1]["result"]["warnings"])
 
 
 def test_a_known_damaged_artifact_is_a_warning_of_every_later_pass(tmp_path: Path) -> None:

@@ -77,9 +77,9 @@ def world_in(
     return make
 
 
-def pruned(place: Place, told: list[dict[str, Any]] | None = None, **task: Any) -> PlaceResult:
+def pruned(place: Place, events: list[dict[str, Any]] | None = None, **task: Any) -> PlaceResult:
     """Apply retention at a place."""
-    writer = an_event_writer([] if told is None else told)
+    writer = an_event_writer([] if events is None else events)
     return prune(PruneTask(run="prune-1", place=place.name, settings={}, **task), place, writer)
 
 
@@ -104,13 +104,13 @@ def test_a_deletion_that_leaves_old_versions_frees_no_space(
     versioned: str, world_in: Callable[..., tuple[World, Place]]
 ) -> None:
     world, place = world_in(versioned)
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
 
-    result = pruned(place, told)
+    result = pruned(place, events)
 
     assert (result.outcome, result.deleted, result.freed) == (Outcome.SUCCEEDED, 2, 0)
     assert result.kept_versions == sum(one.size for one in result.deletions)
-    deleted = [one for one in told if one["event"] == "pruned"]
+    deleted = [one for one in events if one["event"] == "pruned"]
     assert [one["freed"] for one in deleted] == [False, False]
     assert all(place.store.stat(key) is None for key in world.going)
 

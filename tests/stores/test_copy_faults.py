@@ -61,11 +61,11 @@ class Volume:
 
     def copy(self, store: Store) -> tuple[Failure | None, list[dict[str, Any]]]:
         """Make a pass. Return its failure and its events."""
-        told: list[dict[str, Any]] = []
+        events: list[dict[str, Any]] = []
         task = CopyTask(run="copy-1", place="offsite", sets=("default",), settings={})
-        writer = an_event_writer(told)
+        writer = an_event_writer(events)
         place = with_store(place_of("offsite", self.settings), store)
-        return Copying(task, place, writer, threading.Event()).copy_all().failure, told
+        return Copying(task, place, writer, threading.Event()).copy_all().failure, events
 
     @property
     def owed(self) -> int:
@@ -91,11 +91,11 @@ def all_is_there(store: Store, volume: Volume) -> None:
 
 def test_a_pass_calls_the_operations_of_the_table(volume: Volume) -> None:
     store = FaultyStore(MemoryStore("offsite"))
-    failure, told = volume.copy(store)
+    failure, events = volume.copy(store)
 
     assert failure is None
     assert dict(store.calls) == OPERATIONS | {"swap": 3}
-    assert [event["event"] for event in told].count("copied") == 3
+    assert [event["event"] for event in events].count("copied") == 3
     all_is_there(store, volume)
 
 
@@ -143,11 +143,11 @@ def _run(volume: Volume, store: FaultyStore, does: Does) -> None:
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_after_a_failure_the_copy_is_missing_and_reported(volume: Volume, operation: str) -> None:
     store = FaultyStore(MemoryStore("offsite"), Fault(operation, Does.FAIL, lasting=True))
-    failure, told = volume.copy(store)
+    failure, events = volume.copy(store)
 
     assert failure is not None
     assert failure.reason is Reason.STORAGE_UNREACHABLE
-    assert [event["owed"] for event in told if event["event"] == "owed"] == [volume.owed]
+    assert [event["owed"] for event in events if event["event"] == "owed"] == [volume.owed]
     assert volume.owed == (2 if operation == "list" else 3)  # the first full is copied before the first listing
 
 
@@ -224,13 +224,13 @@ def test_if_another_agent_has_the_lease_or_the_place_no_copy_is_made_and_both_ar
     else:
         there = Owner(id="z", cluster="demo", agent="z-pod")
         store.create(owner_file.KEY, there.to_json())
-    failure, told = volume.copy(store)
+    failure, events = volume.copy(store)
 
     assert failure is not None
     assert failure.reason is Reason.FOREIGN_ROOT
     assert "z-pod" in failure.error
     assert str(volume.root) in failure.error
-    assert [event["owed"] for event in told if event["event"] == "owed"] == [3]
+    assert [event["owed"] for event in events if event["event"] == "owed"] == [3]
     assert [stored.key for stored in store.list("default/")] == []
 
 
@@ -259,7 +259,7 @@ def test_a_parent_that_was_deleted_at_the_destination_is_copied_again_before_its
     for stored in list(store.list("default/")):
         store.delete(stored.key)
     later = volume.add(3, volume.records[1], "D2")
-    failure, told = volume.copy(store)
+    failure, events = volume.copy(store)
     expected = [volume.records[0].key, volume.records[1].key, later.key]
 
     assert failure is None
@@ -267,7 +267,7 @@ def test_a_parent_that_was_deleted_at_the_destination_is_copied_again_before_its
         stored.key for stored in store.list("default/") if stored.key.endswith(".json")
     ]
     assert violations(store) == []
-    again = [event["because"].partition(": ")[0] for event in told if event.get("text") == "copied again"]
+    again = [event["because"].partition(": ")[0] for event in events if event.get("text") == "copied again"]
     assert again == expected[:2]
 
 
@@ -279,8 +279,8 @@ def test_an_artifact_that_cannot_be_copied_again_counts_as_missing(volume: Volum
     volume.records.append(volume.add(3, volume.records[1], "D2"))
     store.revive()
     store.faults.append(Fault("put_artifact", Does.FAIL))
-    failure, told = volume.copy(store)
+    failure, events = volume.copy(store)
 
     assert failure is not None
-    assert [event["owed"] for event in told if event["event"] == "owed"] == [volume.owed] == [3]
+    assert [event["owed"] for event in events if event["event"] == "owed"] == [volume.owed] == [3]
     assert violations(store) == []

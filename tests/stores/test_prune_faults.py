@@ -57,9 +57,9 @@ class Pruned:
         self.place = with_store(place_of(name, self.world.settings), self.store)
 
     def prune(self) -> PlaceResult:
-        self.told: list[dict[str, Any]] = []
+        self.events: list[dict[str, Any]] = []
         task = PruneTask(run="prune-1", place=self.name, settings={})
-        return prune(task, self.place, an_event_writer(self.told))
+        return prune(task, self.place, an_event_writer(self.events))
 
     def seen(self) -> dict[str, bytes]:
         return {stored.key: self.store.inner.read(stored.key, LIMIT) for stored in self.store.inner.list()}
@@ -198,7 +198,7 @@ def test_a_deletion_that_a_later_pass_completes_is_reported(tmp_path: Path) -> N
     pruned.world.begin(gone, Doing.DELETING, 0.1)
     pruned.prune()
 
-    summaries = [event["summary"] for event in pruned.told if event["event"] == "summary"]
+    summaries = [event["summary"] for event in pruned.events if event["event"] == "summary"]
     assert [(one["set"], one["database"]) for one in summaries] == [("default", "orders")]
 
 

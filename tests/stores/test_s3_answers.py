@@ -146,7 +146,7 @@ def test_an_incomplete_listing_is_used_by_no_index_no_diff_and_no_retention(
     place = place_of("s3", settings)
     place.index.parent.mkdir(parents=True)
     place.index.write_bytes(HEAD)
-    told: list[dict[str, Any]] = []
+    events: list[dict[str, Any]] = []
 
     for attempt in (
         lambda: rebuild(with_store(place, store_at(server))),
@@ -154,13 +154,13 @@ def test_an_incomplete_listing_is_used_by_no_index_no_diff_and_no_retention(
         lambda: prune(
             PruneTask(run="prune-1", place="s3", settings={}),
             with_store(place, cast("Store", _Unowned(store_at(server)))),
-            an_event_writer(told),
+            an_event_writer(events),
         ),
     ):
         with pytest.raises(BackupError, match="the listing is incomplete"):
             attempt()
     assert place.index.read_bytes() == HEAD
-    assert "pruned" not in {one["event"] for one in told}
+    assert "pruned" not in {one["event"] for one in events}
 
 
 class _Unowned:
@@ -318,7 +318,7 @@ def test_the_error_names_the_file_of_an_invalid_credential(
 
 
 @pytest.mark.parametrize(
-    ("process", "told"),
+    ("process", "message"),
     [
         pytest.param(None, "AWS_CONTAINER_AUTHORIZATION_TOKEN contains a line break", id="a container's token"),
         pytest.param(f"printf {SECRET}", "the source of the credentials failed: JSONDecodeError", id="not JSON"),
@@ -329,7 +329,7 @@ def test_the_error_names_the_file_of_an_invalid_credential(
     ],
 )
 def test_a_failing_source_of_credentials_is_named(
-    serve: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, process: str | None, told: str
+    serve: Answering, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, process: str | None, message: str
 ) -> None:
     for variable in BROKEN:
         monkeypatch.delenv(variable, raising=False)
@@ -341,7 +341,7 @@ def test_a_failing_source_of_credentials_is_named(
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "absent"))
 
-    with pytest.raises(PermanentError, match=told) as refused:
+    with pytest.raises(PermanentError, match=message) as refused:
         store_at(serve(lambda _: whole(b"", 403))).read(KEY, 10)
     assert refused.value.failure.reason is Reason.STORAGE_AUTH
     assert "credential_process" in refused.value.failure.advice
