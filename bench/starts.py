@@ -61,7 +61,7 @@ def main() -> None:
         folder = Path(temporary)
         interpreter = python(chosen, folder)
         with world(folder) as environ:
-            told = {name: start(interpreter, one, environ, TELL)[1].split()[-2:] for name, one in starts.items()}
+            figures = {name: start(interpreter, one, environ, TELL)[1].split()[-2:] for name, one in starts.items()}
             # Each in turn, so that a busy moment does not fall on one alone.
             rounds = [
                 {name: start(interpreter, one, environ)[0] for name, one in starts.items()}
@@ -69,7 +69,7 @@ def main() -> None:
             ]
         print(machine(interpreter))
         print(f"{chosen.rounds} rounds\n\n{'':26} CPU s  target  peak MiB  modules")
-        for name, (modules, peak) in told.items():
+        for name, (modules, peak) in figures.items():
             target = f"{TARGETS[name]:g}" if name in TARGETS else ""
             print(
                 f"{name:26} {min(one[name] for one in rounds):5.3f}  {target:>6}  {int(peak) / 1024:8.1f}  {modules:>7}"

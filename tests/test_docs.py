@@ -84,9 +84,9 @@ def test_the_page_describes_a_command_as_its_help_does() -> None:
 
 def test_the_page_describes_every_option_as_the_help_does() -> None:
     for name in WHOLE:
-        told = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
-        elsewhere = EVERYWHERE - ({"--json"} & told.keys())
-        assert told == {option: text for option, text in options(name).items() if option not in elsewhere}, name
+        described = dict(re.findall(r"^\| `(--[a-z0-9-]+)` \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
+        elsewhere = EVERYWHERE - ({"--json"} & described.keys())
+        assert described == {option: text for option, text in options(name).items() if option not in elsewhere}, name
 
 
 def test_the_page_has_the_examples_of_the_help_in_one_block() -> None:
@@ -97,8 +97,10 @@ def test_the_page_has_the_examples_of_the_help_in_one_block() -> None:
 
 def test_the_page_describes_every_exit_code_as_the_help_does() -> None:
     for name in WHOLE:
-        told = dict(re.findall(r"^\| (\d+) \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
-        assert told == {str(code): text for code, text in documented(name).exits.items() if text != WRONG_USAGE}, name
+        described = dict(re.findall(r"^\| (\d+) \| (.+) \|$", {**SECTIONS, **PARTS}[name], re.MULTILINE))
+        assert described == {str(code): text for code, text in documented(name).exits.items() if text != WRONG_USAGE}, (
+            name
+        )
 
 
 def test_the_examples_of_a_command_name_commands_and_options_that_exist() -> None:
@@ -156,9 +158,9 @@ def test_the_readme_names_each_value_of_a_field_that_has_a_few(field: str, value
 
 @pytest.mark.parametrize("field", ["action", "type", "all", "chain", "heal"])
 def test_the_readme_states_the_default_of_a_field(field: str) -> None:
-    (told,) = (told for names, _, told in REQUEST_ROWS if field in names)
+    (default,) = (default for names, _, default in REQUEST_ROWS if field in names)
 
-    assert told == json.dumps(Request().model_dump(mode="json")[field]).strip('"')
+    assert default == json.dumps(Request().model_dump(mode="json")[field]).strip('"')
 
 
 def test_the_readme_names_the_actions_that_take_a_field_if_it_names_any() -> None:
@@ -178,9 +180,9 @@ def test_make_targets_of_the_readme_exist() -> None:
 def test_make_help_lists_each_part_of_the_nightly_run_and_the_page_of_results_has_a_line_for_it() -> None:
     listed = subprocess.run(("make", "help"), cwd=ROOT, capture_output=True, text=True, check=True).stdout
     parts = TARGETS["nightly"].split()
-    told = re.findall(r"^\| `make ([a-z-]+)` \|", (ROOT / "bench" / "nightly.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `make ([a-z-]+)` \|", (ROOT / "bench" / "nightly.md").read_text(), re.MULTILINE)
 
-    assert parts == told
+    assert parts == rows
     assert {"test", "nightly", *parts} <= {line.split()[0] for line in listed.splitlines()}
 
 
@@ -237,11 +239,13 @@ def test_the_changelog_begins_with_this_version_or_with_unreleased_changes() -> 
 
 def test_the_design_page_has_every_room() -> None:
     table = (ROOT / "docs" / "design.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
-    told = {name for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)}
+    described = {
+        name for cell in re.findall(r"^\| (`.+?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", cell)
+    }
     package = ROOT / "backup_agent"
     rooms = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
 
-    assert told == rooms - {"__init__", "__main__"}
+    assert described == rooms - {"__init__", "__main__"}
 
 
 def linked(page: Path) -> set[Path]:

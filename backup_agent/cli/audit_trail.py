@@ -26,7 +26,7 @@ def tell_if_here(place: Place, *lines: AuditLine) -> None:
 
 def _warn(event: str) -> None:
     match parse(event.encode()):
-        case AuditForked() as told:
-            printing.line(f"WARNING: {told.place}: the audit log there has other lines: {told.found}", err=True)
-        case Warned() as told:
-            printing.line(f"WARNING: {told.text}: {told.because}", err=True)
+        case AuditForked() as warned:
+            printing.line(f"WARNING: {warned.place}: the audit log there has other lines: {warned.found}", err=True)
+        case Warned() as warned:
+            printing.line(f"WARNING: {warned.text}: {warned.because}", err=True)

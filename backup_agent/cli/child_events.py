@@ -17,9 +17,9 @@ def follow(
     inbox: queue.SimpleQueue[Told | Ended] = queue.SimpleQueue()
     child = Child("command", module, task.model_dump_json().encode(), inbox.put, root=root, keep=None, remote=remote)
     try:
-        while not isinstance(told := inbox.get(timeout=seconds), Ended):
-            yield told
-        yield told
+        while not isinstance(message := inbox.get(timeout=seconds), Ended):
+            yield message
+        yield message
     finally:
         if not child.ended:
             child.kill()

@@ -103,8 +103,8 @@ def _asked(task: ClusterStateTask, settings: Settings) -> ClusterState:
     """Let a child ask the cluster. Raise BackupError if it has no answer."""
     try:
         with closing(follow(MODULE, task, str(settings.storage.root), CHILD_SECONDS)) as events:
-            for told in events:
-                match told:
+            for message in events:
+                match message:
                     case Told(event=ClusterStateTold(state=state)):
                         return state
                     case Told(event=DiscoveryFailed(failure=failure, permanent=permanent)):

@@ -123,8 +123,8 @@ def _carry_out(stage: DoctorStage, examination: CheckRun, settings: Settings, *,
     )
     root, remote = str(settings.storage.root), stage.step in REMOTE
     try:
-        with closing(follow(module_of(stage), task, root, STEP_SECONDS, remote=remote)) as told:
-            return _take(told, examination)
+        with closing(follow(module_of(stage), task, root, STEP_SECONDS, remote=remote)) as messages:
+            return _take(messages, examination)
     except queue.Empty:
         return why_early(None)
 
@@ -132,8 +132,8 @@ def _carry_out(stage: DoctorStage, examination: CheckRun, settings: Settings, *,
 def _take(events: Iterator[Told | Ended], examination: CheckRun) -> str | None:
     """Take the events of a child. Return why it ended early, or None."""
     done = False
-    for told in events:
-        match told:
+    for message in events:
+        match message:
             case Told(event=CheckTold(finding=finding)):
                 examination.found(finding)
             case Told(event=ChecksEnded() as ended):

@@ -35,15 +35,15 @@ def command(context: click.Context, receivers: tuple[str, ...], as_json: bool) -
     now = datetime.now(UTC)
     notice = TrialNotice(cluster=settings.cluster, at=now)
     failed = False
-    told = []
+    sent = []
     for name in _named(settings, receivers):
         fault = send(name, settings.notify[name], notice)
         failed = failed or fault is not None
-        told.append({"receiver": name, "kind": settings.notify[name].kind.value, "sent": fault is None, **_why(fault)})
+        sent.append({"receiver": name, "kind": settings.notify[name].kind.value, "sent": fault is None, **_why(fault)})
         if not as_json:
             _print(name, fault)
     if as_json:
-        printing.as_json({"receivers": told})
+        printing.as_json({"receivers": sent})
     return FAILED if failed else DONE
 
 

@@ -57,8 +57,8 @@ class PlacePreview:
 
     def _reasons(self, key: str, reasons: Iterable[KeepReason], time: Callable[[datetime], str]) -> list[str]:
         hold = self.holds.get(key)
-        told = f"held {hold.story(time)}" if hold is not None else None
-        return [told if told and reason.rule is Rule.HELD else reason.text(time) for reason in reasons]
+        held = f"held {hold.story(time)}" if hold is not None else None
+        return [held if held and reason.rule is Rule.HELD else reason.text(time) for reason in reasons]
 
     @cached_property
     def holds(self) -> dict[str, Hold]:

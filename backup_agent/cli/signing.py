@@ -90,8 +90,8 @@ def show_command(context: click.Context, *, as_json: bool) -> int:
             fault = error.failure
     revoked = {key: time.isoformat() for key, time in settings.revoked.items()}
     if as_json:
-        told = {"own": own, "fault": fault and fault.error, "trusted": settings.trusted, "revoked": revoked}
-        printing.as_json({"key_file": settings.key_file and str(settings.key_file), **told})
+        printed = {"own": own, "fault": fault and fault.error, "trusted": settings.trusted, "revoked": revoked}
+        printing.as_json({"key_file": settings.key_file and str(settings.key_file), **printed})
     else:
         rows = [["own", own, str(settings.key_file)]] if own else []
         rows += [["trusted", key, ""] for key in settings.trusted]
@@ -129,8 +129,8 @@ def check_command(context: click.Context, place: str, *, as_json: bool) -> int:
     unsigned = [one.artifact for one in found if one.key is None]
     counts = Counter(one.key for one in found if one.key is not None)
     if as_json:
-        told = {"signed": counts, "unsigned": unsigned, "signed_after_revocation": late}
-        printing.as_json({"place": at.name, **told})
+        printed = {"signed": counts, "unsigned": unsigned, "signed_after_revocation": late}
+        printing.as_json({"place": at.name, **printed})
     else:
         records = printing.counted(len(found), "recognised record", "recognised records")
         printing.line(f"{at.name}: {records}")

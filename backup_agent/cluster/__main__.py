@@ -19,7 +19,7 @@ from typing import Any
 from backup_agent import quoting
 from backup_agent.cluster import bolt
 from backup_agent.cluster.probe import probe
-from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, DEFINITIONS, REACHABLE, told
+from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, DEFINITIONS, REACHABLE, events_with
 from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.neo4j.topology import Addressing, Topology, addresses
 from backup_agent.core.reasons import BackupError, PermanentError
@@ -67,7 +67,7 @@ def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[Topolog
         found = bolt.discover(endpoint(settings, environ), timeout=task.timeout)
     except BackupError as error:
         reachable = _reachable(load_topology(Path(task.root)) if task.root else None, addressing)
-        yield from told({REACHABLE: reachable.items()})
+        yield from events_with({REACHABLE: reachable.items()})
         yield DiscoveryFailed(
             failure=error.failure,
             permanent=isinstance(error, PermanentError),
@@ -82,7 +82,7 @@ def discover(task: DiscoverTask, environ: Mapping[str, str]) -> Iterator[Topolog
         DEFINITIONS: topology.definitions.items(),
         REACHABLE: _reachable(topology, addressing).items(),
     }
-    yield from told(rows)
+    yield from events_with(rows)
     yield TopologyTold(
         seen=topology.seen,
         versions=topology.versions,

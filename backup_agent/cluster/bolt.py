@@ -224,7 +224,7 @@ def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor
     wait(asked, _left(deadline))
 
     notes: list[str] = [_foreign_note(foreign)] if foreign else []
-    told: dict[str, str] = {}
+    backup_addresses: dict[str, str] = {}
     listeners: dict[str, str | None] = {}
     known: tuple[object, ...] | None = _or_note(versions, "dbms.components()", notes)
     kernels = list(known or ())
@@ -233,7 +233,7 @@ def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor
         kernels += kernel
         listener = advertised(settings, address, endpoint.addressing.backup_port)
         if listener is not None:
-            told[address] = listener
+            backup_addresses[address] = listener
         if BACKUP_LISTEN in settings:
             listeners[address] = listener_fault(settings, address)
     names = _or_note(others, "SHOW ALIASES", notes) or {}
@@ -245,7 +245,7 @@ def _with_extras(endpoint: Endpoint, found: _Databases, pool: ThreadPoolExecutor
             copies=copies,
             aliases=names,
             versions=kept,
-            backup_addresses=told,
+            backup_addresses=backup_addresses,
             definitions=definitions(rows, refusals),
         ),
         clock_offset_seconds=_or_note(offset, "datetime()", notes) if offset else None,
@@ -355,10 +355,10 @@ def _why_no_servers(error: Neo4jError) -> str:
 
 def _show_definitions(driver: neo4j.Driver) -> list[neo4j.Record]:
     """Ask for the columns that the server's version has. An unknown version counts as 5.26."""
-    told: tuple[object, ...] = ()
+    versions: tuple[object, ...] = ()
     with suppress(Neo4jError):  # dbms.components() is not granted
-        told = _versions(driver)
-    return _rows(driver, statement(version_of(newest(version for version in told if isinstance(version, str)))))
+        versions = _versions(driver)
+    return _rows(driver, statement(version_of(newest(version for version in versions if isinstance(version, str)))))
 
 
 def _show_aliases(driver: neo4j.Driver) -> dict[DatabaseName, DatabaseName | None]:

@@ -39,7 +39,7 @@ class IncompleteError(ValueError):
     """Rows are missing, or there are more than the last event says."""
 
 
-def told(rows: Mapping[str, Iterable[Any]]) -> Iterator[TopologyRows]:
+def events_with(rows: Mapping[str, Iterable[Any]]) -> Iterator[TopologyRows]:
     """Yield events with the rows; each event has rows of one kind."""
     for kind, found in rows.items():
         remaining = iter(found)

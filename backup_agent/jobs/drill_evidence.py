@@ -81,9 +81,9 @@ class DrillEvidence:
         self._trail.tell(audit_line(done, **facts))
         self._notes.add(one.artifact, one.version, NotedDrill(done.since, done.outcome, done.level, claimed=not signed))
         # Text of another process is quoted in the log only if a trusted key has signed it.
-        told = done if signed else done.model_copy(update={"error": None, "seconds": {}})
+        reported = done if signed else done.model_copy(update={"error": None, "seconds": {}})
         self._trail.writer.tell(
-            ArtifactDrilled(evidence=told, marked=marked, drills=drills, reported="signed" if signed else "claimed")
+            ArtifactDrilled(evidence=reported, marked=marked, drills=drills, reported="signed" if signed else "claimed")
         )
         return marked
 

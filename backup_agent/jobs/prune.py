@@ -169,14 +169,14 @@ def carry_out(
                     else:
                         kept_versions += one.size
                     concluding.add(one.key, deleted, plan=plan)
-                    told = ArtifactDeleted(
+                    event = ArtifactDeleted(
                         place=place.name,
                         key=one.key,
                         bytes=one.size,
                         reason=str(one),
                         freed=deleted is Deleted.FREED,
                     )
-                    writer.tell(told)
+                    writer.tell(event)
     finally:  # also report deletions before a failure
         tell_summaries({database_of(one.key) for one in deletions}, place, writer)
     return CarriedOut(count, freed, kept_versions, left, next(filter(None, stuck.values()), None))

@@ -68,8 +68,8 @@ def faults(spec: Spec | None, given: dict[str, Any], *, alone: bool = False) -> 
         Settings.model_validate_json(json.dumps(_completed(spec, given)), strict=True)
     except ValidationError as error:
         found = (Fault(f"{BELOW}.{fault.path}", fault.text) for fault in faults_of(error, {}))
-        told = {fault.path for fault in twice}
-        return (*twice, *(fault for fault in found if fault.path not in told))
+        named = {fault.path for fault in twice}
+        return (*twice, *(fault for fault in found if fault.path not in named))
     return twice
 
 

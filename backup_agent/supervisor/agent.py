@@ -272,7 +272,7 @@ class Agent:
     def _handle(self, message: Message) -> None:
         match message:
             case Told():
-                self._parts.child_events.told(message)
+                self._parts.child_events.take(message)
             case Ended():
                 self._parts.child_events.ended(message)
                 self._untidy = True

@@ -103,8 +103,8 @@ def test_segments_are_sealed_and_a_changed_one_is_found(volume: Volume) -> None:
     volume.store.delete(f"audit/{name}")
     volume.store.create(f"audit/{name}", b'{"n":1,"epoch":1,"kind":"begun"}\n')
 
-    [told] = [line.facts["fingerprint"] for line in volume.lines() if line.kind == AuditKind.SIGNING_KEY]
-    assert sealed.sealed == {told: 2}
+    [fingerprint] = [line.facts["fingerprint"] for line in volume.lines() if line.kind == AuditKind.SIGNING_KEY]
+    assert sealed.sealed == {fingerprint: 2}
     assert sealed.findings == ()
     assert {AuditFault.SEAL, AuditFault.REMOVED} <= set(volume.faults())
 

@@ -34,7 +34,7 @@ def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live, capsy
         code = main.code(["--config", str(live.config), *arguments])
         return code, capsys.readouterr().out
 
-    def told(*arguments: str) -> Any:
+    def json_of(*arguments: str) -> Any:
         return json.loads(run(*arguments, "--json")[1])
 
     code, out = run("request", "--wait", "--type", "FULL", "--database", "orders", "--id", "first")
@@ -43,10 +43,10 @@ def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live, capsy
     assert out.startswith("first: succeeded\n  orders: FULL (asked), ")
     assert out.endswith(f" {key}\n")
 
-    assert [one["key"] for one in told("list")["artifacts"]] == [key]
-    assert told("show", key)["request"] == "first"
-    assert told("show", "first")["databases"]["orders"]["artifact"] == key
-    assert [one["newest"] for one in told("status")["databases"]] == [key]
+    assert [one["key"] for one in json_of("list")["artifacts"]] == [key]
+    assert json_of("show", key)["request"] == "first"
+    assert json_of("show", "first")["databases"]["orders"]["artifact"] == key
+    assert [one["newest"] for one in json_of("status")["databases"]] == [key]
     assert "\ndefault/orders " in run("status")[1]
 
     whole, said = run("verify", "--all")
@@ -58,9 +58,9 @@ def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live, capsy
 
     live.change(lambda cluster: cluster.with_faults({"command": "backup", "do": "hang"}))
     assert run("request", "--id", "slow", "--database", "orders")[0] == 0
-    until(lambda: [one for one in told("status")["running"] if one["kind"] == "backup"], "run under way")
+    until(lambda: [one for one in json_of("status")["running"] if one["kind"] == "backup"], "run under way")
     assert run("request", "--action", "cancel", "--id", "slow", "--wait")[0] == 0
-    until(lambda: told("show", "slow")["state"] == "cancelled", "end of the cancelled request")
+    until(lambda: json_of("show", "slow")["state"] == "cancelled", "end of the cancelled request")
 
 
 def test_a_second_agent_is_refused_the_volume(place: Place) -> None:

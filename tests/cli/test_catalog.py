@@ -61,11 +61,11 @@ def test_drift_is_printed_as_lines_or_json_and_exits_3(place: Place, volume: Fil
     volume.put("notes.txt", b"mine")
     before = tree(place.root)
 
-    shown, told = place.run("catalog", "diff"), place.run("catalog", "diff", "--json")
+    shown, with_json = place.run("catalog", "diff"), place.run("catalog", "diff", "--json")
 
-    assert (shown.code, told.code) == (3, 3)
+    assert (shown.code, with_json.code) == (3, 3)
     assert shown.out.startswith(f"artifact without record: {record.key}: {record.size} bytes; ")
-    assert told.json["findings"] == [
+    assert with_json.json["findings"] == [
         {
             "kind": "artifact_without_record",
             "key": record.key,
@@ -90,9 +90,9 @@ def test_an_index_is_rebuilt_from_the_records_alone(place: Place, volume: Filled
 
 
 @pytest.mark.parametrize("obstacle", ["a folder that takes no file", "a file in the folder's place"])
-@pytest.mark.parametrize("as_json", [False, True], ids=["text", "json"])
+@pytest.mark.parametrize("with_json", [False, True], ids=["text", "json"])
 def test_a_rebuild_fails_if_the_index_cannot_be_written(
-    place: Place, volume: FilledPlace, obstacle: str, *, as_json: bool
+    place: Place, volume: FilledPlace, obstacle: str, *, with_json: bool
 ) -> None:
     volume.add(a_record(0))
     index = place_of("local", load(place.config, {}).settings).index
@@ -102,7 +102,7 @@ def test_a_rebuild_fails_if_the_index_cannot_be_written(
         index.parent.parent.mkdir(parents=True, exist_ok=True)
         index.parent.write_bytes(b"")
 
-    result = place.run("catalog", "rebuild", *(["--json"] if as_json else []))
+    result = place.run("catalog", "rebuild", *(["--json"] if with_json else []))
 
     assert (result.code, result.out) == (1, "")
     assert f"{index}: not rebuilt: " in result.err
@@ -232,9 +232,9 @@ def test_an_option_of_another_subcommand_is_wrong_usage(place: Place, arguments:
 
 def discard(place: Place, *words: str) -> dict[str, Any]:
     result = place.run("catalog", "accept", "--place", "offsite", "--discard", "--yes", "--json", *words)
-    told: dict[str, Any] = json.loads(result.out)
-    assert result.code == (3 if told["held"] or told["recognised"] else 0)
-    return told
+    document: dict[str, Any] = json.loads(result.out)
+    assert result.code == (3 if document["held"] or document["recognised"] else 0)
+    return document
 
 
 def test_discard_deletes_unrecognised_records_with_their_files_and_nothing_else(

@@ -115,10 +115,10 @@ def test_a_failure_that_will_not_pass_ends_the_wait_at_once() -> None:
     ],
 )
 def test_options_that_do_not_fit_are_wrong_usage(place: Place, arguments: list[str], said: str) -> None:
-    told = place.run("doctor", *arguments)
+    result = place.run("doctor", *arguments)
 
-    assert told.code == 2
-    assert said in told.err
+    assert result.code == 2
+    assert said in result.err
 
 
 @pytest.fixture(name="cluster")

@@ -20,15 +20,15 @@ def _nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_missing_parts_of_an_installation_are_named(place: Place) -> None:
     place.settings["neo4j"] = {"uri": "neo4j+s://no-such-host.invalid", "password_file": "/run/secrets/none"}
 
-    told = place.run("doctor")
+    result = place.run("doctor")
 
-    assert told.code == 5
-    failed = [line.split(maxsplit=2)[1:] for line in told.out.splitlines() if line.startswith("FAIL")]
+    assert result.code == 5
+    failed = [line.split(maxsplit=2)[1:] for line in result.out.splitlines() if line.startswith("FAIL")]
     assert [name for name, _ in failed] == ["password:", "host:", "neo4j_admin:"]
     assert "/run/secrets/none: no such file or directory" in failed[0][1]
     assert "no-such-host.invalid does not resolve" in failed[1][1]
     assert "neo4j-admin is not found" in failed[2][1]
-    assert told.out.splitlines()[-1].endswith("unknown")
+    assert result.out.splitlines()[-1].endswith("unknown")
 
 
 def test_an_accepted_failure_is_shown_and_does_not_count(place: Place) -> None:
@@ -36,10 +36,10 @@ def test_an_accepted_failure_is_shown_and_does_not_count(place: Place) -> None:
     place.settings["neo4j"] = {"uri": "neo4j://no-such-host.invalid", "password_file": "/run/secrets/none"}
     place.settings["doctor"] = {"accept": {name: {"reason": "not yet", "until": "2099-12-31"} for name in checks}}
 
-    told = place.run("doctor", "--json")
+    result = place.run("doctor", "--json")
 
-    assert (told.code, told.json["outcome"]) == (0, "ok")
-    accepted = {one["check"]: one["accepted_until"] for one in told.json["checks"] if "accepted" in one}
+    assert (result.code, result.json["outcome"]) == (0, "ok")
+    accepted = {one["check"]: one["accepted_until"] for one in result.json["checks"] if "accepted" in one}
     assert accepted == dict.fromkeys(checks, "2099-12-31")
 
 
@@ -47,9 +47,9 @@ def test_faults_in_the_settings_are_all_named_and_nothing_else_is_checked(place:
     place.settings["neo4j"] = {"uri": "nonsense"}
     place.settings["doctor"] = {"accept": {"no_such_check": {"reason": "x", "until": "soon"}}}
 
-    told = place.run("doctor")
+    result = place.run("doctor")
 
-    assert (told.code, told.out) == (2, "")
-    assert "neo4j.uri: expected" in told.err
-    assert "doctor.accept.no_such_check: expected" in told.err
-    assert "doctor.accept.no_such_check.until: expected a day" in told.err
+    assert (result.code, result.out) == (2, "")
+    assert "neo4j.uri: expected" in result.err
+    assert "doctor.accept.no_such_check: expected" in result.err
+    assert "doctor.accept.no_such_check.until: expected a day" in result.err

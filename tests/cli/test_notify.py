@@ -43,14 +43,14 @@ def test_a_receiver_gets_a_test_in_its_own_form(
 def test_each_receiver_that_did_not_take_the_test_is_named_with_the_reason(place: Place, tmp_path: Path) -> None:
     with served() as good, served(status=404) as bad:
         receivers(place, tmp_path, good=("ping", good.url), bad=("webhook", bad.url))
-        result, told = place.run("notify"), place.run("notify", "--json")
+        result, with_json = place.run("notify"), place.run("notify", "--json")
 
-    assert result.code == told.code == 1
+    assert result.code == with_json.code == 1
     assert result.out == "bad: not sent: the receiver answered HTTP 404\ngood: sent\n"
-    assert told.json["receivers"][0] == {
+    assert with_json.json["receivers"][0] == {
         "receiver": "bad", "kind": "webhook", "sent": False, "error": "the receiver answered HTTP 404", "hint": None
     }  # fmt: skip
-    assert SECRET not in result.out + result.err + told.out
+    assert SECRET not in result.out + result.err + with_json.out
 
 
 def test_only_the_named_receivers_get_a_test(place: Place, tmp_path: Path) -> None:

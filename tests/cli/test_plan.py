@@ -50,18 +50,18 @@ def test_a_plan_names_by_id_the_artifact_that_needs_another(place: Place) -> Non
 
 def test_a_plan_shows_its_deletions_alone(kept: Place) -> None:
     rows = kept.run("plan", "--deletes").out.splitlines()[1:]
-    told = kept.run("plan", "--deletes", "--json").json
+    plan = kept.run("plan", "--deletes", "--json").json
 
     assert [row.split()[0] for row in rows] == ["delete", "delete", "plan"]
-    assert (len(told["delete"]), told["keep"]) == (2, [])
+    assert (len(plan["delete"]), plan["keep"]) == (2, [])
 
 
 def test_a_plan_is_json_for_programs(kept: Place) -> None:
-    told = kept.run("plan", "--json").json
+    plan = kept.run("plan", "--json").json
 
-    assert [one["key"] for one in told["delete"]] == [key(0), key(1)]
-    assert [one["key"] for one in told["keep"]] == [key(2), key(3)]
-    assert all(one["reasons"] for one in told["keep"])
+    assert [one["key"] for one in plan["delete"]] == [key(0), key(1)]
+    assert [one["key"] for one in plan["keep"]] == [key(2), key(3)]
+    assert all(one["reasons"] for one in plan["keep"])
 
 
 def test_a_plan_that_deletes_too_much_exits_4_until_it_is_forced(kept: Place) -> None:
@@ -86,11 +86,11 @@ def test_a_plan_includes_databases_that_were_forgotten(kept: Place) -> None:
 
 
 def test_why_shows_the_rule_and_the_date_of_deletion(kept: Place) -> None:
-    told = kept.run("why", key(3), "--json").json
+    explained = kept.run("why", key(3), "--json").json
 
-    assert told["key"] == key(3)
-    assert any("last" in reason for reason in told["reasons"])
-    assert datetime.fromisoformat(told["when"]) > datetime(2026, 11, 21, tzinfo=UTC)
+    assert explained["key"] == key(3)
+    assert any("last" in reason for reason in explained["reasons"])
+    assert datetime.fromisoformat(explained["when"]) > datetime(2026, 11, 21, tzinfo=UTC)
 
 
 def test_the_end_of_a_reason_is_in_local_time_and_in_json_in_utc(place: Place) -> None:
@@ -98,10 +98,10 @@ def test_the_end_of_a_reason_is_in_local_time_and_in_json_in_utc(place: Place) -
     place.record(stored=True)
     adhoc = place.record(set_name="test", stored=True)
     end = adhoc.finished + timedelta(days=36_500)
-    told = f"ad hoc set, kept until {end:%Y-%m-%dT%H:%M:%S}Z"
+    reason = f"ad hoc set, kept until {end:%Y-%m-%dT%H:%M:%S}Z"
 
-    assert place.run("why", adhoc.key, "--json").json["reasons"] == [told]
-    assert {"key": adhoc.key, "reasons": [told]} in place.run("plan", "--json").json["keep"]
+    assert place.run("why", adhoc.key, "--json").json["reasons"] == [reason]
+    assert {"key": adhoc.key, "reasons": [reason]} in place.run("plan", "--json").json["keep"]
     with local_time_zone("Asia/Kolkata"):
         local = f"ad hoc set, kept until {end + timedelta(hours=5.5):%Y-%m-%dT%H:%M:%S}+05:30"
         assert local in place.run("why", adhoc.key).out

@@ -51,11 +51,11 @@ def test_artifacts_are_listed_oldest_first(place: Place) -> None:
 
 def test_the_list_is_json_for_programs(place: Place) -> None:
     record = place.record()
-    told = place.run("list", "--json").json
+    listed = place.run("list", "--json").json
 
-    assert told["unreadable"] == []
-    assert [one["key"] for one in told["artifacts"]] == [record.key]
-    assert told["artifacts"][0]["schema"] == 1
+    assert listed["unreadable"] == []
+    assert [one["key"] for one in listed["artifacts"]] == [record.key]
+    assert listed["artifacts"][0]["schema"] == 1
 
 
 def test_the_list_can_be_restricted_to_a_set_or_database(place: Place) -> None:
@@ -98,8 +98,8 @@ def test_held_artifacts_are_listed_with_requester_and_reason(place: Place) -> No
     mark = Hold(key=held.key, since=TAKEN, reason="audit 2026", requested_by="ann", request="r")
     (place.root / hold_key(held.key)).write_bytes(mark.to_json())
 
-    [told] = place.run("list", "--held", "--json").json["artifacts"]
-    assert (told["key"], told["hold"]) == (
+    [listed] = place.run("list", "--held", "--json").json["artifacts"]
+    assert (listed["key"], listed["hold"]) == (
         held.key,
         {"since": "2026-11-23T02:00:00Z", "reason": "audit 2026", "requested_by": "ann", "request": "r"},
     )

@@ -123,11 +123,11 @@ def test_every_field_of_a_backup_has_an_option() -> None:
 
 
 def test_a_written_request_is_json_for_programs(place: Place) -> None:
-    told = place.run("request", "--json", "--id", "a").json
+    dropped = place.run("request", "--json", "--id", "a").json
 
-    assert told["id"] == "a"
-    assert Path(told["request"]).exists()
-    assert Path(told["answer"]).name == Path(told["request"]).name.replace(".request", ".status.json")
+    assert dropped["id"] == "a"
+    assert Path(dropped["request"]).exists()
+    assert Path(dropped["answer"]).name == Path(dropped["request"]).name.replace(".request", ".status.json")
 
 
 def test_two_requests_with_one_id_are_two_files(place: Place) -> None:
@@ -199,9 +199,9 @@ def test_without_a_terminal_progress_is_one_line_while_queued_and_one_while_runn
     shown = dropping._Shown(live=False, quiet=False)
     queued = an_answer(position=2)
     running = runs(queued)
-    told = [None, queued, queued.model_copy(update={"position": 1})]
-    told += [running.model_copy(update={"stage": stage}) for stage in ("start", "copy", "verify")]
-    for number, answer in enumerate(told):
+    answers = [None, queued, queued.model_copy(update={"position": 1})]
+    answers += [running.model_copy(update={"stage": stage}) for stage in ("start", "copy", "verify")]
+    for number, answer in enumerate(answers):
         shown.show(answer, number / 10)
 
     assert capsys.readouterr().err.splitlines() == ["one: queued position 2", "one: running start"]

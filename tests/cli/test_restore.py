@@ -191,12 +191,12 @@ def test_a_restore_that_the_servers_do_not_support_is_refused(
 ) -> None:
     chain(place)
     save_topology(place.root, cluster("orders", "sales"))
-    result, told = place.run("restore", "orders", *arguments), place.run("restore", "orders", *arguments, "--json")
+    result, with_json = place.run("restore", "orders", *arguments), place.run("restore", "orders", *arguments, "--json")
 
-    assert (result.code, result.out) == (told.code, told.out) == (4, "")
+    assert (result.code, result.out) == (with_json.code, with_json.out) == (4, "")
     assert said in result.err
     assert "HINT: " in result.err
-    assert said in json.loads(told.err)["error"]
+    assert said in json.loads(with_json.err)["error"]
 
 
 def cluster(*names: str) -> Topology:

@@ -25,11 +25,11 @@ def test_every_setting_is_shown_with_its_value_and_origin(place: Place, monkeypa
 
 
 def test_settings_are_json_for_programs(place: Place) -> None:
-    told = place.run("config", "--json").json
+    printed = place.run("config", "--json").json
 
-    assert told["file"] == str(place.config)
-    assert {"path": "cluster", "value": "demo", "from": "file"} in told["settings"]
-    assert {"path": "neo4j.ca_file", "value": None, "from": "default"} in told["settings"]
+    assert printed["file"] == str(place.config)
+    assert {"path": "cluster", "value": "demo", "from": "file"} in printed["settings"]
+    assert {"path": "neo4j.ca_file", "value": None, "from": "default"} in printed["settings"]
 
 
 def test_a_cycle_of_drills_is_computed_from_measured_durations(place: Place) -> None:
@@ -75,10 +75,10 @@ def test_the_next_runs_are_shown_in_their_own_zone_and_in_utc(place: Place) -> N
 
 def test_the_next_runs_are_json_for_programs(place: Place) -> None:
     place.settings["schedules"] = {"nightly": NIGHTLY}
-    told = place.run("schedules", "--json").json
+    printed = place.run("schedules", "--json").json
 
-    assert told["nightly"]["cron"] == "0 2 * * *"
-    assert len(told["nightly"]["next_runs"]) == 5
+    assert printed["nightly"]["cron"] == "0 2 * * *"
+    assert len(printed["nightly"]["next_runs"]) == 5
 
 
 def test_a_suspended_schedule_is_named(place: Place) -> None:

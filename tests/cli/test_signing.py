@@ -91,8 +91,13 @@ def test_check_counts_the_records_of_each_key_and_names_those_without(place: Pla
 
     assert (3, f"local: 2 recognised records\nsigned by {key[1]}: 1\n") == (result.code, result.out)
     assert result.err == f"not signed by a key of the settings (1): {unsigned.key}\n"
-    told = place.run("signing", "check", "--json").json
-    assert told == {"place": "local", "signed": {key[1]: 1}, "unsigned": [unsigned.key], "signed_after_revocation": []}
+    printed = place.run("signing", "check", "--json").json
+    assert printed == {
+        "place": "local",
+        "signed": {key[1]: 1},
+        "unsigned": [unsigned.key],
+        "signed_after_revocation": [],
+    }
 
 
 def test_check_names_what_was_signed_after_the_revocation(place: Place, key: tuple[Path, str]) -> None:
@@ -148,9 +153,9 @@ def test_sign_lets_a_pass_sign_the_unsigned_records_of_a_destination(
     unknown = bucket.add(a_record(48), recognised=False)
     monkeypatch.setattr("backup_agent.cli.signing.place_of", lambda _name, settings: _at(settings, bucket.store))
 
-    told = place.run("signing", "sign", "--place", "offsite", "--json").json
+    printed = place.run("signing", "sign", "--place", "offsite", "--json").json
 
-    assert told == {"place": "offsite", "to_be_signed": [unsigned.key]}
+    assert printed == {"place": "offsite", "to_be_signed": [unsigned.key]}
     assert [unsigned.key] == list(unsigned_at(bucket.place))
     assert not {signed.key, unknown.key} & set(unsigned_at(bucket.place))
 

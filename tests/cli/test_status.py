@@ -161,9 +161,9 @@ def test_an_unwatched_requests_folder_is_shown_and_does_not_affect_readiness(pla
 
 def test_the_status_is_json_for_programs(place: Place) -> None:
     with agent(place, databases=(ORDERS,)):
-        told = place.run("status", "--json").json
+        printed = place.run("status", "--json").json
 
-    assert Status.model_validate(told).databases == (ORDERS,)
+    assert Status.model_validate(printed).databases == (ORDERS,)
 
 
 def test_a_pause_is_shown_with_requester_and_reason(place: Place) -> None:
@@ -346,13 +346,13 @@ def test_text_from_outside_cannot_hide_or_forge_a_line(place: Place) -> None:
         missing_databases=(ESCAPES,), forgotten=(ESCAPES,), destinations={"offsite": destination},
         places={"local": PlaceStatus(damaged=(ESCAPES,), blocked=Reason.CLOCK, error=ESCAPES)},
     ):  # fmt: skip
-        plain, told = place.run("status"), place.run("status", "--json")
+        plain, with_json = place.run("status"), place.run("status", "--json")
     lines = plain.out.splitlines()
 
-    assert all(line.isprintable() for line in (*lines, *told.out.splitlines()))
+    assert all(line.isprintable() for line in (*lines, *with_json.out.splitlines()))
     assert len([line for line in lines if line.startswith("- paused: requested by ann\\x1b[1A")]) == 1
     assert not [line for line in lines if line.startswith("nothing here")]
-    assert told.json["paused"]["reason"] == ESCAPES
+    assert with_json.json["paused"]["reason"] == ESCAPES
 
 
 def test_a_long_name_does_not_widen_every_row(place: Place) -> None:

@@ -150,13 +150,13 @@ def test_with_json_an_error_is_one_line_of_json_on_stderr(
     place: Place, arguments: list[str], code: int, reason: str, error: str, hint: str
 ) -> None:
     result = place.run(*arguments, "--json")
-    told = json.loads(result.err)
+    printed = json.loads(result.err)
 
     assert (result.code, result.out, result.err.count("\n")) == (code, "", 1)
-    assert told.keys() == {"error", "reason", "hint"}
-    assert told["reason"] == reason
-    assert error in told["error"]
-    assert hint in told["hint"]
+    assert printed.keys() == {"error", "reason", "hint"}
+    assert printed["reason"] == reason
+    assert error in printed["error"]
+    assert hint in printed["hint"]
 
 
 def test_with_json_a_failed_system_call_is_json_too(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

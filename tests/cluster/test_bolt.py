@@ -647,12 +647,12 @@ def test_a_servers_status_code_is_quoted_if_it_is_valid() -> None:
     def error(code: str) -> Neo4jError:
         return Neo4jError._hydrate_neo4j(code=code, message=f"it is {PASSWORD}")
 
-    def told(code: str) -> str:
+    def text_of(code: str) -> str:
         return classify(error(code), Endpoint("bolt://server-0", "agent", PASSWORD), "bolt://server-0").failure.error
 
-    assert told("Neo.ClientError.Statement.SyntaxError").endswith("Neo.ClientError.Statement.SyntaxError")
-    assert told(f"Neo.ClientError.{PASSWORD}.x").endswith("an unknown status code")
-    assert told(PASSWORD).endswith("an unknown status code")
+    assert text_of("Neo.ClientError.Statement.SyntaxError").endswith("Neo.ClientError.Statement.SyntaxError")
+    assert text_of(f"Neo.ClientError.{PASSWORD}.x").endswith("an unknown status code")
+    assert text_of(PASSWORD).endswith("an unknown status code")
 
 
 def test_the_driver_has_the_version_for_which_the_table_was_written() -> None:

@@ -166,13 +166,13 @@ def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt
     known.begin()
     with Path(os.devnull).open() as lock:
         Started("d-1", "backup_agent.cluster", json.dumps(settings).encode(), events.put, root="r", keep=lock.fileno())
-        while isinstance(told := events.get(timeout=60), Told):
-            if isinstance(told.event, TopologyRows):
-                known.add_rows(told.event)
-            elif isinstance(told.event, TopologyTold):
-                known.take(told.event, 1.0)
+        while isinstance(message := events.get(timeout=60), Told):
+            if isinstance(message.event, TopologyRows):
+                known.add_rows(message.event)
+            elif isinstance(message.event, TopologyTold):
+                known.take(message.event, 1.0)
 
-    assert told.code == 0
+    assert message.code == 0
     assert known.failure is None
     assert known.current is not None
     assert len(known.current.copies) == 3 * (MANY + 1)

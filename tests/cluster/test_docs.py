@@ -20,12 +20,12 @@ def test_the_page_shows_the_statements_of_discovery() -> None:
 
 def test_every_failure_in_the_table_of_the_page_exists_in_the_code() -> None:
     table = PAGE.partition("## When it fails")[2].partition("## What was tried")[0]
-    told = [
+    named = [
         words for row in re.findall(r"^\| (.+?) \|", table, re.MULTILINE)[2:] for words in re.split(r" / | … s", row)
     ]
     known = " ".join(row.text for row in bolt._FAILURES) + " gave no answer within"
 
-    for words in filter(None, told):
+    for words in filter(None, named):
         last = words.strip().partition(": ")[2] or words.strip()
         assert last in known.replace("{where}", "").replace(" of  ", " ").replace("  ", " "), words
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backup_agent.cluster.rows import ALIASES, COPIES, DEFINITIONS, MOST, REACHABLE, IncompleteError, Rows, told
+from backup_agent.cluster.rows import ALIASES, COPIES, DEFINITIONS, MOST, REACHABLE, IncompleteError, Rows, events_with
 from backup_agent.core.artifacts.records import Definition
 from backup_agent.core.neo4j.definitions import LARGEST, definitions
 from backup_agent.core.neo4j.topology import Copy, Refusals
@@ -30,7 +30,7 @@ def heard(events: Iterable[TopologyRows]) -> Rows:
 @pytest.mark.parametrize("count", [0, 1, 100, 101, 4500])
 def test_all_rows_that_are_sent_are_received(count: int) -> None:
     pairs = [(f"a{number}", "orders") for number in range(count)]
-    found = heard(told({COPIES: [COPY] * count, ALIASES: pairs}))
+    found = heard(events_with({COPIES: [COPY] * count, ALIASES: pairs}))
 
     assert found.complete({COPIES: count, ALIASES: count})[COPIES] == [Copy(**COPY)] * count
     assert [tuple(pair) for pair in found.complete({COPIES: count, ALIASES: count})[ALIASES]] == pairs
@@ -39,7 +39,7 @@ def test_all_rows_that_are_sent_are_received(count: int) -> None:
 def test_no_line_is_longer_than_the_limit_of_the_supervisor() -> None:
     reachable = [("a" * 259, "no " * 400)] * MOST[REACHABLE]
     defined = [("d" * 128, {"options": {"x": "x" * LARGEST}})] * 1000
-    events = list(told({COPIES: [LONGEST] * 1000, REACHABLE: reachable, DEFINITIONS: defined}))
+    events = list(events_with({COPIES: [LONGEST] * 1000, REACHABLE: reachable, DEFINITIONS: defined}))
 
     assert max(len(event.model_dump_json()) for event in events) < LONGEST_LINE / 4
     counts = {COPIES: 1000, REACHABLE: MOST[REACHABLE], DEFINITIONS: 1000}
@@ -51,21 +51,21 @@ def test_no_line_of_definitions_has_more_values_than_the_limit_of_the_supervisor
     found = definitions([{"name": f"db{number}", "options": full_of_commas} for number in range(100)], Refusals())
 
     assert len(found) == 100
-    for event in told({DEFINITIONS: found.items()}):
+    for event in events_with({DEFINITIONS: found.items()}):
         assert parse(event.model_dump_json().encode()) == event
 
 
 def test_equal_definitions_are_kept_once() -> None:
     equal = {"primaries": 3, "options": {"txLogEnrichment": "FULL"}}
     rows = [("orders", equal), ("hr", {**equal}), ("web", {"primaries": 1})]
-    found = dict(heard(told({DEFINITIONS: rows})).complete({DEFINITIONS: 3})[DEFINITIONS])
+    found = dict(heard(events_with({DEFINITIONS: rows})).complete({DEFINITIONS: 3})[DEFINITIONS])
 
     assert found == {name: Definition.model_validate(row) for name, row in rows}
     assert found["orders"] is found["hr"]
 
 
 def test_equal_texts_are_kept_once() -> None:
-    first, second = heard(told({COPIES: [COPY, COPY]})).complete({COPIES: 2})[COPIES]
+    first, second = heard(events_with({COPIES: [COPY, COPY]})).complete({COPIES: 2})[COPIES]
 
     assert first.address is second.address
 

@@ -213,8 +213,8 @@ def test_an_announced_deletion_is_listed_unless_the_artifact_still_exists() -> N
 
     found = made(lines, point(1))
 
-    told = [(one.kind, one.place, one.keys) for one in found.deletions]
-    assert told == [
+    listed = [(one.kind, one.place, one.keys) for one in found.deletions]
+    assert listed == [
         ("deleting", "offsite", (gone.key,)),
         ("deleting", "local", (elsewhere.key,)),
         ("deleted", "offsite", (done.key,)),

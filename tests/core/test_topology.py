@@ -171,7 +171,7 @@ def test_if_two_copies_share_an_address_the_preferred_one_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told", "expected"),
+    ("settings", "advertised", "expected"),
     [
         pytest.param({}, {}, "server-1:6362", id="bolt-host-and-default-port"),
         pytest.param({"backup_port": 7000}, {}, "server-1:7000", id="bolt-host-and-own-port"),
@@ -189,9 +189,9 @@ def test_if_two_copies_share_an_address_the_preferred_one_counts() -> None:
     ],
 )
 def test_the_backup_address_is_chosen_in_this_order(
-    settings: dict[str, Any], told: dict[str, str], expected: str
+    settings: dict[str, Any], advertised: dict[str, str], expected: str
 ) -> None:
-    found = sources(a_topology(a_copy(1), backup_addresses=told), ORDERS, Addressing(**settings))
+    found = sources(a_topology(a_copy(1), backup_addresses=advertised), ORDERS, Addressing(**settings))
 
     assert found[0].address == expected
 
@@ -509,7 +509,7 @@ def test_an_alias_with_an_invalid_name_is_ignored() -> None:
 
 def test_invalid_versions_are_refused_and_their_number_is_limited() -> None:
     refusals = Refusals()
-    told = [
+    versions = [
         "2026.09.0",
         "5.26.31",
         "5.26.31",
@@ -519,9 +519,9 @@ def test_invalid_versions_are_refused_and_their_number_is_limited() -> None:
         *(f"9.{number}" for number in range(200)),
     ]
 
-    assert kernel_versions(told[:6], refusals) == ("2026.09.0", "5.26.31", "5.26.31-drop17.0")
+    assert kernel_versions(versions[:6], refusals) == ("2026.09.0", "5.26.31", "5.26.31-drop17.0")
     assert refusals.notes() == ("2 versions refused: '\\x1b[2K', None",)
-    assert len(kernel_versions(told, Refusals())) == 100
+    assert len(kernel_versions(versions, Refusals())) == 100
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ def playground(folder: Path) -> Iterator[Path]:
     with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            told = ""
+            output = ""
             while "/env' && backup-agent status" not in (line := process.stdout.readline()):
-                told += line
-                assert line, told
+                output += line
+                assert line, output
             yield folder
         finally:
             process.send_signal(signal.SIGINT)

@@ -21,13 +21,13 @@ from tests.k8s.specs import SMALLEST, parsed
 )
 def test_too_little_memory_is_noted(memory: str, settings: str, said: str | None) -> None:
     found = notes(parsed(f"{SMALLEST}  memory: {memory}\n  settings: {settings}\n"))
-    told = [note for note in found if "backup.memory" in note]
+    about_memory = [note for note in found if "backup.memory" in note]
 
-    assert len(told) == (said is not None)
-    assert said is None or said in told[0]
+    assert len(about_memory) == (said is not None)
+    assert said is None or said in about_memory[0]
 
 
-def told(more: str) -> str:
+def notes_of(more: str) -> str:
     return "\n".join(notes(parsed(f"{SMALLEST}{more}\n")))
 
 
@@ -47,8 +47,8 @@ def told(more: str) -> str:
     ],
 )
 def test_a_load_balancer_without_protection_is_noted(more: str, said: str, unsaid: str) -> None:
-    assert said in told(more)
-    assert not unsaid or unsaid not in told(more)
+    assert said in notes_of(more)
+    assert not unsaid or unsaid not in notes_of(more)
 
 
 def test_a_setting_that_looks_like_a_secret_is_noted_without_its_value() -> None:
@@ -60,7 +60,7 @@ def test_a_setting_that_looks_like_a_secret_is_noted_without_its_value() -> None
 
 
 def test_every_object_that_is_needed_and_not_rendered_is_named() -> None:
-    found = told("image_pull_secrets: [registry]\nmonitoring: {service_monitor: true, rules: true}\n") + told(
+    found = notes_of("image_pull_secrets: [registry]\nmonitoring: {service_monitor: true, rules: true}\n") + notes_of(
         "  s3: {ca_config_map: corporate-ca}\n  placement: {priority_class: high}\n"
         "  requests: {size: 1Gi, storage_class: fast}"
     )

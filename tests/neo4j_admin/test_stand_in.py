@@ -32,7 +32,7 @@ class Attempt:
     """How one call ended, its transcript, and the verdict without artifacts."""
 
     completed: Completed
-    told: Transcript
+    transcript: Transcript
     verdict: Verdict
 
 
@@ -56,14 +56,14 @@ def take(
     write(conf, allowed)
     env = environment(environ, conf=str(conf), home=program.home, heap=allowed.heap)
     cancel = cancel or threading.Event()
-    told = Transcript()
+    transcript = Transcript()
 
     def hear(line: str) -> None:
-        nonlocal told
-        told = told.after(line)
+        nonlocal transcript
+        transcript = transcript.after(line)
 
     def measured() -> int:
-        measure(told.stage)
+        measure(transcript.stage)
         return sum(path.stat().st_size for place in (staging, target) for path in place.iterdir())
 
     completed = run(
@@ -81,11 +81,13 @@ def take(
         cwd=folder,
         timeout=LONG,
         cancel=cancel,
-        stall=lambda: patience(told.stage, stall_timeout),
+        stall=lambda: patience(transcript.stage, stall_timeout),
         on_line=hear,
         measure=measured,
     )
-    return Attempt(completed, told, judge(completed, told, (), database=DatabaseName(database), asked=asked))
+    return Attempt(
+        completed, transcript, judge(completed, transcript, (), database=DatabaseName(database), asked=asked)
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def test_a_full_is_taken_and_its_steps_are_logged(place: Place) -> None:
     attempt = place.take()
 
     assert attempt.completed.exit_code == 0, attempt.completed.last_lines
-    assert (attempt.told.stage, attempt.told.server) == (Stage.DONE, "server-0:6362")
+    assert (attempt.transcript.stage, attempt.transcript.server) == (Stage.DONE, "server-0:6362")
     assert len(place.artifacts()) == 1
 
 
@@ -219,7 +221,7 @@ def test_output_that_is_not_text_does_no_harm(place: Place) -> None:
 
     attempt = place.take()
 
-    assert attempt.told.stage is Stage.DONE
+    assert attempt.transcript.stage is Stage.DONE
     assert all(line.isprintable() and len(line) < 5000 for line in attempt.completed.last_lines)
 
 
@@ -252,7 +254,7 @@ def test_a_failed_direct_start_is_recognised(place: Place, tmp_path: Path) -> No
 
     attempt = place.take(java)
 
-    assert did_not_start(attempt.completed, attempt.told)
+    assert did_not_start(attempt.completed, attempt.transcript)
 
 
 @dataclass(frozen=True)
@@ -281,7 +283,7 @@ def test_the_real_program_has_the_version_of_its_jars(real: Real, tmp_path: Path
         for program in (real.direct, real.script)
     ]
 
-    assert [str(told) for told in (real.direct.version, *asked)] == [real.version] * 3
+    assert [str(found) for found in (real.direct.version, *asked)] == [real.version] * 3
 
 
 def test_the_real_program_of_community_has_no_backup_either_way(real: Real, tmp_path: Path) -> None:
@@ -289,6 +291,6 @@ def test_the_real_program_of_community_has_no_backup_either_way(real: Real, tmp_
         attempt = take(program, tmp_path / program.launch, real.environ)
 
         assert attempt.completed.exit_code == 2, attempt.completed
-        assert did_not_start(attempt.completed, attempt.told)
+        assert did_not_start(attempt.completed, attempt.transcript)
         assert reason(attempt) is Reason.ADMIN_MISSING
         assert "WARN" not in "".join(attempt.completed.last_lines)

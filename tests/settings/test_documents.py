@@ -90,8 +90,8 @@ def test_the_document_has_a_row_for_every_key_and_no_other_rows() -> None:
 
 
 def default_in_document(key: str) -> dict[str, Any]:
-    told = ROWS[key]["default"]
-    return {"required": {}, "-": {"default": None}}.get(told, {"default": yaml.safe_load(told.strip("`"))})
+    cell = ROWS[key]["default"]
+    return {"required": {}, "-": {"default": None}}.get(cell, {"default": yaml.safe_load(cell.strip("`"))})
 
 
 def test_the_document_has_the_default_of_every_key() -> None:

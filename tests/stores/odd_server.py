@@ -69,5 +69,5 @@ def page(*keys: str, more: str = "<IsTruncated>false</IsTruncated>") -> bytes:
 
 def truncated(token: str | None) -> str:
     """Return the XML by which a page says that more pages follow, with the token for the next one."""
-    told = "" if token is None else f"<NextContinuationToken>{token}</NextContinuationToken>"
-    return f"<IsTruncated>true</IsTruncated>{told}"
+    next_token = "" if token is None else f"<NextContinuationToken>{token}</NextContinuationToken>"
+    return f"<IsTruncated>true</IsTruncated>{next_token}"

@@ -17,8 +17,8 @@ from backup_agent.stores.s3.line import Job, Line
 
 def answer(code: str, status: int) -> BackupError:
     """Return the error for an error answer of a store."""
-    told: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    error = exceptions.ClientError(told, "UploadPart")
+    answer: Any = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    error = exceptions.ClientError(answer, "UploadPart")
     failure = failure_of("offsite", error)
     failure.__cause__ = error
     return failure

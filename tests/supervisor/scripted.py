@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from backup_agent.cluster.rows import COPIES, told
+from backup_agent.cluster.rows import COPIES, events_with
 from backup_agent.core.doctor.checks import CheckFinding
 from backup_agent.core.reasons import Failure, Reason
 from backup_agent.core.requests import events
@@ -231,7 +231,7 @@ class ScriptedAgent:
 
     def _cluster(self, _: Child) -> Iterator[Step]:
         rows = [{"database": f"db-{number}", "address": "server-0:7687"} for number in range(10)]
-        for event in told({COPIES: rows}):
+        for event in events_with({COPIES: rows}):
             yield 0.0, event
         facts = {"seen": "2026-11-23T00:00:00Z", "versions": ["5.26.31"], "counts": {COPIES: len(rows)}}
         yield 1.0, events.TopologyTold.model_validate(facts)

@@ -60,7 +60,7 @@ class World:
         for answer in self.requests.overdue(now):
             self.backups.expire(answer, now)
 
-    def told(self, identity: str) -> dict[str, Any]:
+    def answer_to(self, identity: str) -> dict[str, Any]:
         """Return the answer that clients read, after all changes were published."""
         self.requests.show_due(math.inf)
         return self.published(identity)
@@ -132,7 +132,7 @@ def test_a_verdict_is_written_once_the_deleted_requests_folder_is_back(world: Wo
     assert world.answered == [("one", State.SUCCEEDED)]
     world.make_again()
 
-    assert world.told("one")["state"] == "succeeded"
+    assert world.answer_to("one")["state"] == "succeeded"
     assert world.ledger("done") == ["one"]
     assert len(world.requests) == 0
 
@@ -141,16 +141,16 @@ def test_a_verdict_that_cannot_be_written_is_written_later(world: World) -> None
     world.accept("one")
     world.select("orders")
     run = world.start()
-    assert world.told("one")["state"] == "running"
+    assert world.answer_to("one")["state"] == "running"
     answers = world.folder / "answers"
     answers.rename(world.folder / "elsewhere")
     world.backups.ended(run, DONE, NOW)
     world.requests.write_unwritten()
     (world.folder / "elsewhere").rename(answers)
-    assert world.told("one")["state"] == "running"
+    assert world.answer_to("one")["state"] == "running"
     world.requests.write_unwritten()
 
-    assert world.told("one")["state"] == "succeeded"
+    assert world.answer_to("one")["state"] == "succeeded"
     assert world.ledger("done") == ["one"]
     assert world.answered == [("one", State.SUCCEEDED)]
 
@@ -165,7 +165,7 @@ def test_after_two_attempts_a_third_only_adopts_and_then_the_backup_fails(world:
 
     assert outcomes == [(Outcome.INTERRUPTED, 1), (Outcome.INTERRUPTED, 2), (Outcome.FAILED, 3)]
     assert world.answered == [("one", State.FAILED)]
-    assert world.told("one")["reason"] == "interrupted"
+    assert world.answer_to("one")["reason"] == "interrupted"
 
 
 def test_after_a_restart_a_running_backup_counts_as_an_attempt_without_a_verdict(world: World) -> None:
@@ -200,16 +200,16 @@ def test_a_request_without_databases_to_back_up_is_answered_and_counted_at_once(
     world.select()
 
     assert world.answered == [("one", State.FAILED), ("two", State.FAILED)]
-    assert world.told("one")["reason"] == world.told("two")["reason"] == "no_such_database"
+    assert world.answer_to("one")["reason"] == world.answer_to("two")["reason"] == "no_such_database"
 
 
 def test_answers_show_positions_that_move_up(world: World) -> None:
     for name in ("a", "b", "c"):
         world.accept(name)
-    assert [world.told(name)["position"] for name in ("a", "b", "c")] == [1, 2, 3]
+    assert [world.answer_to(name)["position"] for name in ("a", "b", "c")] == [1, 2, 3]
     world.cancel("a")
 
-    assert [world.told(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
+    assert [world.answer_to(name).get("position") for name in ("a", "b", "c")] == [None, 1, 2]
 
 
 def test_an_answer_names_the_request_before_it_in_the_queue(world: World) -> None:
@@ -217,12 +217,12 @@ def test_an_answer_names_the_request_before_it_in_the_queue(world: World) -> Non
     world.select("orders")
     for name in ("b", "c"):
         world.accept(name)
-    assert [world.told(name).get("behind") for name in ("a", "b", "c")] == [None, "a", "b"]
+    assert [world.answer_to(name).get("behind") for name in ("a", "b", "c")] == [None, "a", "b"]
     run = world.start()
-    assert [world.told(name).get("behind") for name in ("a", "b", "c")] == [None, "a", "b"]
+    assert [world.answer_to(name).get("behind") for name in ("a", "b", "c")] == [None, "a", "b"]
     world.backups.ended(run, DONE, NOW)
 
-    assert [world.told(name).get("behind") for name in ("b", "c")] == [None, "b"]
+    assert [world.answer_to(name).get("behind") for name in ("b", "c")] == [None, "b"]
 
 
 def test_an_answer_is_published_every_two_seconds_until_it_is_final(world: World) -> None:
@@ -236,7 +236,7 @@ def test_an_answer_is_published_every_two_seconds_until_it_is_final(world: World
 
     world.accept("one")
     world.select("orders", "neo4j")
-    world.told("one")
+    world.answer_to("one")
     world.spool.publish = note  # type: ignore[method-assign]  # to see each publication
     run = world.start()
     for stage in ("connecting", "copy", "verify"):
@@ -263,7 +263,7 @@ def test_cancelling_a_running_request_returns_its_runs_and_starts_no_more(world:
 
     assert runs == [run]
     assert list(world.backups.waiting_jobs()) == []
-    assert world.told("one")["databases"]["neo4j"]["outcome"] == "cancelled"
+    assert world.answer_to("one")["databases"]["neo4j"]["outcome"] == "cancelled"
     world.backups.ended(run, DatabaseResult().failed(Failure(Reason.CANCELLED, "ended"), NOW), NOW)
     assert world.answered == [("one", State.CANCELLED)]
 
@@ -317,8 +317,8 @@ def test_a_request_that_has_not_started_by_not_after_fails(world: World) -> None
 
     assert world.answered == [("waits", State.FAILED), ("chosen", State.FAILED)]
     assert list(world.backups.waiting_jobs()) == []
-    assert (world.told("waits")["reason"], world.told("chosen")["reason"]) == ("expired", "expired")
-    assert {one["outcome"] for one in world.told("waits")["databases"].values()} == {"failed"}
+    assert (world.answer_to("waits")["reason"], world.answer_to("chosen")["reason"]) == ("expired", "expired")
+    assert {one["outcome"] for one in world.answer_to("waits")["databases"].values()} == {"failed"}
     assert world.ledger("done") == ["chosen", "waits"]
 
 

@@ -97,11 +97,11 @@ def test_unknown_events_and_other_output_are_ignored_and_logged_once_for_each_ki
 
 def test_a_malformed_event_is_reported(world: World) -> None:
     world.start("""print('{"event":"stage"}')""")
-    told = world.hear()
+    message = world.hear()
 
-    assert isinstance(told, Told)
-    assert isinstance(told.event, MalformedEvent)
-    assert told.event.kind == "stage"
+    assert isinstance(message, Told)
+    assert isinstance(message.event, MalformedEvent)
+    assert message.event.kind == "stage"
 
 
 def test_the_end_is_reported_after_a_line_of_forty_thousand_brackets(world: World) -> None:

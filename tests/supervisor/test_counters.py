@@ -34,11 +34,11 @@ def test_a_database_counts_as_failing_from_its_first_failure_until_it_succeeds()
     moments = [NOW + timedelta(hours=hour) for hour in range(4)]
     for result, now in zip((failed, failed, DatabaseResult(outcome=Outcome.SUCCEEDED), failed), moments, strict=True):
         account.backup(answer, ORDERS, result, {"default"}, now)
-        told = account.attempts["default/orders"]
-        assert (told.at, told.failing_since, told.failed) == (
+        attempt = account.attempts["default/orders"]
+        assert (attempt.at, attempt.failing_since, attempt.failed) == (
             now,
             {0: moments[0], 1: moments[0], 2: None, 3: moments[3]}[moments.index(now)],
             result is failed,
         )
 
-    assert (told.request, told.error) == ("one", "too slow")
+    assert (attempt.request, attempt.error) == ("one", "too slow")

@@ -7,7 +7,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from backup_agent.cluster.rows import COPIES, told
+from backup_agent.cluster.rows import COPIES, events_with
 from backup_agent.cluster.saved_topology import load_topology
 from backup_agent.core.artifacts.names import DatabaseName
 from backup_agent.core.neo4j.topology import Copy
@@ -22,7 +22,7 @@ def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> Non
     """Let the child report a topology without its first `lost` rows."""
     known.begin()
     rows = [{"database": name, "address": "server-0:7687"} for name in databases]
-    for event in told({COPIES: rows[lost:]}):
+    for event in events_with({COPIES: rows[lost:]}):
         known.add_rows(event)
     known.take(TopologyTold.model_validate({**TOPOLOGY, "counts": {COPIES: len(rows)}, **more}), 1.0)
 

@@ -85,7 +85,7 @@ def test_unknown_fields_are_absent_and_an_exit_code_of_zero_is_known() -> None:
 
 def test_every_line_about_a_request_says_who_asked_and_why() -> None:
     asked = ANSWER.model_copy(update={"request": ATTRIBUTION})
-    told = [
+    lines = [
         log_lines.backup_ended(asked, "one+orders+1", DEFAULT_SET, ORDERS, RESULT, EXECUTION),
         log_lines.request_accepted(asked),
         log_lines.request_answered(asked),
@@ -98,7 +98,7 @@ def test_every_line_about_a_request_says_who_asked_and_why() -> None:
         "request_reason": ATTRIBUTION["reason"],
         "labels": ATTRIBUTION["labels"],
     }
-    assert all(line.fields.items() >= said.items() for line in told)
+    assert all(line.fields.items() >= said.items() for line in lines)
     assert not any(said.keys() & line.fields.keys() for line in LINES)
 
 

@@ -265,20 +265,20 @@ def test_a_request_continues_after_a_slice_that_is_not_the_last() -> None:
     assert [(one.state, one.places[VOLUME].verified) for one in answered] == [(State.SUCCEEDED, 6)]
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["with a result", "killed before its result"])
-def test_a_slice_that_was_ended_for_a_backup_continues_where_it_ended(*, told: bool) -> None:
+@pytest.mark.parametrize("with_result", [True, False], ids=["with a result", "killed before its result"])
+def test_a_slice_that_was_ended_for_a_backup_continues_where_it_ended(*, with_result: bool) -> None:
     passes, _, answered = passes_with({"all": True, "place": "local"})
     wish = passes.asked()
     assert wish is not None
     passes.begin(wish, NOW)
     passes.progressed(wish, {"artifacts": 6, "size": 600, "read": 0, "read_size": 0, "estimated_seconds": 60.0}, 0.0)
-    passes.slice_ended(wish, BEGUN if told else None, NOW)
+    passes.slice_ended(wish, BEGUN if with_result else None, NOW)
     answer = passes.find("v0")
 
     assert answer is not None
     assert (passes.goes_on(), answered) == (wish, [])
     assert answer.places[VOLUME].estimated_seconds == 60.0
-    assert answer.places[VOLUME].read == (2 if told else 0)
+    assert answer.places[VOLUME].read == (2 if with_result else 0)
 
 
 def test_a_request_in_slices_continues_after_a_crash() -> None:

@@ -14,13 +14,13 @@ from tests.supervisor.shown_metrics import IDLE, Row, shown
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
 
 
-def told() -> list[Row]:
+def documented() -> list[Row]:
     rows = re.findall(r"^\| `(neo4j_backup_\w+)` \| (\w+) \| (.+?) \| (.+) \|$", PAGE, re.MULTILINE)
     return [Row(name, kind, tuple(re.findall(r"`(\w+)`", labels)), text) for name, kind, labels, text in rows]
 
 
 def test_the_page_has_the_help_of_each_metric() -> None:
-    assert sorted(told()) == sorted(shown())
+    assert sorted(documented()) == sorted(shown())
 
 
 def test_the_page_has_every_reason_and_its_hint() -> None:
@@ -32,14 +32,14 @@ def test_the_page_has_every_reason_and_its_hint() -> None:
 def test_a_label_cannot_forge_a_line_of_the_page() -> None:
     hostile = 'x"} 1\nneo4j_backup_ready 0\n# \\'
     page = Metrics(lambda: IDLE.model_copy(update={"missing_databases": (hostile,)})).page()[1].decode()
-    told = {
+    samples = {
         sample.labels["database"]: sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
         if sample.name == "neo4j_backup_database_missing"
     }
 
-    assert told == {hostile: 1}
+    assert samples == {hostile: 1}
     assert "\nneo4j_backup_ready 0" not in page
 
 

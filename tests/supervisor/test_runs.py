@@ -45,13 +45,13 @@ class World:
         assert run is not None
         return run
 
-    def told(self, name: str) -> str:
+    def stage_of(self, name: str) -> str:
         """Return the stage of a run."""
-        told = self.heard.get(timeout=PATIENCE)
-        assert isinstance(told, Told)
-        assert told.run == name
-        assert isinstance(told.event, StageBegun)
-        return told.event.stage
+        message = self.heard.get(timeout=PATIENCE)
+        assert isinstance(message, Told)
+        assert message.run == name
+        assert isinstance(message.event, StageBegun)
+        return message.event.stage
 
     def end(self, name: str) -> int:
         """Return the code with which a run ends."""
@@ -87,12 +87,12 @@ def is_gone(pid: int) -> bool:
 
 def test_the_next_run_uses_the_child_of_the_last_one(world: World) -> None:
     first = world.begin("one")
-    assert world.told("one") == f"{first.child.pid} pass"
+    assert world.stage_of("one") == f"{first.child.pid} pass"
     assert world.end("one") == 0
     assert len(world.runs) == world.runs.slots == 0
     second = world.begin("two")
 
-    assert world.told("two") == f"{first.child.pid} pass"
+    assert world.stage_of("two") == f"{first.child.pid} pass"
     assert second.child is first.child
     assert world.end("two") == 0
 
@@ -132,7 +132,7 @@ def test_there_is_one_run_at_a_destination_at_a_time(world: World) -> None:
 
 def test_processes_that_a_run_leaves_are_killed_and_its_child_is_used_again(world: World) -> None:
     run = world.begin("one", "subprocess.Popen(['sleep', '60'], process_group=0)")
-    world.told("one")
+    world.stage_of("one")
     assert world.end("one") == 0
 
     until(lambda: list(processes.session(run.child.pid)) == [run.child.pid], "end of what the run has left")
@@ -176,7 +176,7 @@ def test_a_run_whose_child_has_just_died_ends_without_a_verdict(world: World, *,
 
 def test_a_child_that_was_asked_to_end_gets_no_further_run(world: World) -> None:
     run = world.begin("one", "signal.signal(signal.SIGTERM, lambda *_: 0) and 0 or signal.pause()")
-    world.told("one")
+    world.stage_of("one")
     until(lambda: b"SigCgt" in _status(run.child.pid) and _catches_sigterm(run.child.pid), "handler of SIGTERM")
     world.runs.end("one", Reason.CANCELLED)
     assert world.end("one") == 0
@@ -227,7 +227,7 @@ def test_after_a_change_of_the_settings_no_child_gets_a_further_run(world: World
     waiting = world.begin("one")
     world.end("one")
     running = world.begin("two", "sys.stdin.readline()", remote=True)
-    world.told("two")
+    world.stage_of("two")
     world.runs.let_go()
 
     until(lambda: waiting.child.ended, "end of the child that waited")

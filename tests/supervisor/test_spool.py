@@ -121,11 +121,11 @@ def test_the_name_of_an_answer_that_would_be_too_long_is_cut_and_has_a_hash(
 
     assert sorted(path.name for path in requests.path.glob("*.status.json")) == sorted(map(answer_name, names))
     for one, answer in answers.items():
-        told = answer_name(one)
-        assert told.startswith(one[:100])
-        assert told.endswith(f"~{hashlib.sha256(one.encode()).hexdigest()[:16]}.status.json")
-        told.encode()
-        assert requests.read(told)["id"] == answer.id
+        found = answer_name(one)
+        assert found.startswith(one[:100])
+        assert found.endswith(f"~{hashlib.sha256(one.encode()).hexdigest()[:16]}.status.json")
+        found.encode()
+        assert requests.read(found)["id"] == answer.id
 
 
 def test_the_longest_possible_name_of_an_answer_is_not_cut(requests: RequestsFolder) -> None:

@@ -74,8 +74,8 @@ def test_reading_an_answer_causes_no_events(listener: Listener) -> None:
     """The kernel shows which events are watched, so the test need not wait for the absence of an event."""
     reading = 0x1 | 0x10 | 0x20  # IN_ACCESS, IN_CLOSE_NOWRITE, IN_OPEN
     inode = f"ino:{listener.folder.stat().st_ino:x} "
-    told = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
-    watches = [line for text in told for line in text.splitlines() if line.startswith("inotify") and inode in line]
+    texts = [path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists()]
+    watches = [line for text in texts for line in text.splitlines() if line.startswith("inotify") and inode in line]
     masks = [int(line.partition("mask:")[2].split()[0], 16) for line in watches]
 
     assert masks

@@ -94,8 +94,8 @@ def judge_backup_ports(
     if not faults:
         return ok(Check.BACKUP_PORTS, f"{first_few(reachable)} accept connections")
     failed = sum(map(len, faults.values()))
-    told = [f"{first_few(addresses)}{':' * (len(addresses) > 1)} {reason}" for reason, addresses in faults.items()]
-    text = f"{failed} of {len(reachable)} servers cannot be reached: {'. '.join(told)}"
+    texts = [f"{first_few(addresses)}{':' * (len(addresses) > 1)} {reason}" for reason, addresses in faults.items()]
+    text = f"{failed} of {len(reachable)} servers cannot be reached: {'. '.join(texts)}"
     advice = NETWORK if listeners and not any(listeners.values()) else OPEN
     return (fail if failed == len(reachable) else warn)(Check.BACKUP_PORTS, text, advice)
 

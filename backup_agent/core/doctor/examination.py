@@ -63,9 +63,9 @@ class CheckRun:
     def ended(self, why_early: str | None = None) -> None:
         """End the present stage. Its checks without a finding are unknown, `why_early` says why."""
         stage = self._ahead.pop(0)
-        told = {finding.check for finding in self._findings if finding.place == stage.place}
+        known = {finding.check for finding in self._findings if finding.place == stage.place}
         for check in of_step(stage.step):
-            if check not in told:
+            if check not in known:
                 nothing = unknown(check, why_early or "the check had no result")
                 self._findings.append(nothing.model_copy(update={"place": stage.place}))
 

@@ -449,7 +449,7 @@ class Bucket:
             act = partial(self._ask, "ListObjectsV2", prefix, (), Prefix=self.prefix + prefix, ContinuationToken=token)
             page, _ = self._in_time("ListObjectsV2", prefix, act)
             for found in page.get("Contents", ()):
-                if not str(self.told(found, "Key", prefix)).startswith(self.prefix + prefix):
+                if not str(self.field(found, "Key", prefix)).startswith(self.prefix + prefix):
                     raise self._incomplete(prefix, "it has a key that does not begin with the requested prefix")
                 yield found
             if "IsTruncated" not in page:
@@ -492,7 +492,7 @@ class Bucket:
         except errors.RAISED as error:
             raise errors.failure_of(f"{self.where(key)}: {operation}", error) from error
 
-    def told(self, answer: Response, name: str, key: str) -> Any:  # noqa: ANN401  a value from botocore
+    def field(self, answer: Response, name: str, key: str) -> Any:  # noqa: ANN401  a value from botocore
         """Return the field `name` of an answer. Every store sends it: raise TransientError if it is missing."""
         if answer.get(name) is None:
             text = f"{self.where(key)}: the answer has no {name}: {failures.NO_S3.text}"
@@ -501,7 +501,7 @@ class Bucket:
 
     def etag(self, answer: Response, key: str) -> str:
         """Return the ETag of an answer as the store sent it, without the `W/` that a compressing proxy adds."""
-        return str(self.told(answer, "ETag", key)).removeprefix("W/")
+        return str(self.field(answer, "ETag", key)).removeprefix("W/")
 
     def where(self, key: str) -> str:
         """Return the store, bucket and full key of an object, for messages."""

@@ -75,7 +75,7 @@ class Sending:
         upload_id, sent = self._resumable()
         if not upload_id:
             begun = self._bucket.call("CreateMultipartUpload", self._upload.key, ChecksumAlgorithm="SHA256")
-            upload_id = self._bucket.told(begun, "UploadId", self._upload.key)
+            upload_id = self._bucket.field(begun, "UploadId", self._upload.key)
         if sent:
             self._report(sum(part.size for part in self._upload.parts if part.number in sent))
         try:

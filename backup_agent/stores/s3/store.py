@@ -210,12 +210,12 @@ class S3Store:
         if absent:
             return None
         self._bucket.etag(head, key)  # raises for the page of a proxy, which has no ETag
-        return StoredObject(key, self._bucket.told(head, "ContentLength", key), _digest_in(head))
+        return StoredObject(key, self._bucket.field(head, "ContentLength", key), _digest_in(head))
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects whose keys begin with a prefix, in order. Holds all in memory: 20 MiB for 100,000 keys."""
         listed = (
-            (found["Key"].removeprefix(self._bucket.prefix), self._bucket.told(found, "Size", prefix))
+            (found["Key"].removeprefix(self._bucket.prefix), self._bucket.field(found, "Size", prefix))
             for found in self._bucket.objects(prefix)
         )
         # S3 lists keys in byte order, SeaweedFS folder by folder (a/b before a-b).

@@ -49,20 +49,22 @@ class ChildEvents:
     notifications: Notifications
     status_page: StatusPage
 
-    def told(self, told: Told) -> None:
+    def take(self, message: Told) -> None:
         """Handle an event of a child. After a malformed event, survey the volume again: a change may be lost."""
-        run = self.runs.get(told.run)
+        run = self.runs.get(message.run)
         if run is None:
             return
         run.moved = time.monotonic()
-        if not isinstance(told.event, events.MalformedEvent):
-            self._take_event(told.run, run, told.event)
+        if not isinstance(message.event, events.MalformedEvent):
+            self._take_event(message.run, run, message.event)
             return
         if run.kind == "survey":
             self.survey.note_malformed_event()
         elif run.kind in CHANGING:
             self.volume_summaries.doubt()
-        log.error("event not understood", run=told.run, kind=told.event.kind, error=quoting.shown(told.event.error))
+        log.error(
+            "event not understood", run=message.run, kind=message.event.kind, error=quoting.shown(message.event.error)
+        )
 
     def _take_event(self, name: str, run: Run, event: events.Event) -> None:
         if isinstance(event, events.CopiesNotCounted):
@@ -72,9 +74,9 @@ class ChildEvents:
             return
         match event:
             case events.Surveyed():
-                self.survey.told(event)
+                self.survey.take(event)
             case events.SummaryTold() | events.CopiesNotCounted() if run.kind == "survey":
-                self.survey.told(event)
+                self.survey.take(event)
             case (
                 events.SummaryTold()
                 | events.SummaryFailed()
@@ -84,7 +86,7 @@ class ChildEvents:
             ):
                 self.maintenance.told_of_volume(run, event)
             case events.CopyBegun() | events.CopyStored() | events.CopyFailed():
-                self.copy_passes.told(run, event)
+                self.copy_passes.take(run, event)
             case events.StageBegun() | events.Progress():
                 self._progressed(name, run, event)
             case events.TopologyRows():

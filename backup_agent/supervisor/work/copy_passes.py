@@ -78,7 +78,7 @@ class CopyPasses:
         self._looked[place] = now
         return None
 
-    def told(self, run: Run, event: events.CopyEvent) -> None:
+    def take(self, run: Run, event: events.CopyEvent) -> None:
         """Handle the event of a pass about one artifact."""
         if run.destination is None or run.ending is not None:
             return  # a pass that was ended may use earlier settings; the next one reports the same

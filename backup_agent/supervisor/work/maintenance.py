@@ -287,8 +287,8 @@ class Maintenance:
         """Handle an event about the volume: of a run that changes it, or of one that counts missing copies."""
         match event:
             case events.SummaryTold() if run.destination is not None:
-                told = event.summary
-                self.volume_summaries.owes(told.set, told.database, told.owed, told.owed_since, run.started)
+                summary = event.summary
+                self.volume_summaries.owes(summary.set, summary.database, summary.owed, summary.owed_since, run.started)
             case events.SummaryTold():
                 self.volume_summaries.take(event.summary)
             case events.NothingRecorded():
@@ -297,7 +297,7 @@ class Maintenance:
                 self.volume_summaries.uncounted(event.destination, time.monotonic())
             case events.SummaryFailed():
                 self.volume_summaries.doubt()
-                log.warning("summary not told", set=event.set, database=event.database, error=event.error)
+                log.warning("summary failed", set=event.set, database=event.database, error=event.error)
             case events.CopiesOwed():
                 oldest = {} if event.oldest is None else {event.destination: event.oldest}
                 owed = {event.destination: event.owed}

@@ -78,7 +78,7 @@ class Survey:
         overdue = self._due_since is not None and monotonic - self._due_since > OVERDUE_SECONDS
         return not self._tried or self.runs.any("survey") or (overdue and self._is_due(monotonic))
 
-    def told(self, event: SummaryTold | CopiesNotCounted | Surveyed) -> None:
+    def take(self, event: SummaryTold | CopiesNotCounted | Surveyed) -> None:
         """Handle an event of the survey."""
         match event:
             case SummaryTold():
