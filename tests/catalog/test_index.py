@@ -86,17 +86,18 @@ def test_a_damaged_index_is_completed_from_the_records(tmp_path: Path, spoil: Ca
     assert survey(place.at(path)) == expected
 
 
-@pytest.mark.parametrize("position", range(0, 900, 7))
-def test_a_line_with_a_flipped_bit_is_ignored(tmp_path: Path, position: int) -> None:
+def test_a_line_with_a_flipped_bit_is_ignored(tmp_path: Path) -> None:
     place, path = filled(tmp_path / "own", MemoryStore()), tmp_path / "index"
     for hour in range(3):
         place.add(a_record(hour))
     expected = survey(place.at(path))
-    data = bytearray(path.read_bytes())
-    data[position % len(data)] ^= 0x01
-    path.write_bytes(data)
+    whole = path.read_bytes()
 
-    assert survey(place.at(path)) == expected
+    for position in range(0, len(whole), 7):
+        data = bytearray(whole)
+        data[position] ^= 0x01
+        path.write_bytes(data)
+        assert survey(place.at(path)) == expected, position
 
 
 def test_an_index_that_is_up_to_date_is_not_written(tmp_path: Path) -> None:

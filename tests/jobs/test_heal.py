@@ -22,6 +22,7 @@ from backup_agent.stores.local import LocalStore
 from backup_agent.stores.store import Store, StoredObject
 from tests.artifact.writer import artifact, split
 from tests.catalog.places import place_at, write_record
+from tests.examples import some
 from tests.jobs.passes import Blocks, damages_in, keys_of, put, verify_at
 from tests.stores.faulty import WRITES, Does, Fault, FaultyStore, KilledError
 from tests.stores.memory_store import MemoryStore
@@ -184,14 +185,13 @@ def test_a_place_that_does_not_answer_is_the_reason_of_the_failure(world: World)
     assert "as injected" in result["error"]
 
 
-@pytest.mark.parametrize(
-    ("does", "operation", "nth"),
-    [
-        *product([Does.DIE_BEFORE, Does.DIE_AFTER], WRITES, (1, 2, 3)),
-        *product([Does.DIE_BEFORE], ("open",), range(1, 9)),
-    ],
-)
-@pytest.mark.parametrize("place", ["local", "offsite"])
+CRASHES = [
+    *product(("local", "offsite"), [Does.DIE_BEFORE, Does.DIE_AFTER], WRITES, (1, 2, 3)),
+    *product(("local", "offsite"), [Does.DIE_BEFORE], ("open",), range(1, 9)),
+]
+
+
+@pytest.mark.parametrize(("place", "does", "operation", "nth"), some(CRASHES))
 def test_after_a_crash_at_any_step_the_next_pass_finishes_healing(
     world: World, place: str, does: Does, operation: str, nth: int
 ) -> None:
