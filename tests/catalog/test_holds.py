@@ -45,60 +45,60 @@ def test_an_artifact_that_is_being_deleted_cannot_be_held(root: Path) -> None:
     assert not (root / hold_key(KEY)).exists()
 
 
-def until(days: int) -> Hold:
+def hold_until(days: int) -> Hold:
     return WANTED.model_copy(update={"until": NOW + timedelta(days=days)})
 
 
-def on_volume(root: Path) -> Hold:
+def hold_on_volume(root: Path) -> Hold:
     return Hold.from_json((root / hold_key(KEY)).read_bytes())
 
 
 def test_a_hold_with_an_end_can_be_prolonged_and_not_cut_short(root: Path) -> None:
     settings = place_at(root).settings
 
-    assert hold(settings, until(2)) == {"local": "held until 2026-11-25T12:00:00Z"}
-    assert hold(settings, until(1)) == {"local": "held until 2026-11-25T12:00:00Z before"}
-    assert hold(settings, until(3)) == {
+    assert hold(settings, hold_until(2)) == {"local": "held until 2026-11-25T12:00:00Z"}
+    assert hold(settings, hold_until(1)) == {"local": "held until 2026-11-25T12:00:00Z before"}
+    assert hold(settings, hold_until(3)) == {
         "local": "held until 2026-11-26T12:00:00Z; held until 2026-11-25T12:00:00Z before"
     }
-    assert on_volume(root) == until(3)
+    assert hold_on_volume(root) == hold_until(3)
     assert hold(settings, WANTED) == {"local": "held; held until 2026-11-26T12:00:00Z before"}
-    assert hold(settings, until(4)) == {"local": "held before"}
-    assert on_volume(root) == WANTED
+    assert hold(settings, hold_until(4)) == {"local": "held before"}
+    assert hold_on_volume(root) == WANTED
 
 
 def test_a_hold_at_a_destination_can_be_prolonged_and_not_cut_short(tmp_path: Path) -> None:
     offsite = place_at(tmp_path, "offsite")
     offsite.record_notes.add(KEY, b"x")
 
-    assert hold(offsite.settings, until(2)) == {
+    assert hold(offsite.settings, hold_until(2)) == {
         "offsite": "held until 2026-11-25T12:00:00Z; the next pass writes the mark there"
     }
-    assert hold(offsite.settings, until(1)) == {"offsite": "held until 2026-11-25T12:00:00Z before"}
-    assert list(offsite.wanted_holds) == [(KEY, until(2))]
+    assert hold(offsite.settings, hold_until(1)) == {"offsite": "held until 2026-11-25T12:00:00Z before"}
+    assert list(offsite.wanted_holds) == [(KEY, hold_until(2))]
 
 
 def test_an_artifact_that_is_being_deleted_keeps_the_hold_that_it_had(root: Path) -> None:
-    hold(place_at(root).settings, until(1))
+    hold(place_at(root).settings, hold_until(1))
     place_at(root).journal.begin(Intent(key=KEY, doing=Doing.DELETING, files=(KEY,), since=NOW))
 
     with pytest.raises(PermanentError, match="being deleted at local"):
         hold(place_at(root).settings, WANTED)
-    assert on_volume(root) == until(1)
+    assert hold_on_volume(root) == hold_until(1)
 
 
 def test_an_unreadable_mark_remains_and_counts_as_a_hold(root: Path) -> None:
     (root / hold_key(KEY)).write_bytes(b"{")
 
-    assert hold(place_at(root).settings, until(1)) == {"local": "held before, by a mark that cannot be read"}
+    assert hold(place_at(root).settings, hold_until(1)) == {"local": "held before, by a mark that cannot be read"}
     assert (root / hold_key(KEY)).read_bytes() == b"{"
 
 
 def test_a_hold_that_was_prolonged_meanwhile_is_not_removed(root: Path) -> None:
-    hold(place_at(root).settings, until(2))
+    hold(place_at(root).settings, hold_until(2))
 
-    assert remove_ended(place_at(root), KEY, NOW + timedelta(days=1)) == until(2)
-    assert on_volume(root) == until(2)
+    assert remove_ended(place_at(root), KEY, NOW + timedelta(days=1)) == hold_until(2)
+    assert hold_on_volume(root) == hold_until(2)
     assert remove_ended(place_at(root), KEY, NOW + timedelta(days=3)) is None
     assert not (root / hold_key(KEY)).exists()
     assert remove_ended(place_at(root), KEY, NOW) is None
@@ -107,10 +107,10 @@ def test_a_hold_that_was_prolonged_meanwhile_is_not_removed(root: Path) -> None:
 def test_at_a_destination_only_a_noted_hold_has_an_end(tmp_path: Path) -> None:
     offsite = place_at(tmp_path, "offsite")
 
-    assert holds_at(offsite, {KEY: until(1)}) == {KEY: WANTED}
-    offsite.wanted_holds.hold(until(2))
-    assert holds_at(offsite, {KEY: until(1)}) == holds_at(offsite, {}) == {KEY: until(2)}
-    assert holds_at(offsite, {KEY: WANTED}) == {KEY: until(2)}
+    assert holds_at(offsite, {KEY: hold_until(1)}) == {KEY: WANTED}
+    offsite.wanted_holds.hold(hold_until(2))
+    assert holds_at(offsite, {KEY: hold_until(1)}) == holds_at(offsite, {}) == {KEY: hold_until(2)}
+    assert holds_at(offsite, {KEY: WANTED}) == {KEY: hold_until(2)}
     offsite.wanted_holds.release(KEY)
     assert holds_at(offsite, {KEY: WANTED}) == {KEY: WANTED}
 

@@ -31,7 +31,7 @@ def _journal(tmp_path: Path) -> Journal:
     return place_at(tmp_path).journal
 
 
-def named(journal: Journal) -> list[tuple[str, ...]]:
+def files_in(journal: Journal) -> list[tuple[str, ...]]:
     return [intent.files for intent in journal]
 
 
@@ -40,7 +40,7 @@ def test_an_intent_does_not_name_files_that_existed_before(journal: Journal) -> 
     store.create(KEY, b"a stranger's")
     journal.begin_publishing(store, KEY, FILES, NOW)
 
-    assert named(journal) == [FILES[1:]]
+    assert files_in(journal) == [FILES[1:]]
 
 
 def test_an_intent_keeps_the_files_of_an_earlier_try(journal: Journal) -> None:
@@ -49,7 +49,7 @@ def test_an_intent_keeps_the_files_of_an_earlier_try(journal: Journal) -> None:
     store.create(KEY, b"ours")
     journal.begin_publishing(store, KEY, FILES, NOW)
 
-    assert named(journal) == [FILES]
+    assert files_in(journal) == [FILES]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_an_intent_that_names_files_of_others_is_ignored(journal: Journal, key: 
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(intent))
 
-    assert named(journal) == []
+    assert files_in(journal) == []
 
 
 def test_if_all_files_exist_no_intent_is_written(journal: Journal) -> None:
@@ -77,7 +77,7 @@ def test_if_all_files_exist_no_intent_is_written(journal: Journal) -> None:
         store.create(file, b"a stranger's")
     journal.begin_publishing(store, KEY, FILES, NOW)
 
-    assert named(journal) == []
+    assert files_in(journal) == []
 
 
 def test_without_permission_to_look_no_intent_is_written(journal: Journal) -> None:
@@ -87,7 +87,7 @@ def test_without_permission_to_look_no_intent_is_written(journal: Journal) -> No
 
     journal.begin_publishing(Blind(), KEY, FILES, NOW)
 
-    assert named(journal) == []
+    assert files_in(journal) == []
 
 
 @pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ESTALE])
@@ -138,7 +138,7 @@ def test_reading_a_note_that_is_not_a_regular_file_does_not_block(
         path.parent.mkdir(parents=True)
         plant(path)
 
-    assert (named(journal), journal.deletes(KEY)) == ([], False)
+    assert (files_in(journal), journal.deletes(KEY)) == ([], False)
     with pytest.raises(RefusedFileError):
         place.record_notes.has(KEY)
     with pytest.raises(RefusedFileError):

@@ -73,19 +73,19 @@ def make(tmp_path: Path) -> Callable[..., Agent]:
     return make
 
 
-def at(store: Store) -> dict[str, Any]:
+def owner_at(store: Store) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(store.read(owner_file.KEY, LIMIT))
     return content
 
 
 def refusal(agent: Agent, store: Store, wait: float = 0) -> str:
     """Return the error with which an agent is refused at a store. Check that the agent wrote nothing there."""
-    before = at(store)
+    before = owner_at(store)
     with pytest.raises(BackupError) as refused:
         agent.hold(store, wait)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
-    assert at(store) == before
+    assert owner_at(store) == before
     return refused.value.failure.error
 
 
@@ -176,17 +176,17 @@ def test_a_destination_is_owned_from_the_first_pass_on(make: Callable[..., Agent
     first, second = agent.hold(store), agent.hold(store)
 
     assert (first.number, second.number, second.may_delete) == (1, 2, True)
-    assert at(store)["id"] == this_volume(agent.settings).ours.id
-    assert at(store)["system_id"] == "S1"
+    assert owner_at(store)["id"] == this_volume(agent.settings).ours.id
+    assert owner_at(store)["system_id"] == "S1"
 
 
 def test_the_system_id_is_added_once_it_is_known(make: Callable[..., Agent]) -> None:
     store, agent = MemoryStore("offsite"), make()
     agent.hold(store)
-    before = at(store)["system_id"]
+    before = owner_at(store)["system_id"]
     agent.knows("S1").hold(store)
 
-    assert (before, at(store)["system_id"]) == (None, "S1")
+    assert (before, owner_at(store)["system_id"]) == (None, "S1")
 
 
 @pytest.mark.parametrize(("one", "other"), [("S1", "S2"), (None, None), ("S1", None), (None, "S2")])
@@ -232,18 +232,18 @@ def clone(production: Agent, staging: Agent) -> None:
 def test_the_place_of_a_lost_volume_of_the_same_pod_is_taken_over_at_once(make: Callable[..., Agent]) -> None:
     store, agent = MemoryStore("offsite"), make(system="S1")
     agent.hold(store)
-    before = at(store)["id"]
-    lose(agent)
+    before = owner_at(store)["id"]
+    lose_volume(agent)
 
     held = agent.knows("S1").hold(store)
 
     assert "adopted" in held.notices[0]
     assert before in held.notices[0]
-    assert at(store)["id"] == this_volume(agent.settings).ours.id != before
+    assert owner_at(store)["id"] == this_volume(agent.settings).ours.id != before
     assert agent.hold(store).notices == ()
 
 
-def lose(agent: Agent) -> None:
+def lose_volume(agent: Agent) -> None:
     for path in sorted(agent.root.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()
 
@@ -254,8 +254,8 @@ def test_after_a_takeover_nothing_is_deleted_until_a_person_confirms(
 ) -> None:
     store, agent = kind("offsite"), make(system="S1", single_writer=True)
     agent.hold(store)
-    before = at(store)["id"]
-    lose(agent)
+    before = owner_at(store)["id"]
+    lose_volume(agent)
     agent.knows("S1")
 
     held = [agent.hold(store) for _ in range(3)]
@@ -275,7 +275,7 @@ def test_after_a_second_takeover_still_nothing_is_deleted(make: Callable[..., Ag
     store, agent = MemoryStore("offsite"), make(system="S1")
     agent.hold(store)
     for _ in range(2):
-        lose(agent)
+        lose_volume(agent)
         agent.knows("S1").hold(store)
 
     assert not agent.hold(store).may_delete
@@ -284,8 +284,8 @@ def test_after_a_second_takeover_still_nothing_is_deleted(make: Callable[..., Ag
 def test_a_takeover_is_noted_before_it_happens(make: Callable[..., Agent], monkeypatch: pytest.MonkeyPatch) -> None:
     store, agent = MemoryStore("offsite"), make(system="S1")
     agent.hold(store)
-    before = at(store)
-    lose(agent)
+    before = owner_at(store)
+    lose_volume(agent)
     agent.knows("S1")
 
     def full(*_: object) -> None:
@@ -295,7 +295,7 @@ def test_a_takeover_is_noted_before_it_happens(make: Callable[..., Agent], monke
     with pytest.raises(BackupError):
         agent.hold(store)
 
-    assert at(store) == before
+    assert owner_at(store) == before
 
 
 def test_the_place_of_another_pod_is_taken_over_once_its_agent_no_longer_renews_the_lease(
@@ -310,7 +310,7 @@ def test_the_place_of_another_pod_is_taken_over_once_its_agent_no_longer_renews_
 
     agent.hold(store, wait=20 * PERIOD)
 
-    assert at(store)["id"] == this_volume(agent.settings).ours.id
+    assert owner_at(store)["id"] == this_volume(agent.settings).ours.id
     assert "it belongs to" in refusal(former, store, wait=10 * PERIOD)
 
 
@@ -354,7 +354,7 @@ def test_nothing_is_deleted_or_overwritten_at_a_place_of_a_newer_agent(make: Cal
         assert not held.may_delete
     else:
         refusal(agent, store)
-    assert at(store)["schema"] == 2
+    assert owner_at(store)["schema"] == 2
 
 
 @pytest.mark.parametrize(
@@ -386,7 +386,7 @@ def test_without_conditional_writes_nothing_is_deleted_unless_single_writer_is_s
     assert held.may_delete is vouched
     assert len(held.notices) == (0 if vouched else 1)
     assert store.look(tenure.KEY, LIMIT) is None
-    assert at(store)["id"] == this_volume(agent.settings).ours.id
+    assert owner_at(store)["id"] == this_volume(agent.settings).ours.id
 
 
 def test_without_conditional_writes_a_place_of_another_pod_is_not_taken_over(make: Callable[..., Agent]) -> None:
@@ -430,7 +430,7 @@ def test_if_two_agents_claim_a_vacant_place_one_gets_it(make: Callable[..., Agen
         one.hold(store)
 
     assert refused.value.failure.reason is Reason.FOREIGN_ROOT
-    assert at(store)["id"] == this_volume(other.settings).ours.id
+    assert owner_at(store)["id"] == this_volume(other.settings).ours.id
 
 
 @pytest.mark.parametrize("operation", ["look", "swap"])

@@ -35,7 +35,7 @@ READ = PlaceResult(
 )
 
 
-def verified(state: State = State.RUNNING, **fields: object) -> Answer:
+def verify_answer(state: State = State.RUNNING, **fields: object) -> Answer:
     return Answer.model_validate(
         {"id": "v", "state": state, "action": "verify", "intake": "t", "received": NOW, "request": {}, **fields}
     )
@@ -61,7 +61,7 @@ def test_excluded_databases_are_shown_with_the_reason() -> None:
 
 
 def test_unread_artifacts_are_listed_by_reason_with_bytes_and_names() -> None:
-    answer = verified(places={"local": READ}).concluded(NOW)
+    answer = verify_answer(places={"local": READ}).concluded(NOW)
 
     assert answers.lines(answer) == [
         "v: succeeded_with_warnings",
@@ -77,7 +77,7 @@ def test_the_error_of_a_failed_pass_is_shown_beside_the_unread_artifacts() -> No
     place = PlaceResult(verified=0, not_read=READ.not_read[:1]).failed(
         Failure(Reason.NOTHING_VERIFIED, "local: nothing")
     )
-    said = answers.lines(verified(places={"local": place}).concluded(NOW))
+    said = answers.lines(verify_answer(places={"local": place}).concluded(NOW))
 
     assert said[:4] == [
         "v: failed (nothing_verified)",
@@ -89,12 +89,14 @@ def test_the_error_of_a_failed_pass_is_shown_beside_the_unread_artifacts() -> No
 
 def test_the_amount_to_read_is_shown_before_the_progress() -> None:
     facts = {"place": "local", "read": 2, "artifacts": 6, "bytes": 1 << 30, "total": 6 << 30}
-    known = verified(stage="verify local", progress={**facts, "estimated_seconds": 7200.0})
-    unknown = verified(stage="verify local", progress=facts)
+    known = verify_answer(stage="verify local", progress={**facts, "estimated_seconds": 7200.0})
+    unknown = verify_answer(stage="verify local", progress=facts)
 
     assert answers.stage(known) == "running verify local (6 artifacts, 6.0 GiB, about 2.0 h; backups come first)"
     assert answers.stage(unknown) == "running verify local (6 artifacts, 6.0 GiB, an unknown time; backups come first)"
-    assert "a few minutes at most" in answers.stage(verified(stage="x", progress={**facts, "estimated_seconds": 9.0}))
+    assert "a few minutes at most" in answers.stage(
+        verify_answer(stage="x", progress={**facts, "estimated_seconds": 9.0})
+    )
     assert answers.progress(known) == "2 of 6 artifacts, 1.0 GiB of 6.0 GiB"
 
 

@@ -32,7 +32,7 @@ SIGNALS = [
 ]
 
 
-def dropped(place: Place) -> list[dict[str, Any]]:
+def dropped_requests(place: Place) -> list[dict[str, Any]]:
     return [json.loads(path.read_bytes()) for path in sorted(place.requests.glob("*.request"))]
 
 
@@ -43,7 +43,7 @@ def test_a_destructive_request_fails_at_once_if_no_agent_takes_requests(place: P
     assert result.code == 1
     assert f"{place.requests}: no agent takes requests from this folder; `{words[0]}` was not requested" in result.err
     assert "HINT: start the agent" in result.err
-    assert dropped(place) == []
+    assert dropped_requests(place) == []
 
 
 @pytest.mark.parametrize("words", DESTRUCTIVE)
@@ -53,7 +53,7 @@ def test_a_destructive_request_needs_yes_if_there_is_no_terminal(place: Place, w
 
     assert result.code == 2
     assert "no terminal to confirm at: add --yes" in result.err
-    assert dropped(place) == []
+    assert dropped_requests(place) == []
 
 
 def test_a_name_that_no_database_has_is_refused_before_a_plan_is_shown(place: Place) -> None:
@@ -62,7 +62,7 @@ def test_a_name_that_no_database_has_is_refused_before_a_plan_is_shown(place: Pl
 
     assert (result.code, result.out) == (2, "")
     assert "'a/b' is not the name of a database" in result.err
-    assert dropped(place) == []
+    assert dropped_requests(place) == []
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_no_request_is_sent_to_an_agent_that_owns_another_volume(place: Place, w
         f"{place.requests}: the agent that takes requests from this folder is 0123, and {place.root} belongs"
         in result.err
     )
-    assert dropped(place) == []
+    assert dropped_requests(place) == []
 
 
 @pytest.mark.process
@@ -98,7 +98,7 @@ def test_a_destructive_request_is_confirmed_at_a_terminal(place: Place, words: l
 
     assert code == 1
     assert ("nothing was requested" in said) == (answer == "n")
-    assert len(dropped(place)) == (answer == "y")
+    assert len(dropped_requests(place)) == (answer == "y")
 
 
 @pytest.mark.parametrize("words", [*DESTRUCTIVE, pytest.param(["pause"], id="pause"), pytest.param(["resume"])])
@@ -110,7 +110,7 @@ def test_requests_that_should_not_be_carried_out_late_expire_after_a_quarter_of_
         place.run(*words, *yes, "--timeout", "0")
         place.run(*words, *yes, "--timeout", "0", "--not-after", "2h")
         place.run(*words, *yes, "--timeout", "0", "--not-after", "2026-11-23T02:00:00Z")
-    moments = [datetime.fromisoformat(one["not_after"]) for one in dropped(place)]
+    moments = [datetime.fromisoformat(one["not_after"]) for one in dropped_requests(place)]
 
     ahead = [moment - datetime.now(UTC) for moment in moments]
     assert timedelta(minutes=13) < ahead[0] <= timedelta(minutes=15)
@@ -121,7 +121,7 @@ def test_requests_that_should_not_be_carried_out_late_expire_after_a_quarter_of_
 def test_a_pause_may_end_by_itself(place: Place) -> None:
     with an_agent(place):
         place.run("pause", "--for", "2h", "--timeout", "0")
-    [request] = dropped(place)
+    [request] = dropped_requests(place)
 
     ahead = datetime.fromisoformat(request["until"]) - datetime.now(UTC)
     assert timedelta(minutes=115) < ahead <= timedelta(hours=2)
@@ -133,7 +133,7 @@ def test_hold_and_release_select_by_the_same_options(place: Place) -> None:
     with an_agent(place):
         place.run("hold", *selection, "--until", "2036-12-31", "--reason", "audit", "--timeout", "0")
         place.run("release", *selection, "--reason", "over", "--yes", "--timeout", "0")
-    held, released = dropped(place)
+    held, released = dropped_requests(place)
 
     assert {**held, **fields, "action": "hold", "until": "2036-12-31", "reason": "audit"} == held
     assert {**released, **fields, "action": "release", "reason": "over"} == released
@@ -169,7 +169,7 @@ def test_other_requests_wait_for_an_agent_and_the_command_says_so(place: Place, 
     result = place.run(*words, "--timeout", "0")
 
     assert f"no agent takes requests from {place.requests} yet: the request waits there for an agent" in result.err
-    (content,) = dropped(place)
+    (content,) = dropped_requests(place)
     assert "not_after" not in content
 
 
@@ -183,7 +183,7 @@ def test_a_forced_prune_needs_the_id_of_a_plan(place: Place) -> None:
         "--force needs --plan: show the plans by `backup-agent prune --dry-run --force --place offsite`" in result.err
     )
     assert rehearsed.code == 1
-    assert [one["dry_run"] for one in dropped(place)] == [True]
+    assert [one["dry_run"] for one in dropped_requests(place)] == [True]
 
 
 def test_an_invalid_time_is_reported_under_the_name_of_its_option(place: Place) -> None:
@@ -198,7 +198,7 @@ def test_a_folder_without_support_for_locks_does_not_refuse_requests(place: Plac
     (place.requests / ".spool" / ".lock").symlink_to("elsewhere")
     place.run("prune", "--yes", "--timeout", "0")
 
-    assert len(dropped(place)) == 1
+    assert len(dropped_requests(place)) == 1
 
 
 @contextmanager
@@ -269,7 +269,7 @@ def test_a_broken_pipe_withdraws_the_request(place: Place, monkeypatch: pytest.M
     with an_agent(place):
         assert place.run("prune", "--yes").code == 141
 
-    assert dropped(place) == []
+    assert dropped_requests(place) == []
 
 
 @pytest.mark.parametrize("named", ["its file's name", "its id", "the command's id"])
@@ -305,7 +305,7 @@ def test_a_request_that_was_taken_is_cancelled_by_another_request(place: Place) 
     nightly = place.run("cancel", "nightly@20261123T010000Z", "--timeout", "0", "--requested-by", "me")
 
     assert (result.code, nightly.code) == (1, 1)
-    assert dropped(place) == [
+    assert dropped_requests(place) == [
         {"action": "cancel", "id": "x", "requested_by": "me"},
         {"action": "cancel", "id": "nightly@20261123T010000Z", "requested_by": "me"},
     ]

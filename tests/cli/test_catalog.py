@@ -139,7 +139,7 @@ def test_an_unknown_place_is_not_found(place: Place) -> None:
     assert "onsite: there is no such place; the settings have local" in result.err
 
 
-def left(place: Place, *facts: Written) -> Path:
+def folder_with(place: Place, *facts: Written) -> Path:
     folder = place.folder / "elsewhere"
     folder.mkdir()
     for one in facts:
@@ -149,7 +149,7 @@ def left(place: Place, *facts: Written) -> Path:
 
 
 def test_a_folder_is_adopted(place: Place) -> None:
-    folder = left(place, FULL, DIFF)
+    folder = folder_with(place, FULL, DIFF)
 
     would = place.run("catalog", "adopt", "--from", str(folder), "--dry-run")
     result = place.run("catalog", "adopt", "--from", str(folder))
@@ -163,7 +163,7 @@ def test_a_folder_is_adopted(place: Place) -> None:
 
 def test_without_the_key_artifacts_are_adopted_and_the_command_says_that_records_are_not_signed(place: Place) -> None:
     place.settings["signing"] = {"key_file": str(place.folder / "gone.pem")}
-    result = place.run("catalog", "adopt", "--from", str(left(place, FULL)))
+    result = place.run("catalog", "adopt", "--from", str(folder_with(place, FULL)))
 
     assert (result.code, len(result.out.splitlines())) == (0, 1)
     fault = f"{place.folder}/gone.pem: the signing key cannot be read: No such file or directory"
@@ -171,7 +171,7 @@ def test_without_the_key_artifacts_are_adopted_and_the_command_says_that_records
 
 
 def test_adopt_shows_refused_files_and_exits_3(place: Place) -> None:
-    folder = left(place, DIFF)
+    folder = folder_with(place, DIFF)
 
     result = place.run("catalog", "adopt", "--from", str(folder), "--json")
 
@@ -188,7 +188,7 @@ def test_adopt_says_if_it_found_nothing(place: Place) -> None:
 
 
 def test_adopting_is_refused_while_an_agent_runs_but_a_dry_run_is_not(place: Place) -> None:
-    folder = left(place, FULL)
+    folder = folder_with(place, FULL)
     lock = root_lock.own(place.root)
 
     result = place.run("catalog", "adopt", "--from", str(folder))
@@ -202,7 +202,7 @@ def test_adopting_is_refused_while_an_agent_runs_but_a_dry_run_is_not(place: Pla
 
 
 def test_adopting_is_refused_on_another_clusters_volume(place: Place) -> None:
-    folder = left(place, FULL)
+    folder = folder_with(place, FULL)
     place.run("catalog", "adopt")
     place.settings["cluster"] = "staging"
 

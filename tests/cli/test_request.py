@@ -198,7 +198,7 @@ def test_without_a_terminal_progress_is_one_line_while_queued_and_one_while_runn
 ) -> None:
     shown = dropping._Shown(live=False, quiet=False)
     queued = an_answer(position=2)
-    running = runs(queued)
+    running = started(queued)
     answers = [None, queued, queued.model_copy(update={"position": 1})]
     answers += [running.model_copy(update={"stage": stage}) for stage in ("start", "copy", "verify")]
     for number, answer in enumerate(answers):
@@ -239,22 +239,22 @@ def answering(place: Place, *changes: Change) -> Iterator[None]:
         thread.join(PATIENCE)
 
 
-def runs(answer: Answer) -> Answer:
+def started(answer: Answer) -> Answer:
     return answer.becomes(State.RUNNING, TAKEN).with_results({"orders": DatabaseResult()}, ())
 
 
-def copies(answer: Answer) -> Answer:
+def copying(answer: Answer) -> Answer:
     progress = {"database": "orders", "bytes": 1024, "total": 2048}
     return answer.model_copy(update={"stage": "copy", "progress": progress})
 
 
-def ends(outcome: Outcome, warnings: tuple[str, ...] = ()) -> Change:
+def ended_with(outcome: Outcome, warnings: tuple[str, ...] = ()) -> Change:
     facts: dict[str, Any] = {"type": "FULL", "type_reason": "asked", "artifact": "default/orders/x.backup", "size": 12}
     result = DatabaseResult(outcome=outcome, warnings=warnings, **facts)
     return lambda answer: answer.with_result("orders", result).concluded(TAKEN)
 
 
-def fails(reason: Reason) -> Change:
+def failed_with(reason: Reason) -> Change:
     failure = Failure(reason, "it broke\nmore of that", "mend it")
     return lambda answer: answer.with_result("orders", DatabaseResult().failed(failure, TAKEN)).concluded(TAKEN)
 
@@ -265,13 +265,13 @@ def fails(reason: Reason) -> Change:
     ("last", "code", "said"),
     [
         pytest.param(
-            ends(Outcome.SUCCEEDED),
+            ended_with(Outcome.SUCCEEDED),
             0,
             ["x: succeeded", "  orders: FULL (asked), 12 B, default/orders/x.backup"],
             id="succeeded",
         ),
         pytest.param(
-            ends(Outcome.SUCCEEDED_WITH_WARNINGS, ("odd",)),
+            ended_with(Outcome.SUCCEEDED_WITH_WARNINGS, ("odd",)),
             3,
             [
                 "x: succeeded_with_warnings",
@@ -281,7 +281,7 @@ def fails(reason: Reason) -> Change:
             id="with warnings",
         ),
         pytest.param(
-            fails(Reason.DISK_FULL),
+            failed_with(Reason.DISK_FULL),
             1,
             [
                 "x: failed (disk_full)",
@@ -293,7 +293,7 @@ def fails(reason: Reason) -> Change:
             id="failed",
         ),
         pytest.param(
-            fails(Reason.CANCELLED),
+            failed_with(Reason.CANCELLED),
             1,
             [
                 "x: cancelled",
@@ -309,7 +309,7 @@ def fails(reason: Reason) -> Change:
 def test_waiting_ends_with_the_final_answer_and_its_exit_code(
     place: Place, last: Change, code: int, said: list[str]
 ) -> None:
-    with answering(place, runs, last):
+    with answering(place, started, last):
         result = place.run("request", *WAIT, "--id", "x")
 
     assert result.out.splitlines() == said
@@ -325,7 +325,7 @@ def test_waiting_for_the_volume_ends_when_the_artifact_is_recorded(
     copies = {OFFSITE: CopyState.WAITING}
     facts: dict[str, Any] = {"type": "FULL", "type_reason": "asked", "artifact": "default/orders/x.backup", "size": 12}
     recorded = DatabaseResult(outcome=Outcome.RECORDED, copies=copies, warnings=warnings, **facts)
-    with answering(place, runs, lambda answer: answer.with_result("orders", recorded).waiting_for_copies()):
+    with answering(place, started, lambda answer: answer.with_result("orders", recorded).waiting_for_copies()):
         result = place.run("request", "--wait=local", "--timeout", f"{PATIENCE:g}", "--id", "x")
 
     assert result.code == code
@@ -337,7 +337,7 @@ def test_waiting_for_the_volume_ends_when_the_artifact_is_recorded(
 
 
 def test_a_rejected_request_exits_4(place: Place) -> None:
-    with answering(place, runs, ends(Outcome.SUCCEEDED)):
+    with answering(place, started, ended_with(Outcome.SUCCEEDED)):
         place.run("request", *WAIT, "--id", "x")
     with answering(place):
         result = place.run("request", *WAIT, "--id", "x", "--type", "FULL")
@@ -348,7 +348,7 @@ def test_a_rejected_request_exits_4(place: Place) -> None:
 
 @pytest.mark.usefixtures("present")
 def test_an_answer_waited_for_is_json_for_programs(place: Place) -> None:
-    with answering(place, runs, ends(Outcome.SUCCEEDED)):
+    with answering(place, started, ended_with(Outcome.SUCCEEDED)):
         result = place.run("request", *WAIT, "--json", "--id", "x")
 
     assert result.err == ""
@@ -357,7 +357,7 @@ def test_an_answer_waited_for_is_json_for_programs(place: Place) -> None:
 
 @pytest.mark.process
 def test_a_timeout_shows_the_stage_of_the_request(place: Place) -> None:
-    with answering(place, runs, copies):
+    with answering(place, started, copying):
         result = place.run("request", "--wait", "--timeout", "1", "--id", "x")
 
     assert result.code == 1
@@ -372,10 +372,10 @@ def test_on_a_terminal_progress_is_one_changing_line(place: Place) -> None:
 
     def ends_once_shown(answer: Answer) -> Answer:
         shown.wait(PATIENCE)
-        return ends(Outcome.SUCCEEDED)(answer)
+        return ended_with(Outcome.SUCCEEDED)(answer)
 
     arguments = ("--config", str(place.config), "request", *WAIT, "--id", "x")
-    with on_a_terminal(*arguments) as (process, terminal), answering(place, runs, copies, ends_once_shown):
+    with on_a_terminal(*arguments) as (process, terminal), answering(place, started, copying, ends_once_shown):
         progress = read(terminal, "1.0 KiB of 2.0 KiB")
         shown.set()
         rest = read(terminal)
@@ -400,7 +400,7 @@ main.main()
 @pytest.mark.process
 def test_ctrl_c_ends_the_waiting_and_not_the_request(place: Place) -> None:
     with (
-        answering(place, runs, copies),
+        answering(place, started, copying),
         subprocess.Popen(
             [sys.executable, "-c", HEARS_CTRL_C, "--config", place.config, "request", "--wait", "--id", "x"],
             stderr=subprocess.PIPE,

@@ -29,10 +29,10 @@ from tests.stores.files import ignore
 
 def chain(place: Place, **changes: Any) -> tuple[Record, Record]:
     """Put a full and the differential that continues it on the volume."""
-    return taken(place, 0, **changes), taken(place, 1, **changes)
+    return back_up(place, 0, **changes), back_up(place, 1, **changes)
 
 
-def taken(place: Place, hour: int, **changes: Any) -> Record:
+def back_up(place: Place, hour: int, **changes: Any) -> Record:
     return place.record(hour, stored=True, **{"admin_version": "2026.09.0", **changes})
 
 
@@ -100,7 +100,7 @@ def test_a_moment_is_cut_from_the_first_differential_after_it(
     place: Place, given: tuple[str, ...], links: int, until: str
 ) -> None:
     chain(place)
-    taken(place, 2)
+    back_up(place, 2)
     found = place.run("restore", "orders", *given, "--json").json
 
     assert (len(found["artifacts"]), found["until"], found["lacking_since"]) == (links, until, None)
@@ -117,8 +117,8 @@ def test_a_moment_is_repeated_in_utc_and_in_its_own_zone(place: Place) -> None:
 
 def test_a_differential_that_continues_two_fulls_says_which_one_it_needs(place: Place) -> None:
     first, _ = chain(place)
-    second = taken(place, 2, header=a_header(2, full=True, highest=30))
-    taken(place, 3, header=a_header(3, lowest=21))
+    second = back_up(place, 2, header=a_header(2, full=True, highest=30))
+    back_up(place, 3, header=a_header(3, lowest=21))
     earlier = place.run("restore", "orders", "--at", "2026-11-23T03:30:00Z", "--json").json
     later = place.run("restore", "orders", "--at", "2026-11-23T04:30:00Z", "--json").json
 
@@ -132,7 +132,7 @@ def test_a_differential_that_continues_two_fulls_says_which_one_it_needs(place: 
 
 def test_a_transaction_is_cut_from_the_differential_that_contains_it(place: Place) -> None:
     for hour, last in enumerate((100, 200)):
-        taken(place, hour, last_committed_tx=last)
+        back_up(place, hour, last_committed_tx=last)
     found = place.run("restore", "orders", "--before-tx", "150", "--json").json
 
     assert (len(found["artifacts"]), found["before_tx"]) == (2, 150)
@@ -243,8 +243,8 @@ def test_a_newer_artifact_that_is_damaged_is_passed_over_and_named(place: Place)
 
 
 def test_a_hole_in_a_chain_is_named(place: Place) -> None:
-    taken(place, 0)
-    later = taken(place, 2)
+    back_up(place, 0)
+    later = back_up(place, 2)
     result = place.run("restore", later.key)
 
     assert (result.code, result.out) == (1, "")
@@ -253,7 +253,7 @@ def test_a_hole_in_a_chain_is_named(place: Place) -> None:
 
 def test_the_present_history_is_restored_and_an_older_one_on_request(place: Place) -> None:
     first, _ = chain(place)
-    replaced = taken(place, 24, header=a_header(24, database_id=UUID(int=8)))
+    replaced = back_up(place, 24, header=a_header(24, database_id=UUID(int=8)))
     present = place.run("restore", "orders", "--json").json
     older = re.search(r"Another one is ([0-9a-f]{8})", " ".join(present["notes"]))
     assert older is not None
@@ -280,7 +280,7 @@ def test_unrecognised_records_are_used_last_and_the_plan_begins_with_a_warning(p
 
 def test_an_unrecognised_record_is_not_the_newest_point(place: Place) -> None:
     full, _ = chain(place)
-    later = taken(place, 24)
+    later = back_up(place, 24)
     place_of("local", Settings.model_validate(place.settings)).record_notes.give_up(later.key)
     by_database, by_key = place.run("restore", "orders", "--json"), place.run("restore", later.key, "--json")
 
@@ -306,8 +306,8 @@ def test_a_point_whose_full_is_damaged_or_missing_is_refused(place: Place, fault
 @pytest.mark.parametrize("named", [True, False], ids=["which says what it was taken after", "which does not"])
 def test_an_empty_differential_restores_the_artifact_before_it(place: Place, named: bool) -> None:
     full, first = chain(place)
-    empty = taken(place, 2, header=a_header(2, lowest=0, highest=0), parent=first.key if named else None)
-    later = taken(place, 3, header=a_header(3, lowest=first.header.highest + 1))
+    empty = back_up(place, 2, header=a_header(2, lowest=0, highest=0), parent=first.key if named else None)
+    later = back_up(place, 3, header=a_header(3, lowest=first.header.highest + 1))
     out = place.run("restore", empty.key, "--json").out
     (place.root / damage_key(first.key)).write_bytes(b"{}")
 
@@ -478,7 +478,7 @@ def test_why_and_hold_take_an_id_or_a_file_name(place: Place) -> None:
 
 def test_a_file_name_that_two_sets_have_is_ambiguous(place: Place) -> None:
     full, _ = chain(place)
-    other = taken(place, 0, set_name="weekly")
+    other = back_up(place, 0, set_name="weekly")
     refused = [place.run(name, full.files[0].name) for name in ("restore", "why", "show")]
 
     assert [(one.code, one.out) for one in refused] == [(1, "")] * 3

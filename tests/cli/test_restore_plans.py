@@ -420,19 +420,19 @@ def printed_of(origin: Source, facts: Known, wanted: Wanted) -> str:
     return text(found)
 
 
-def as_it_was(**changes: Any) -> Source:
+def source_with(**changes: Any) -> Source:
     return source("offsite", chain=(record(definition=AS_IT_WAS.model_copy(update=changes)),))
 
 
 def test_a_read_only_database_becomes_read_only_again_and_other_options_are_named() -> None:
-    printed = printed_of(as_it_was(access="read-only", options={"unheardOf": 1}), known("2026.09.0"), BESIDE)
+    printed = printed_of(source_with(access="read-only", options={"unheardOf": 1}), known("2026.09.0"), BESIDE)
 
     assert "ALTER DATABASE `orders-restored` SET ACCESS READ ONLY;" in printed
     assert "options that no statement here gives back: 'unheardOf'" in " ".join(printed.split())
 
 
 def test_a_database_without_secondaries_is_restored_without_secondaries() -> None:
-    printed = printed_of(as_it_was(primaries=1, secondaries=0), known("2026.09.0"), BESIDE)
+    printed = printed_of(source_with(primaries=1, secondaries=0), known("2026.09.0"), BESIDE)
 
     assert "TOPOLOGY 1 PRIMARY OPTIONS" in printed
 

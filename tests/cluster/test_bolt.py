@@ -236,7 +236,7 @@ def foreign_host() -> Iterator[socket.socket]:
         yield listener
 
 
-def named(listener: socket.socket) -> str:
+def address_of(listener: socket.socket) -> str:
     host, port = listener.getsockname()
     return f"{host}:{port}"
 
@@ -253,7 +253,7 @@ def connects(listener: socket.socket) -> bool:
 @pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
 def test_the_password_is_not_sent_to_a_foreign_host_that_the_server_lists(bolt_server: Start, scheme: str) -> None:
     with foreign_host() as listener:
-        cluster = three_servers().with_server("server-2", bolt=named(listener))
+        cluster = three_servers().with_server("server-2", bolt=address_of(listener))
         server = bolt_server(cluster, only="server-0")
         own_route = BoltFault("dead_routes", addresses=(server.addresses["server-0"],))
         server.change(cluster.with_bolt_faults(own_route))
@@ -262,16 +262,16 @@ def test_the_password_is_not_sent_to_a_foreign_host_that_the_server_lists(bolt_s
 
         assert not connects(listener)
         assert found.topology.copies
-        [note] = [note for note in found.notes if named(listener) in note]
+        [note] = [note for note in found.notes if address_of(listener) in note]
         assert note.startswith("1 foreign address was not asked for its settings")
         assert "neo4j.backup_addresses" in note
-        assert named(listener) not in found.topology.backup_addresses
+        assert address_of(listener) not in found.topology.backup_addresses
 
 
 def test_a_host_of_the_routing_table_is_asked(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)  # the listener does not answer
     with foreign_host() as listener:
-        cluster = three_servers().with_server("server-2", bolt=named(listener))
+        cluster = three_servers().with_server("server-2", bolt=address_of(listener))
 
         ask(bolt_server(cluster, only="server-0"))
 
@@ -281,10 +281,10 @@ def test_a_host_of_the_routing_table_is_asked(bolt_server: Start, monkeypatch: p
 def test_a_host_of_the_settings_is_asked(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)  # the listener does not answer
     with foreign_host() as listener:
-        cluster = three_servers().with_server("server-2", bolt=named(listener))
+        cluster = three_servers().with_server("server-2", bolt=address_of(listener))
         server = bolt_server(cluster, only="server-0")
 
-        trusted = Addressing(backup_addresses={named(listener): "server-2:6362"})
+        trusted = Addressing(backup_addresses={address_of(listener): "server-2:6362"})
         discover(Endpoint(server.uri(), "agent", PASSWORD, addressing=trusted), timeout=10)
 
         assert connects(listener)

@@ -22,7 +22,7 @@ def settings(uri: str, folder: Path, password: str | None = PASSWORD, **neo4j: o
     return settings_with(neo4j={"uri": uri, "username": "neo4j", "password_file": str(file), **neo4j})
 
 
-def checked(settings: Settings, *, login: bool = True) -> dict[Check, CheckFinding]:
+def findings_of(settings: Settings, *, login: bool = True) -> dict[Check, CheckFinding]:
     task = DiscoverTask(settings=settings.model_dump(mode="json"))
     return {one.check: one for one in (*before_login(settings.neo4j), *judge(see(task), login=login))}
 
@@ -35,7 +35,7 @@ def test_with_all_rights_every_check_passes_except_that_of_the_closed_backup_por
     bolt_server: Callable[..., BoltServer], tmp_path: Path
 ) -> None:
     server = bolt_server(three_servers().with_users(User("neo4j", PASSWORD)))
-    found = checked(settings(f"neo4j://{server.addresses['server-0']}", tmp_path, servers=["127.0.0.1:1"]))
+    found = findings_of(settings(f"neo4j://{server.addresses['server-0']}", tmp_path, servers=["127.0.0.1:1"]))
 
     assert outcomes(found) == {
         "password": "ok", "host": "ok", "bolt": "ok", "role": "ok", "backup_listeners": "ok", "backup_ports": "FAIL",
@@ -53,7 +53,7 @@ def test_a_listener_that_is_closed_by_a_setting_is_named(
         cluster = cluster.with_settings(one.name, {"server.backup.enabled": "false"})
     server = bolt_server(cluster.with_settings("server-2", {"server.backup.listen_address": "0.0.0.0:6362"}))
 
-    found = checked(settings(server.uri("server-0", scheme="neo4j"), tmp_path, servers=["127.0.0.1:1"]))
+    found = findings_of(settings(server.uri("server-0", scheme="neo4j"), tmp_path, servers=["127.0.0.1:1"]))
 
     assert found[Check.BACKUP_LISTENERS].outcome.value == "warn"
     assert "2 of 3 servers accept no other machine" in found[Check.BACKUP_LISTENERS].found
@@ -63,7 +63,7 @@ def test_a_listener_that_is_closed_by_a_setting_is_named(
 def test_settings_that_the_role_may_not_see_are_unknown(bolt_server: Callable[..., BoltServer], tmp_path: Path) -> None:
     server = bolt_server(three_servers().with_users(User("neo4j", PASSWORD, show_settings=("server.default*",))))
 
-    found = checked(settings(server.uri("server-0", scheme="neo4j"), tmp_path, servers=["127.0.0.1:1"]))
+    found = findings_of(settings(server.uri("server-0", scheme="neo4j"), tmp_path, servers=["127.0.0.1:1"]))
 
     assert found[Check.BACKUP_LISTENERS].outcome.value == "unknown"
     assert "open the port" in found[Check.BACKUP_PORTS].advice
@@ -72,14 +72,14 @@ def test_settings_that_the_role_may_not_see_are_unknown(bolt_server: Callable[..
 def test_a_role_that_lists_only_system_fails(bolt_server: Callable[..., BoltServer], tmp_path: Path) -> None:
     server = bolt_server(three_servers().with_users(User("neo4j", PASSWORD, databases=())))
 
-    found = checked(settings(f"neo4j://{server.addresses['server-0']}", tmp_path))
+    found = findings_of(settings(f"neo4j://{server.addresses['server-0']}", tmp_path))
 
     assert (found[Check.BOLT].outcome.value, found[Check.ROLE].outcome.value) == ("ok", "FAIL")
     assert "only `system`" in found[Check.ROLE].found
 
 
 def test_a_missing_password_and_a_host_without_an_address_are_named(tmp_path: Path) -> None:
-    found = checked(settings("neo4j://no-such-host.invalid", tmp_path, None), login=False)
+    found = findings_of(settings("neo4j://no-such-host.invalid", tmp_path, None), login=False)
 
     assert outcomes(found) == {
         "password": "FAIL", "host": "FAIL", "bolt": "unknown", "role": "unknown",
@@ -94,8 +94,8 @@ def test_a_real_server_passes_and_refuses_a_wrong_password(
 ) -> None:
     server = community_server(neo4j_version)
 
-    found = checked(settings(server.uri, tmp_path, server.password))
-    wrong = checked(settings(server.uri, tmp_path, "not-the-password"))
+    found = findings_of(settings(server.uri, tmp_path, server.password))
+    wrong = findings_of(settings(server.uri, tmp_path, "not-the-password"))
 
     assert outcomes({check: found[check] for check in (Check.PASSWORD, Check.HOST, Check.BOLT)}) == {
         "password": "ok", "host": "ok", "bolt": "ok",

@@ -56,7 +56,7 @@ def child() -> Iterator[Child]:
         yield start
 
 
-def asking(uri: str, **neo4j: Any) -> dict[str, Any]:
+def discover_task(uri: str, **neo4j: Any) -> dict[str, Any]:
     settings = settings_with(neo4j={"uri": uri, "username": "agent", **neo4j})
     return {"settings": json.loads(settings.model_dump_json()), "root": None}
 
@@ -79,7 +79,7 @@ def test_the_child_reports_the_topology_and_the_reachable_addresses(bolt_server:
     server = bolt_server(three_servers().with_users(User("agent", PASSWORD)))
     bolt_port = int(server.addresses["server-0"].rpartition(":")[2])
 
-    process = child(asking(server.uri(scheme="neo4j"), backup_addresses={"127.0.0.1": f"127.0.0.1:{bolt_port}"}))
+    process = child(discover_task(server.uri(scheme="neo4j"), backup_addresses={"127.0.0.1": f"127.0.0.1:{bolt_port}"}))
     found = answer(process)
 
     assert process.wait(10) == 0
@@ -95,7 +95,7 @@ def test_the_child_reports_the_topology_and_the_reachable_addresses(bolt_server:
 def test_a_failure_has_a_reason_and_a_hint_and_not_the_password(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_users(User("agent", "another one")))
 
-    process = child(asking(server.uri(scheme="neo4j")))
+    process = child(discover_task(server.uri(scheme="neo4j")))
     found = answer(process)
 
     assert process.wait(10) == 1
@@ -112,7 +112,7 @@ def test_without_bolt_the_known_addresses_are_probed(bolt_server: Start, child: 
     last = Topology(seen="2026-11-23T02:00:00Z", copies=(Copy(database=ORDERS, address="127.0.0.1:7687"),))
     save_topology(tmp_path, last)
 
-    process = child({**asking(server.uri(), servers=["127.0.0.1:1"], backup_port=2), "root": str(tmp_path)})
+    process = child({**discover_task(server.uri(), servers=["127.0.0.1:1"], backup_port=2), "root": str(tmp_path)})
     found = answer(process)
 
     assert found["event"] == "not_discovered"
@@ -123,7 +123,7 @@ def test_without_bolt_the_known_addresses_are_probed(bolt_server: Start, child: 
 def test_a_missing_password_file_is_an_error(bolt_server: Start, child: Child, tmp_path: Path) -> None:
     server = bolt_server(three_servers())
 
-    process = child(asking(server.uri(), password_file=str(tmp_path / "absent"), username="agent"))
+    process = child(discover_task(server.uri(), password_file=str(tmp_path / "absent"), username="agent"))
     found = answer(process)
 
     assert (found["event"], found["failure"]["reason"]) == ("not_discovered", "source_unreachable")
@@ -134,7 +134,7 @@ def test_a_missing_password_file_is_an_error(bolt_server: Start, child: Child, t
 def test_a_server_that_hangs_does_not_keep_the_child_beyond_its_deadline(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("hang")))
 
-    process = child({**asking(server.uri()), "timeout": 0.5})
+    process = child({**discover_task(server.uri()), "timeout": 0.5})
 
     assert "gave no answer" in answer(process)["failure"]["error"]
     assert process.wait(5) == 1
@@ -142,7 +142,7 @@ def test_a_server_that_hangs_does_not_keep_the_child_beyond_its_deadline(bolt_se
 
 def test_the_child_ends_when_its_stdin_is_closed(bolt_server: Start, child: Child) -> None:
     server = bolt_server(three_servers().with_bolt_faults(BoltFault("hang")))
-    process = child(asking(server.uri()))
+    process = child(discover_task(server.uri()))
     until(lambda: server.statements, "statement of the child")
 
     assert process.stdin is not None
@@ -160,7 +160,7 @@ MANY = 1500
 def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt_server: Start, tmp_path: Path) -> None:
     names = [f"tenant-{number:04d}" for number in range(MANY)]
     server = bolt_server(three_servers(databases=names).with_users(User("agent", PASSWORD)))
-    settings = asking(server.uri(scheme="neo4j"), password_file=str(tmp_path / "password"))
+    settings = discover_task(server.uri(scheme="neo4j"), password_file=str(tmp_path / "password"))
     (tmp_path / "password").write_text(PASSWORD)
     known, events = Discovery(tmp_path), SimpleQueue[Told | Ended]()
     known.begin()
@@ -184,6 +184,6 @@ def test_1500_databases_of_three_copies_reach_the_supervisor_and_its_volume(bolt
 def test_an_answer_without_end_takes_little_memory(bolt_server: Start, child: Child) -> None:
     users = three_servers().with_users(User("agent", PASSWORD))
     server = bolt_server(users.with_bolt_faults(BoltFault("endless_text", statement="SHOW DATABASES")))
-    process = child(asking(server.uri()))
+    process = child(discover_task(server.uri()))
 
     assert "sent an answer that needs too much memory" in answer(process)["failure"]["error"]

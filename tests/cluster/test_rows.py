@@ -20,7 +20,7 @@ LONGEST: dict[str, Any] = {
 }  # fmt: skip
 
 
-def heard(events: Iterable[TopologyRows]) -> Rows:
+def rows_of(events: Iterable[TopologyRows]) -> Rows:
     found = Rows()
     for event in events:
         found.take(TopologyRows.model_validate_json(event.model_dump_json()))
@@ -30,7 +30,7 @@ def heard(events: Iterable[TopologyRows]) -> Rows:
 @pytest.mark.parametrize("count", [0, 1, 100, 101, 4500])
 def test_all_rows_that_are_sent_are_received(count: int) -> None:
     pairs = [(f"a{number}", "orders") for number in range(count)]
-    found = heard(events_with({COPIES: [COPY] * count, ALIASES: pairs}))
+    found = rows_of(events_with({COPIES: [COPY] * count, ALIASES: pairs}))
 
     assert found.complete({COPIES: count, ALIASES: count})[COPIES] == [Copy(**COPY)] * count
     assert [tuple(pair) for pair in found.complete({COPIES: count, ALIASES: count})[ALIASES]] == pairs
@@ -43,7 +43,7 @@ def test_no_line_is_longer_than_the_limit_of_the_supervisor() -> None:
 
     assert max(len(event.model_dump_json()) for event in events) < LONGEST_LINE / 4
     counts = {COPIES: 1000, REACHABLE: MOST[REACHABLE], DEFINITIONS: 1000}
-    assert Copy(**LONGEST) in heard(events).complete(counts)[COPIES]
+    assert Copy(**LONGEST) in rows_of(events).complete(counts)[COPIES]
 
 
 def test_no_line_of_definitions_has_more_values_than_the_limit_of_the_supervisor() -> None:
@@ -58,14 +58,14 @@ def test_no_line_of_definitions_has_more_values_than_the_limit_of_the_supervisor
 def test_equal_definitions_are_kept_once() -> None:
     equal = {"primaries": 3, "options": {"txLogEnrichment": "FULL"}}
     rows = [("orders", equal), ("hr", {**equal}), ("web", {"primaries": 1})]
-    found = dict(heard(events_with({DEFINITIONS: rows})).complete({DEFINITIONS: 3})[DEFINITIONS])
+    found = dict(rows_of(events_with({DEFINITIONS: rows})).complete({DEFINITIONS: 3})[DEFINITIONS])
 
     assert found == {name: Definition.model_validate(row) for name, row in rows}
     assert found["orders"] is found["hr"]
 
 
 def test_equal_texts_are_kept_once() -> None:
-    first, second = heard(events_with({COPIES: [COPY, COPY]})).complete({COPIES: 2})[COPIES]
+    first, second = rows_of(events_with({COPIES: [COPY, COPY]})).complete({COPIES: 2})[COPIES]
 
     assert first.address is second.address
 
@@ -79,7 +79,7 @@ def test_equal_texts_are_kept_once() -> None:
     ],
 )
 def test_an_incomplete_answer_is_refused(event: dict[str, Any], counts: dict[str, int], fault: str) -> None:
-    found = heard([TopologyRows.model_validate(event)])
+    found = rows_of([TopologyRows.model_validate(event)])
 
     with pytest.raises(IncompleteError, match=fault):
         found.complete(counts)

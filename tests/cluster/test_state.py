@@ -20,7 +20,7 @@ PASSWORD = "sesame-open-42"
 OF_SYSTEM = "Neo.TransientError.General.DatabaseUnavailable"
 
 
-def asked(
+def ask_state(
     uri: str, folder: Path, password: str = PASSWORD, servers: int | None = 3
 ) -> ClusterStateTold | DiscoveryFailed:
     file = folder / "password"
@@ -35,7 +35,7 @@ def _state(bolt_server: Callable[..., BoltServer], tmp_path: Path) -> Callable[[
 
     def ask(cluster: Cluster) -> ClusterState:
         up = next(server.name for server in cluster.servers if server.up)
-        found = asked(bolt_server(cluster).uri(up, scheme="neo4j"), tmp_path)
+        found = ask_state(bolt_server(cluster).uri(up, scheme="neo4j"), tmp_path)
         assert isinstance(found, ClusterStateTold), found
         return found.state
 
@@ -130,7 +130,7 @@ def test_a_server_that_does_not_answer_is_a_transient_failure(
     fault = BoltFault("fail", statement="SHOW SERVERS", code=OF_SYSTEM, message="starting")
     server = bolt_server(three_servers().with_bolt_faults(fault))
 
-    found = asked(server.uri("server-0", scheme="bolt"), tmp_path)
+    found = ask_state(server.uri("server-0", scheme="bolt"), tmp_path)
 
     assert isinstance(found, DiscoveryFailed)
     assert (found.failure.reason, found.permanent) == (Reason.SOURCE_UNREACHABLE, False)
@@ -139,7 +139,7 @@ def test_a_server_that_does_not_answer_is_a_transient_failure(
 def test_a_wrong_password_is_a_permanent_failure(bolt_server: Callable[..., BoltServer], tmp_path: Path) -> None:
     server = bolt_server(three_servers().with_users(User("neo4j", PASSWORD)))
 
-    found = asked(server.uri("server-0", scheme="neo4j"), tmp_path, "another-password")
+    found = ask_state(server.uri("server-0", scheme="neo4j"), tmp_path, "another-password")
 
     assert isinstance(found, DiscoveryFailed)
     assert found.permanent
@@ -152,7 +152,7 @@ def test_more_copies_than_the_agent_supports_are_a_failure_and_not_left_out(
     monkeypatch.setattr(bolt, "MOST_COPIES", 5)
     server = bolt_server(three_servers())
 
-    found = asked(server.uri("server-0", scheme="bolt"), tmp_path)
+    found = ask_state(server.uri("server-0", scheme="bolt"), tmp_path)
 
     assert isinstance(found, DiscoveryFailed)
     assert isinstance(found.failure, Failure)
@@ -164,7 +164,7 @@ def test_the_state_of_a_real_community_edition_is_unknown(
 ) -> None:
     server = community_server(neo4j_version)
 
-    found = asked(server.uri, tmp_path, server.password, servers=None)
+    found = ask_state(server.uri, tmp_path, server.password, servers=None)
 
     assert isinstance(found, ClusterStateTold)
     assert found.state.unseen == ("SHOW SERVERS is not supported: this is Neo4j Community, which forms no cluster",)

@@ -20,7 +20,9 @@ def summary(hours: float | None, set_name: str = "default") -> DatabaseSummary:
     return found.model_copy(update={"last_success": last})
 
 
-def ids(*summaries: DatabaseSummary, marked: datetime | None = MARKED, listed: bool = True) -> list[str | None]:
+def ids_of_fulls(
+    *summaries: DatabaseSummary, marked: datetime | None = MARKED, listed: bool = True
+) -> list[str | None]:
     drills = DatabaseDrills(place=PlaceName("offsite"), set=DEFAULT_SET, database=ORDERS, marked=marked)
     found = fulls_after_damage([drills], summaries, {DEFAULT_SET}, {ORDERS} if listed else ())
     return [one.id for one in found]
@@ -29,14 +31,14 @@ def ids(*summaries: DatabaseSummary, marked: datetime | None = MARKED, listed: b
 def test_a_full_is_wanted_until_one_is_newer_than_the_mark() -> None:
     wanted = ["damaged@20261124T020000Z-962fc807"]
 
-    assert ids(summary(-1)) == ids(summary(None)) == wanted
-    assert ids(summary(0.5)) == []
+    assert ids_of_fulls(summary(-1)) == ids_of_fulls(summary(None)) == wanted
+    assert ids_of_fulls(summary(0.5)) == []
 
 
 def test_no_full_is_wanted_without_a_mark_or_for_a_database_that_is_not_backed_up() -> None:
-    assert ids(summary(-1), marked=None) == []
-    assert ids(summary(-1), listed=False) == []
-    assert ids() == []
-    assert ids(summary(-1, "weekly")) == []
+    assert ids_of_fulls(summary(-1), marked=None) == []
+    assert ids_of_fulls(summary(-1), listed=False) == []
+    assert ids_of_fulls() == []
+    assert ids_of_fulls(summary(-1, "weekly")) == []
     drills = DatabaseDrills(place=PlaceName("local"), set=DEFAULT_SET, database=ORDERS, marked=MARKED)
     assert list(fulls_after_damage([drills], [summary(-1)], (), {ORDERS})) == []

@@ -18,11 +18,11 @@ OLD = a_record(0)
 NEW = a_record(24)
 
 
-def there(*records: str, finished: datetime = NOON, head: str | None = None) -> list[RecordFacts]:
+def records_at(*records: str, finished: datetime = NOON, head: str | None = None) -> list[RecordFacts]:
     return [RecordFacts(key, DIGEST, finished, head) for key in records]
 
 
-def found(
+def faults_in(
     segments: Iterable[Content],
     records: Iterable[RecordFacts] = (),
     *,
@@ -38,21 +38,21 @@ def found(
     return [(one.fault, one.where) for one in examination.findings(records)]
 
 
-def whole() -> tuple[bytes, Head]:
+def whole_log() -> tuple[bytes, Head]:
     return chain([begun(), *backed_up(0, 24), *deleted(OLD)])
 
 
 def test_a_whole_log_explains_every_record_and_every_deletion() -> None:
-    content, head = whole()
+    content, head = whole_log()
 
-    assert found([content], there(NEW.key, head=head.digest)) == []
+    assert faults_in([content], records_at(NEW.key, head=head.digest)) == []
 
 
 def test_a_log_in_several_segments_is_whole() -> None:
     first, head = chain([begun(), *backed_up(0)])
     second, head = chain(backed_up(24), head, minute=10)
 
-    assert found([first, second], there(OLD.key, NEW.key, head=head.digest)) == []
+    assert faults_in([first, second], records_at(OLD.key, NEW.key, head=head.digest)) == []
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,9 @@ def test_a_log_in_several_segments_is_whole() -> None:
     ],
 )
 def test_a_line_that_was_changed_is_found(change: Callable[[list[bytes]], list[bytes]]) -> None:
-    content, _ = whole()
+    content, _ = whole_log()
 
-    faults = found([b"".join(change(content.splitlines(keepends=True)))], there(NEW.key))
+    faults = faults_in([b"".join(change(content.splitlines(keepends=True)))], records_at(NEW.key))
 
     assert AuditFault.ALTERED in {fault for fault, _ in faults}
 
@@ -77,13 +77,13 @@ def test_a_line_with_a_number_out_of_order_is_found() -> None:
     first, head = chain([begun(), *backed_up(0)])
     second, _ = chain(backed_up(24), head._replace(n=7))
 
-    assert (AuditFault.ALTERED, "x:4") in found([("x", first + second)], there(OLD.key, NEW.key))
+    assert (AuditFault.ALTERED, "x:4") in faults_in([("x", first + second)], records_at(OLD.key, NEW.key))
 
 
 def test_a_log_that_begins_after_its_first_line_is_found() -> None:
     content, _ = chain(backed_up(0), Head(4, 1, ""))
 
-    assert found([content], there(OLD.key)) == [(AuditFault.ALTERED, f"{name_of(content)}:1")]
+    assert faults_in([content], records_at(OLD.key)) == [(AuditFault.ALTERED, f"{name_of(content)}:1")]
 
 
 def test_a_segment_that_is_missing_in_the_middle_is_found() -> None:
@@ -91,7 +91,7 @@ def test_a_segment_that_is_missing_in_the_middle_is_found() -> None:
     _, head = chain(backed_up(24), head)
     third, _ = chain(deleted(OLD), head, minute=10)
 
-    faults = found([first, third], there(NEW.key))
+    faults = faults_in([first, third], records_at(NEW.key))
 
     assert (AuditFault.REMOVED, f"{name_of(third)}:1") in faults
     assert (AuditFault.UNEXPLAINED, NEW.key) in faults
@@ -100,49 +100,49 @@ def test_a_segment_that_is_missing_in_the_middle_is_found() -> None:
 def test_a_missing_tail_is_found_by_the_record_that_names_it() -> None:
     first, head = chain([begun(), *backed_up(0)])
     _, head = chain(backed_up(24), head)
-    later = there(NEW.key, finished=NOON + timedelta(hours=1), head=head.digest)
+    later = records_at(NEW.key, finished=NOON + timedelta(hours=1), head=head.digest)
 
-    assert found([first], [*there(OLD.key), *later]) == [(AuditFault.TAIL, OFFSITE)]
+    assert faults_in([first], [*records_at(OLD.key), *later]) == [(AuditFault.TAIL, OFFSITE)]
 
 
 def test_a_missing_tail_is_found_by_an_artifact_that_was_deleted_in_it() -> None:
     first, _ = chain([begun(), *backed_up(0, 24)])
 
-    assert found([first], there(NEW.key)) == [(AuditFault.MISSING, OLD.key)]
+    assert faults_in([first], records_at(NEW.key)) == [(AuditFault.MISSING, OLD.key)]
 
 
 def test_a_rewritten_log_is_found_by_the_heads_of_records() -> None:
-    content, _ = whole()
+    content, _ = whole_log()
 
-    assert found([content], there(NEW.key, head="00" * 32)) == [(AuditFault.REMOVED, NEW.key)]
+    assert faults_in([content], records_at(NEW.key, head="00" * 32)) == [(AuditFault.REMOVED, NEW.key)]
 
 
 def test_an_announced_deletion_may_have_happened_or_not() -> None:
     content, _ = chain([begun(), *backed_up(0, 24), next(deleted(OLD))])
 
-    assert found([content], there(NEW.key)) == []
-    assert found([content], there(OLD.key, NEW.key)) == []
+    assert faults_in([content], records_at(NEW.key)) == []
+    assert faults_in([content], records_at(OLD.key, NEW.key)) == []
 
 
 def test_a_deletion_without_an_announcement_or_without_a_plan_is_found() -> None:
     unannounced, _ = chain([begun(), *backed_up(0), line(AuditKind.DELETED, OLD.key, OFFSITE)])
     unplanned, _ = chain([begun(), *backed_up(0), line(AuditKind.DELETING, OLD.key, OFFSITE)])
 
-    assert found([unannounced]) == [(AuditFault.UNPLANNED, f"{name_of(unannounced)}:4")]
-    assert found([unplanned]) == [(AuditFault.UNPLANNED, f"{name_of(unplanned)}:4")]
+    assert faults_in([unannounced]) == [(AuditFault.UNPLANNED, f"{name_of(unannounced)}:4")]
+    assert faults_in([unplanned]) == [(AuditFault.UNPLANNED, f"{name_of(unplanned)}:4")]
 
 
 def test_deletions_of_files_that_were_never_recorded_need_no_plan() -> None:
     lines = [line(kind, "default/x/x.backup", OFFSITE) for kind in (AuditKind.DELETING, AuditKind.DELETED)]
 
-    assert found([chain([begun(), *lines])[0]]) == []
+    assert faults_in([chain([begun(), *lines])[0]]) == []
 
 
 def test_a_record_that_no_line_names_or_that_differs_is_found() -> None:
-    content, _ = whole()
+    content, _ = whole_log()
     replaced = RecordFacts(NEW.key, "cd" * 32, NOON, None)
 
-    assert found([content], [replaced, *there("default/x/x.backup")]) == [
+    assert faults_in([content], [replaced, *records_at("default/x/x.backup")]) == [
         (AuditFault.UNEXPLAINED, NEW.key),
         (AuditFault.UNEXPLAINED, "default/x/x.backup"),
     ]
@@ -151,36 +151,36 @@ def test_a_record_that_no_line_names_or_that_differs_is_found() -> None:
 def test_a_copy_whose_line_is_not_stored_yet_is_reported_as_newer_than_the_log() -> None:
     content, _ = chain([begun(), *backed_up(0), line(AuditKind.RECORDED, NEW.key)])
 
-    assert found([content], there(OLD.key, NEW.key, finished=TAKEN)) == [(AuditFault.TAIL, OFFSITE)]
+    assert faults_in([content], records_at(OLD.key, NEW.key, finished=TAKEN)) == [(AuditFault.TAIL, OFFSITE)]
 
 
 def test_each_place_is_explained_by_its_own_lines() -> None:
-    content, _ = whole()
+    content, _ = whole_log()
 
-    assert found([content], there(OLD.key, NEW.key), place=VOLUME) == []
+    assert faults_in([content], records_at(OLD.key, NEW.key), place=VOLUME) == []
 
 
 def test_the_first_lines_may_have_expired() -> None:
     _, old = chain([begun(), *backed_up(0)])
     content, _ = chain([expired(OFFSITE, old), *backed_up(24)], old, minute=60)
-    ancient = there(OLD.key, finished=TAKEN)
+    ancient = records_at(OLD.key, finished=TAKEN)
 
-    assert found([content], [*there(NEW.key, finished=TAKEN + timedelta(minutes=61)), *ancient]) == []
+    assert faults_in([content], [*records_at(NEW.key, finished=TAKEN + timedelta(minutes=61)), *ancient]) == []
 
 
 def test_records_that_are_older_than_the_log_are_a_gap() -> None:
     content, _ = chain([begun(), *backed_up(24)], minute=60)
-    new = there(NEW.key, finished=TAKEN + timedelta(minutes=61))
+    new = records_at(NEW.key, finished=TAKEN + timedelta(minutes=61))
 
-    assert found([content], [*new, *there(OLD.key, finished=TAKEN)]) == [(AuditFault.GAP, OFFSITE)]
+    assert faults_in([content], [*new, *records_at(OLD.key, finished=TAKEN)]) == [(AuditFault.GAP, OFFSITE)]
 
 
 def test_a_line_that_was_cut_off_is_a_gap() -> None:
-    content, _ = whole()
+    content, _ = whole_log()
     lines = [begun(), line(AuditKind.TORN, facts={"file": "torn-2", "bytes": 6})]
 
-    assert found([("x", content + b"{9")], there(NEW.key)) == [(AuditFault.GAP, "x:8")]
-    assert found([chain(lines)[0]]) == [(AuditFault.GAP, f"{name_of(chain(lines)[0])}:2")]
+    assert faults_in([("x", content + b"{9")], records_at(NEW.key)) == [(AuditFault.GAP, "x:8")]
+    assert faults_in([chain(lines)[0]]) == [(AuditFault.GAP, f"{name_of(chain(lines)[0])}:2")]
 
 
 def forked() -> tuple[bytes, bytes, bytes, bytes]:
@@ -197,13 +197,13 @@ def test_a_fork_is_a_gap_and_both_branches_explain_their_artifacts() -> None:
     shared, theirs, ours, again = forked()
     segments: list[Content] = [shared, (name_of(ours, "0123abcd"), ours), theirs, again]
 
-    assert found(segments, there(OLD.key, NEW.key)) == [(AuditFault.GAP, f"{name_of(again)}:1")]
+    assert faults_in(segments, records_at(OLD.key, NEW.key)) == [(AuditFault.GAP, f"{name_of(again)}:1")]
 
 
 def test_a_branch_that_an_epoch_names_and_that_is_missing_is_found() -> None:
     shared, _, ours, again = forked()
 
-    faults = found([shared, (name_of(ours, "0123abcd"), ours), again], there(OLD.key))
+    faults = faults_in([shared, (name_of(ours, "0123abcd"), ours), again], records_at(OLD.key))
 
     assert (AuditFault.REMOVED, f"{name_of(again)}:1") in faults
 
@@ -213,7 +213,7 @@ def test_a_branch_that_nothing_names_is_found() -> None:
     theirs, _ = chain(backed_up(24), head, minute=10)
     ours, _ = chain([line(AuditKind.STARTED)], head, minute=20)
 
-    assert found([shared, ours, theirs], there(OLD.key, NEW.key)) == [(AuditFault.BRANCH, "line 4")]
+    assert faults_in([shared, ours, theirs], records_at(OLD.key, NEW.key)) == [(AuditFault.BRANCH, "line 4")]
 
 
 def test_a_log_that_a_new_volume_continues_has_a_gap() -> None:
@@ -223,8 +223,8 @@ def test_a_log_that_a_new_volume_continues_has_a_gap() -> None:
     again, _ = chain([begun("taken_up", local=our_head, offsite=their_head), *backed_up(24)], above, minute=30)
     segments: list[Content] = [(name_of(ours, "0123abcd"), ours), theirs, again]
 
-    assert found(segments, there(OLD.key, NEW.key)) == [(AuditFault.GAP, f"{name_of(again)}:1")]
-    assert found([ours, again], there(NEW.key), place=VOLUME) == [(AuditFault.GAP, f"{name_of(again)}:1")]
+    assert faults_in(segments, records_at(OLD.key, NEW.key)) == [(AuditFault.GAP, f"{name_of(again)}:1")]
+    assert faults_in([ours, again], records_at(NEW.key), place=VOLUME) == [(AuditFault.GAP, f"{name_of(again)}:1")]
 
 
 def test_the_last_line_is_that_with_the_highest_number() -> None:
@@ -238,7 +238,7 @@ def test_the_last_line_is_that_with_the_highest_number() -> None:
 
 
 def test_an_expected_line_that_is_missing_is_reported() -> None:
-    content, head = whole()
+    content, head = whole_log()
     examination = Examination(OFFSITE)
     examination.expect([head.digest, "00" * 32])
     examination.segment("x", content)
@@ -251,10 +251,10 @@ def test_an_expected_line_that_is_missing_is_reported() -> None:
 def test_an_epoch_with_hostile_heads_names_nothing(heads: object) -> None:
     content, _ = chain([line(AuditKind.BEGUN, why="first", facts={"heads": heads}), *backed_up(0)])
 
-    assert {fault for fault, _ in found([content], there(OLD.key))} <= {AuditFault.REMOVED}
+    assert {fault for fault, _ in faults_in([content], records_at(OLD.key))} <= {AuditFault.REMOVED}
 
 
 def test_a_log_without_a_line_explains_nothing() -> None:
-    assert found([], there(OLD.key)) == [(AuditFault.TAIL, OFFSITE)]
-    assert found([("x", AuditLine(n=1, epoch=1, kind=AuditKind.BEGUN).to_json())]) == []
+    assert faults_in([], records_at(OLD.key)) == [(AuditFault.TAIL, OFFSITE)]
+    assert faults_in([("x", AuditLine(n=1, epoch=1, kind=AuditKind.BEGUN).to_json())]) == []
     assert START.n == 0

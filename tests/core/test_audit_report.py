@@ -32,14 +32,14 @@ def written(lines: Iterable[tuple[float, AuditLine]]) -> list[AuditLine]:
     ]
 
 
-def backups(*hours: float) -> list[tuple[float, AuditLine]]:
+def lines_of_backups(*hours: float) -> list[tuple[float, AuditLine]]:
     return [
         (hour, line(AuditKind.RECORDED, a_record(int(hour)).key, digest=DIGEST, facts={"type": "FULL"}))
         for hour in hours
     ]
 
 
-def point(hour: int, **changes: Any) -> PointFacts:
+def point_facts(hour: int, **changes: Any) -> PointFacts:
     record = a_record(hour)
     facts = PointFacts(
         key=record.key,
@@ -53,7 +53,7 @@ def point(hour: int, **changes: Any) -> PointFacts:
     return facts._replace(**changes)
 
 
-def made(
+def report_of(
     lines: list[AuditLine],
     *points: PointFacts,
     until: float = 24,
@@ -99,29 +99,29 @@ STARTED = line(AuditKind.STARTED, facts={"version": "0.2.0"})
 def test_the_times_in_which_the_objective_was_missed_are_named(
     hours: list[float], missed: list[tuple[float, float]]
 ) -> None:
-    lines = written([(0, STARTED), *backups(*hours), (4, STARTED)])
+    lines = written([(0, STARTED), *lines_of_backups(*hours), (4, STARTED)])
 
-    [one] = made(lines, until=4, rpo=HOUR, grace=HOUR / 2).databases
+    [one] = report_of(lines, until=4, rpo=HOUR, grace=HOUR / 2).databases
 
     assert [(late.since, late.until) for late in one.missed] == [(at(begin), at(end)) for begin, end in missed]
     assert one.met == (not missed)
 
 
 def test_a_backup_before_the_period_counts_for_its_beginning() -> None:
-    lines = written([*backups(0), *backups(5), (6, STARTED)])
+    lines = written([*lines_of_backups(0), *lines_of_backups(5), (6, STARTED)])
 
-    [one] = made(lines, since=4, until=6, rpo=HOUR, grace=HOUR).databases
+    [one] = report_of(lines, since=4, until=6, rpo=HOUR, grace=HOUR).databases
 
     assert [(late.since, late.until) for late in one.missed] == [(at(4), at(5))]
     assert (one.fulls, one.first) == (1, at(5))
 
 
 def test_without_the_whole_log_or_an_objective_no_objective_is_met() -> None:
-    lines = written([*backups(1, 2), (3, STARTED)])
+    lines = written([*lines_of_backups(1, 2), (3, STARTED)])
 
-    assert made(lines, until=9, rpo=9 * HOUR).databases[0].met is None
-    assert made(lines, until=3).databases[0].met is None
-    assert made([], rpo=HOUR).databases[0].met is None
+    assert report_of(lines, until=9, rpo=9 * HOUR).databases[0].met is None
+    assert report_of(lines, until=3).databases[0].met is None
+    assert report_of([], rpo=HOUR).databases[0].met is None
 
 
 def test_drills_and_copies_are_judged_by_their_objectives() -> None:
@@ -136,9 +136,9 @@ def test_drills_and_copies_are_judged_by_their_objectives() -> None:
         ]
     )
 
-    [met] = made(lines, point(0), until=6, drilled_every=5 * HOUR, copies=2, rto=HOUR).databases
-    [missed] = made(lines, point(0), until=6, drilled_every=4 * HOUR, copies=3).databases
-    [later] = made(lines, point(0), until=6, since=2, drilled_every=5 * HOUR).databases
+    [met] = report_of(lines, point_facts(0), until=6, drilled_every=5 * HOUR, copies=2, rto=HOUR).databases
+    [missed] = report_of(lines, point_facts(0), until=6, drilled_every=4 * HOUR, copies=3).databases
+    [later] = report_of(lines, point_facts(0), until=6, since=2, drilled_every=5 * HOUR).databases
 
     assert (met.drills_met, met.copies_met, met.slowest_restore_seconds) == (True, True, 90)
     assert (missed.drills_met, missed.copies_met) == (False, False)
@@ -158,7 +158,7 @@ def test_a_claimed_drill_is_listed_and_proves_nothing() -> None:
         ]
     )
 
-    found = made(lines, point(0), until=6, drilled_every=5 * HOUR)
+    found = report_of(lines, point_facts(0), until=6, drilled_every=5 * HOUR)
 
     [database] = found.databases
     assert [(one.at, one.claimed) for one in database.drills] == [(at(1), True)]
@@ -196,14 +196,14 @@ def test_a_deletion_is_listed_with_the_reason_of_its_announcement() -> None:
     lines = written([(0, one) for one in (*backed_up(0), *deleted(old), *deleted(old, VOLUME))])
     lines += written([(1, line(AuditKind.DELETED, "default/x/x.backup", OFFSITE, why="its deletion was interrupted"))])
 
-    found = made(lines)
+    found = report_of(lines)
 
     assert [(one.place, one.why, one.plan) for one in found.deletions] == [
         ("offsite", "no rule keeps it", "0123"),
         ("local", "no rule keeps it", "0123"),
         ("offsite", "its deletion was interrupted", None),
     ]
-    assert made(lines, database=DatabaseName("web")).deletions == ()
+    assert report_of(lines, database=DatabaseName("web")).deletions == ()
 
 
 def test_an_announced_deletion_is_listed_unless_the_artifact_still_exists() -> None:
@@ -211,7 +211,7 @@ def test_an_announced_deletion_is_listed_unless_the_artifact_still_exists() -> N
     announced = [*(next(deleted(one)) for one in (gone, kept)), next(deleted(elsewhere, VOLUME)), *deleted(done)]
     lines = written([(1, one) for one in (*backed_up(0, 1, 2, 3), *announced)])
 
-    found = made(lines, point(1))
+    found = report_of(lines, point_facts(1))
 
     listed = [(one.kind, one.place, one.keys) for one in found.deletions]
     assert listed == [
@@ -220,15 +220,18 @@ def test_an_announced_deletion_is_listed_unless_the_artifact_still_exists() -> N
         ("deleted", "offsite", (done.key,)),
     ]
     assert "| announced, not known to be done |" in markdown(found)
-    assert made(lines, since=2, until=3).deletions == ()
-    assert made([*lines, *written([(2, next(deleted(gone)))])], until=1.5, database=DatabaseName("web")).deletions == ()
+    assert report_of(lines, since=2, until=3).deletions == ()
+    assert (
+        report_of([*lines, *written([(2, next(deleted(gone)))])], until=1.5, database=DatabaseName("web")).deletions
+        == ()
+    )
 
 
 def test_drills_before_the_log_began_are_not_missed() -> None:
     lines = written([(5, STARTED), *((6, one) for one in backed_up(6)), (8, STARTED)])
 
     def met(every: float, since: float, until: float) -> bool | None:
-        [found] = made(lines, point(6), since=since, until=until, drilled_every=every * HOUR).databases
+        [found] = report_of(lines, point_facts(6), since=since, until=until, drilled_every=every * HOUR).databases
         return found.drills_met
 
     assert met(3, since=0, until=8) is None
@@ -247,21 +250,21 @@ def test_holds_in_force_are_listed_even_if_they_began_before_the_period() -> Non
         ]
     )
 
-    found = made(lines, since=4)
+    found = report_of(lines, since=4)
 
     assert [(one.kind, one.keys) for one in found.holds] == [("held", (keys[2],)), ("hold_ended", (keys[1],))]
-    assert [one.keys for one in made(lines, since=4, database=ORDERS).holds] == [(keys[2],), (keys[1],)]
-    assert made(lines, since=4, database=DatabaseName("web")).holds == ()
+    assert [one.keys for one in report_of(lines, since=4, database=ORDERS).holds] == [(keys[2],), (keys[1],)]
+    assert report_of(lines, since=4, database=DatabaseName("web")).holds == ()
 
 
 @pytest.mark.parametrize("kind", [AuditKind.RECORDED, AuditKind.DRILLED, AuditKind.DELETED])
 def test_lines_about_impossible_artifacts_do_not_stop_the_report(kind: AuditKind) -> None:
     lines = written([(0, STARTED), (1, line(kind, "../../x")), (2, line(kind))])
 
-    assert [one.fulls for one in made(lines).databases] == [0]
+    assert [one.fulls for one in report_of(lines).databases] == [0]
 
 
-def everything() -> AuditReport:
+def full_report() -> AuditReport:
     record = a_record(0, **ATTRIBUTION, admin_version="2026.09.0", server_version="2026.09.0")
     hostile = "</td> | `rm` [x](http://y)\n# Objectives: met"
     lines = written(
@@ -280,12 +283,12 @@ def everything() -> AuditReport:
         ]
     )
     expected: dict[str, Any] = {"rpo": 12 * HOUR, "grace": HOUR, "rto": HOUR, "copies": 2, "drilled_every": 24 * HOUR}
-    return made(lines, point(0), point(1, fault="its file is missing"), **expected)
+    return report_of(lines, point_facts(0), point_facts(1, fault="its file is missing"), **expected)
 
 
 def test_the_whole_report_as_markdown() -> None:
     """`python -m tests.core.test_audit_report` writes the golden file anew."""
-    assert markdown(everything()) == GOLDEN.read_text()
+    assert markdown(full_report()) == GOLDEN.read_text()
 
 
 def test_of_a_long_list_only_the_beginning_is_shown() -> None:
@@ -294,11 +297,11 @@ def test_of_a_long_list_only_the_beginning_is_shown() -> None:
 
 
 def test_the_same_input_gives_the_same_bytes() -> None:
-    assert everything().model_dump_json() == everything().model_dump_json()
+    assert full_report().model_dump_json() == full_report().model_dump_json()
 
 
 def test_an_empty_report_says_that_nothing_happened() -> None:
-    text = markdown(made([], database=ORDERS))
+    text = markdown(report_of([], database=ORDERS))
 
     assert "Nothing was deleted in the period." in text
     assert "- only the database orders" in text
@@ -306,4 +309,4 @@ def test_an_empty_report_says_that_nothing_happened() -> None:
 
 if __name__ == "__main__":
     GOLDEN.parent.mkdir(exist_ok=True)
-    GOLDEN.write_text(markdown(everything()))
+    GOLDEN.write_text(markdown(full_report()))

@@ -46,7 +46,7 @@ def names(members: Iterable[Record]) -> str:
     return " ".join(member.files[0].name for member in members)
 
 
-def shown(found: Iterable[Chain[Record]]) -> list[str]:
+def chain_names(found: Iterable[Chain[Record]]) -> list[str]:
     return [names(chain.records) + "".join(f" +{name}" for name in names(chain.empty).split()) for chain in found]
 
 
@@ -104,7 +104,7 @@ def shown(found: Iterable[Chain[Record]]) -> list[str]:
 def test_chains_follow_from_ids_and_append_indexes(text: str, expected: list[str], loose: str) -> None:
     found = records(text).values()
 
-    assert shown(chains(found)) == expected
+    assert chain_names(chains(found)) == expected
     assert names(hole.record for hole in holes(found)) == loose
 
 

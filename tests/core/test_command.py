@@ -25,7 +25,7 @@ PROGRAM = ("/opt/neo4j/bin/neo4j-admin",)
 VERSIONS = ("5.26.31", "2025.04.0", "2025.11.2", "2026.09.0")
 
 
-def of(version: str) -> Capabilities:
+def capabilities_of(version: str) -> Capabilities:
     return Capabilities.of(Version.parse(version))
 
 
@@ -37,7 +37,7 @@ def argv(version: str = "2026.09.0", **changes: object) -> tuple[str, ...]:
         "to_path": "/backups/.staging/7/orders",
         "temp_path": "/backups/.staging/7/temp",
     }
-    return backup_argv(PROGRAM, of(version), **(arguments | changes))  # type: ignore[arg-type]  # a table of changes
+    return backup_argv(PROGRAM, capabilities_of(version), **(arguments | changes))  # type: ignore[arg-type]  # a table of changes
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -139,7 +139,7 @@ def test_an_unknown_kind_of_metadata_is_refused(metadata: str) -> None:
     ],
 )
 def test_inspect_shows_metadata_in_every_version(version: str, expected: tuple[str, ...]) -> None:
-    assert inspect_argv(PROGRAM, of(version), "/x") == (*PROGRAM, *expected)
+    assert inspect_argv(PROGRAM, capabilities_of(version), "/x") == (*PROGRAM, *expected)
 
 
 def test_a_direct_start_runs_the_class_of_neo4j_admin() -> None:

@@ -34,7 +34,7 @@ DEFINED = Definition(
 )
 
 
-def read(*rows: dict[str, Any]) -> tuple[dict[DatabaseName, Definition], tuple[str, ...]]:
+def read_rows(*rows: dict[str, Any]) -> tuple[dict[DatabaseName, Definition], tuple[str, ...]]:
     refusals = Refusals()
     return definitions(rows, refusals), refusals.notes()
 
@@ -55,21 +55,21 @@ def test_the_query_names_the_columns_that_the_version_of_the_server_has(version:
 
 
 def test_a_definition_has_the_values_of_the_columns() -> None:
-    assert read(ROW) == ({"orders": DEFINED}, ())
+    assert read_rows(ROW) == ({"orders": DEFINED}, ())
 
 
 def test_the_first_row_of_a_database_counts() -> None:
-    assert read(ROW, {**ROW, "requestedPrimariesCount": 5}) == ({"orders": DEFINED}, ())
+    assert read_rows(ROW, {**ROW, "requestedPrimariesCount": 5}) == ({"orders": DEFINED}, ())
 
 
 def test_nulls_and_missing_columns_are_unknown() -> None:
-    assert read({"name": "orders", "options": None, "access": None}) == ({"orders": Definition()}, ())
+    assert read_rows({"name": "orders", "options": None, "access": None}) == ({"orders": Definition()}, ())
 
 
 def test_a_sharded_database_names_its_shards() -> None:
     row = {**ROW, "graphShards": ["orders-g000"], "propertyShards": ["orders-p000", "orders-p001"]}
 
-    assert read(row)[0][ORDERS].shards == ("orders-g000", "orders-p000", "orders-p001")
+    assert read_rows(row)[0][ORDERS].shards == ("orders-g000", "orders-p000", "orders-p001")
 
 
 @pytest.mark.parametrize(
@@ -84,14 +84,14 @@ def test_a_sharded_database_names_its_shards() -> None:
     ],
 )
 def test_an_invalid_value_is_left_out_and_reported(column: str, value: object, field: str) -> None:
-    found, notes = read({**ROW, column: value})
+    found, notes = read_rows({**ROW, column: value})
 
     assert found[ORDERS] == DEFINED.model_copy(update={field: Definition.model_fields[field].default})
     assert notes == (f"1 invalid values of {column}, left out of the definition: 'orders'",)
 
 
 def test_invalid_database_names_and_aliases_are_left_out() -> None:
-    found, notes = read({**ROW, "aliases": ["shop", "$(id)", 7]}, {**ROW, "name": "../x"}, {**ROW, "name": None})
+    found, notes = read_rows({**ROW, "aliases": ["shop", "$(id)", 7]}, {**ROW, "name": "../x"}, {**ROW, "name": None})
 
     assert (found, notes) == ({"orders": DEFINED}, ())
 
@@ -105,11 +105,11 @@ def test_options_of_seeding_and_options_that_may_contain_a_secret_are_not_kept()
         7: "hunter2",
     }
 
-    assert read({**ROW, "options": options}) == ({"orders": DEFINED}, ())
+    assert read_rows({**ROW, "options": options}) == ({"orders": DEFINED}, ())
 
 
 def test_a_definition_that_is_too_large_is_not_kept() -> None:
-    found, notes = read(
+    found, notes = read_rows(
         {**ROW, "options": {"x": "\N{SNOWMAN}" * (LARGEST // 6)}}, {**ROW, "name": "hr", "graphShards": ["hr"]}
     )
 
@@ -118,7 +118,7 @@ def test_a_definition_that_is_too_large_is_not_kept() -> None:
 
 
 def test_a_sharded_database_with_many_shards_is_still_recognised() -> None:
-    found, notes = read({**ROW, "propertyShards": [f"orders-p{number:03}" for number in range(1000)]})
+    found, notes = read_rows({**ROW, "propertyShards": [f"orders-p{number:03}" for number in range(1000)]})
 
     assert found == {"orders": Definition(shards=("orders-p000",))}
     assert notes == ("1 definitions of databases that are too large, left out: 'orders'",)
@@ -126,7 +126,7 @@ def test_a_sharded_database_with_many_shards_is_still_recognised() -> None:
 
 def test_all_definitions_together_are_bounded() -> None:
     rows = [{**ROW, "name": f"db{number}", "options": {"x": "x" * 1300}} for number in range(3200)]
-    found, notes = read(*rows)
+    found, notes = read_rows(*rows)
 
     assert 0.98 * LARGEST_TOTAL < sum(len(one.model_dump_json()) for one in found.values()) <= LARGEST_TOTAL
     assert len(notes) == 1

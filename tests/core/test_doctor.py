@@ -231,21 +231,21 @@ SOUND = StoreFacts(
 )
 
 
-def judged(facts: dict[str, Any], asked: dict[str, Any]) -> dict[Check, CheckFinding]:
+def findings_for(facts: dict[str, Any], asked: dict[str, Any]) -> dict[Check, CheckFinding]:
     values = {name: getattr(SOUND, name) for name in StoreFacts.__dataclass_fields__}
     found = judge_destination(StoreFacts(**{**values, **facts}), DestinationAsked("offsite", **asked))
     return {finding.check: finding for finding in found}
 
 
 def test_a_store_without_faults_passes_every_check_of_a_destination() -> None:
-    found = judged({}, {})
+    found = findings_for({}, {})
 
     assert list(found) == list(of_step(Step.DESTINATION))
     assert {finding.outcome for finding in found.values()} == {CheckOutcome.OK}
 
 
 def test_if_a_store_cannot_be_listed_its_other_checks_are_unknown() -> None:
-    assert [(one.check, one.outcome) for one in judged({"listing": DENIED}, {}).values()] == [
+    assert [(one.check, one.outcome) for one in findings_for({"listing": DENIED}, {}).values()] == [
         (Check.STORE, CheckOutcome.FAIL)
     ]
 
@@ -307,7 +307,7 @@ ARCHIVES_LARGE = LifecycleRule("'cold'", archives_after=days(1), least_size=2**2
 def test_observations_of_a_store_are_judged(
     facts: dict[str, Any], asked: dict[str, Any], check: Check, outcome: str, says: str
 ) -> None:
-    finding = judged(facts, asked)[check]
+    finding = findings_for(facts, asked)[check]
 
     assert (finding.outcome.value, says in finding.found) == (outcome, True), finding
     assert bool(finding.advice) or outcome in {"ok", "unknown"}

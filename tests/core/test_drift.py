@@ -5,14 +5,14 @@ from backup_agent.core.artifacts.drift import MOST_FOREIGN, Finding, Folder, Kin
 FULL = "default/orders/orders-2026-11-23T02-00-00.backup"
 
 
-def folder(*keys: str) -> Folder:
+def folder_with(*keys: str) -> Folder:
     (one,) = folders(ListedKey(key, len(key)) for key in sorted(keys))
     assert isinstance(one, Folder)
     return one
 
 
 def test_keys_are_classified_by_their_suffix() -> None:
-    one = folder(
+    one = folder_with(
         FULL,
         f"{FULL}.1",
         f"{FULL}.json",
@@ -42,7 +42,7 @@ def test_keys_outside_of_folders_are_yielded_except_those_of_the_agent() -> None
 
 
 def test_files_are_compared_with_their_recorded_sizes() -> None:
-    one = folder(FULL, f"{FULL}.json")
+    one = folder_with(FULL, f"{FULL}.json")
     name = FULL.rpartition("/")[2]
 
     assert one.file_faults([(name, len(FULL))]) == []
@@ -55,20 +55,20 @@ def test_files_are_compared_with_their_recorded_sizes() -> None:
 def test_a_file_that_no_record_names_is_an_orphan_or_foreign() -> None:
     other = FULL.replace("02-00-00", "03-00-00")
     strange = "default/orders/neo4j-2026-11-23T02-00-00.backup"
-    one = folder(FULL, f"{FULL}.1", f"{FULL}.json", other, f"{other}.1", strange)
+    one = folder_with(FULL, f"{FULL}.1", f"{FULL}.json", other, f"{other}.1", strange)
 
     assert [found.key for found in one.left_over({FULL})] == [f"{FULL}.1", other, f"{other}.1"]
     assert [found.key for found in one.foreign] == [strange]
 
 
 def test_an_unreadable_record_claims_all_files_of_its_artifact() -> None:
-    one = folder(FULL, f"{FULL}.1", f"{FULL}.json")
+    one = folder_with(FULL, f"{FULL}.1", f"{FULL}.json")
 
     assert one.left_over(()) == ()
 
 
 def test_of_many_foreign_keys_the_first_are_kept_and_the_others_counted() -> None:
-    one = folder(*(f"default/orders/notes-{number:04}.txt" for number in range(MOST_FOREIGN + 7)))
+    one = folder_with(*(f"default/orders/notes-{number:04}.txt" for number in range(MOST_FOREIGN + 7)))
 
     assert (len(one.foreign), one.more_foreign) == (MOST_FOREIGN, 7)
     assert one.foreign[0].key == "default/orders/notes-0000.txt"

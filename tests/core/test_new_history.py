@@ -14,7 +14,7 @@ ORDERS = DatabaseName("orders")
 SEEN = datetime(2026, 11, 23, 5, tzinfo=UTC)
 
 
-def replaced(**copy: Any) -> Topology:
+def after_replacement(**copy: Any) -> Topology:
     return a_topology(a_copy(0), a_copy(1, **copy), replaced={ORDERS: SEEN})
 
 
@@ -25,8 +25,8 @@ def summary(set_name: str, hours: float) -> DatabaseSummary:
 
 def test_a_full_is_asked_for_once_every_copy_is_online() -> None:
     for copy in ({"status": "offline"}, {"status": "initial"}, {"address": None}):
-        assert list(requests(replaced(**copy), {ORDERS: SEEN})) == []
-    [asked] = requests(replaced(), {ORDERS: SEEN})
+        assert list(requests(after_replacement(**copy), {ORDERS: SEEN})) == []
+    [asked] = requests(after_replacement(), {ORDERS: SEEN})
 
     assert (asked.id, asked.type, asked.databases) == ("replaced@20261123T050000Z-1c168adb", "FULL", ["orders"])
 
@@ -34,8 +34,8 @@ def test_a_full_is_asked_for_once_every_copy_is_online() -> None:
 def test_only_a_database_with_backups_in_a_declared_set_needs_a_full() -> None:
     declared = {DEFAULT_SET}
 
-    assert without_full(replaced(), [summary("default", 0)], declared) == {ORDERS: SEEN}
-    assert without_full(replaced(), [summary("before-restore", 0)], declared) == {}
+    assert without_full(after_replacement(), [summary("default", 0)], declared) == {ORDERS: SEEN}
+    assert without_full(after_replacement(), [summary("before-restore", 0)], declared) == {}
     assert without_full(a_topology(a_copy(0)), [summary("default", 0)], declared) == {}
 
 

@@ -34,7 +34,7 @@ def history(count: int, every: timedelta, links: int) -> Iterator[Entry]:
         parent = one.key
 
 
-def planned(entries: list[Entry], policy: Policy, **more: Any) -> Plan:
+def plan_of(entries: list[Entry], policy: Policy, **more: Any) -> Plan:
     return plan(entries, policy, entries[-1].taken + HOUR, force=True, **more)
 
 
@@ -43,7 +43,7 @@ def outlook_of(
 ) -> Outlook:
     entries = list(history(count, every, links))
     policy = Policy(**({"daily": 3} if rules is None else rules))
-    return predict(planned(entries, policy, **more), f"default/orders/{key}", entries, policy)
+    return predict(plan_of(entries, policy, **more), f"default/orders/{key}", entries, policy)
 
 
 @pytest.mark.parametrize(
@@ -73,14 +73,14 @@ def test_predictions_come_true(rules: dict[str, Any], every: timedelta, links: i
     policy = Policy(timezone="Europe/Berlin", **rules)
     whole = list(history(400, every, links))
     entries = whole[:30]
-    now = planned(entries, policy)
+    now = plan_of(entries, policy)
 
     for key in now.keep:
         outlook = predict(now, key, entries, policy)
         assert outlook.when, (key, outlook)
         after = next(number for number, entry in enumerate(whole) if entry.taken == outlook.when)
-        assert key in planned(whole[:after], policy).keep, (key, outlook)
-        assert key not in planned(whole[: after + 1], policy).keep, (key, outlook)
+        assert key in plan_of(whole[:after], policy).keep, (key, outlook)
+        assert key not in plan_of(whole[: after + 1], policy).keep, (key, outlook)
 
 
 def test_a_date_comes_with_the_pace_that_it_assumes() -> None:
@@ -94,7 +94,7 @@ def test_a_date_comes_with_the_pace_that_it_assumes() -> None:
 def test_a_few_missed_backups_do_not_change_the_pace() -> None:
     entries = [entry for entry in history(30, DAY, 0) if entry.key[-2:] not in ("25", "26")]
     policy = Policy(daily=3)
-    outlook = predict(planned(entries, policy), "default/orders/F29", entries, policy)
+    outlook = predict(plan_of(entries, policy), "default/orders/F29", entries, policy)
 
     assert outlook.pace == Pace(DAY, DAY)
 
@@ -129,11 +129,11 @@ def test_a_broken_artifact_is_kept_as_long_as_a_sound_one() -> None:
     whole = list(history(40, DAY, 0))
     damaged = {whole[9].key}
     entries = whole[:10]
-    outlook = predict(planned(entries, policy, damaged=damaged), whole[9].key, entries, policy)
+    outlook = predict(plan_of(entries, policy, damaged=damaged), whole[9].key, entries, policy)
 
     after = next(number for number, entry in enumerate(whole) if entry.taken == outlook.when)
-    assert whole[9].key in planned(whole[:after], policy, damaged=damaged).keep
-    assert whole[9].key not in planned(whole[: after + 1], policy, damaged=damaged).keep
+    assert whole[9].key in plan_of(whole[:after], policy, damaged=damaged).keep
+    assert whole[9].key not in plan_of(whole[: after + 1], policy, damaged=damaged).keep
 
 
 def test_an_artifact_outside_the_plan_raises_key_error() -> None:

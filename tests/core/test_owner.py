@@ -12,7 +12,7 @@ from tests.builders import a_topology
 OURS = Owner(id="a", cluster="demo", namespace="prod", system_id="S1", agent="demo-backup-0:/backups")
 
 
-def changed(**changes: Any) -> Owner:
+def owner_with(**changes: Any) -> Owner:
     return OURS.model_copy(update=changes)
 
 
@@ -22,17 +22,23 @@ def changed(**changes: Any) -> Owner:
         pytest.param(None, False, Ownership.VACANT, id="no owner"),
         pytest.param(None, True, Ownership.VACANT, id="no owner, ours before"),
         pytest.param(OURS, True, Ownership.OURS, id="ours"),
-        pytest.param(changed(system_id=None, namespace=None), False, Ownership.OURS, id="ours, with unknown facts"),
-        pytest.param(changed(agent="demo-backup-0-xyz:/backups"), True, Ownership.OURS, id="ours, of an earlier pod"),
-        pytest.param(changed(system_id="S2"), True, Ownership.FOREIGN, id="cloned volume, another cluster"),
-        pytest.param(changed(namespace="staging"), True, Ownership.FOREIGN, id="cloned volume, another namespace"),
-        pytest.param(changed(cluster="other"), True, Ownership.FOREIGN, id="another cluster"),
-        pytest.param(changed(id="b", system_id="S2"), False, Ownership.FOREIGN, id="another cluster of the same name"),
-        pytest.param(changed(id="b", system_id=None), False, Ownership.FOREIGN, id="another volume, unknown system id"),
-        pytest.param(changed(id="b"), False, Ownership.LOST, id="our cluster, another volume"),
-        pytest.param(changed(id="b", namespace=None), False, Ownership.LOST, id="our cluster, unknown namespace"),
-        pytest.param(changed(id="b", namespace="x"), False, Ownership.FOREIGN, id="our cluster, another namespace"),
-        pytest.param(changed(id="b"), True, Ownership.FOREIGN, id="taken over from this volume"),
+        pytest.param(owner_with(system_id=None, namespace=None), False, Ownership.OURS, id="ours, with unknown facts"),
+        pytest.param(
+            owner_with(agent="demo-backup-0-xyz:/backups"), True, Ownership.OURS, id="ours, of an earlier pod"
+        ),
+        pytest.param(owner_with(system_id="S2"), True, Ownership.FOREIGN, id="cloned volume, another cluster"),
+        pytest.param(owner_with(namespace="staging"), True, Ownership.FOREIGN, id="cloned volume, another namespace"),
+        pytest.param(owner_with(cluster="other"), True, Ownership.FOREIGN, id="another cluster"),
+        pytest.param(
+            owner_with(id="b", system_id="S2"), False, Ownership.FOREIGN, id="another cluster of the same name"
+        ),
+        pytest.param(
+            owner_with(id="b", system_id=None), False, Ownership.FOREIGN, id="another volume, unknown system id"
+        ),
+        pytest.param(owner_with(id="b"), False, Ownership.LOST, id="our cluster, another volume"),
+        pytest.param(owner_with(id="b", namespace=None), False, Ownership.LOST, id="our cluster, unknown namespace"),
+        pytest.param(owner_with(id="b", namespace="x"), False, Ownership.FOREIGN, id="our cluster, another namespace"),
+        pytest.param(owner_with(id="b"), True, Ownership.FOREIGN, id="taken over from this volume"),
     ],
 )
 def test_a_place_belongs_to_the_owner_that_its_facts_match(
@@ -42,7 +48,7 @@ def test_a_place_belongs_to_the_owner_that_its_facts_match(
 
 
 def test_without_a_known_system_id_a_place_is_not_adopted() -> None:
-    assert ownership_of(changed(id="b"), changed(system_id=None), owned_before=False) is Ownership.FOREIGN
+    assert ownership_of(owner_with(id="b"), owner_with(system_id=None), owned_before=False) is Ownership.FOREIGN
 
 
 @pytest.mark.parametrize(
@@ -50,7 +56,7 @@ def test_without_a_known_system_id_a_place_is_not_adopted() -> None:
     [({}, True), ({"agent": "demo-backup-1:/backups"}, False), ({"agent": None}, False), ({"namespace": "x"}, False)],
 )
 def test_the_same_agent_has_the_same_pod_and_namespace(change: dict[str, Any], expected: bool) -> None:
-    assert is_same_agent(changed(id="b", **change), OURS) is expected
+    assert is_same_agent(owner_with(id="b", **change), OURS) is expected
 
 
 def test_an_owner_is_described_by_its_known_facts() -> None:

@@ -17,7 +17,7 @@ from tests.core.letters import START, entries, names
 HOUR = timedelta(hours=1)
 
 
-def hours(number: float) -> datetime:
+def at_hour(number: float) -> datetime:
     return START + number * HOUR
 
 
@@ -68,15 +68,15 @@ DAY = "F1[1-10] D1[11-20] D2[21-30] F2[1-40] D3[41-50] E1"
 def test_the_way_to_a_moment_ends_with_the_first_differential_that_reaches_it(
     text: str, moment: float, expected: str
 ) -> None:
-    assert shown(Points(entries(text)).at(hours(moment))) == expected
+    assert shown(Points(entries(text)).at(at_hour(moment))) == expected
 
 
 def test_a_damaged_differential_is_not_used() -> None:
     day = tuple(entries(DAY))
     damaged = [entry.key for entry in day if entry.key.endswith("D2")]
 
-    assert shown(Points(day, damaged).at(hours(1.5))) == "INSIDE_FULL: D1, F2"
-    assert shown(Points(day, damaged).at(hours(0.5))) == "F1 D1 until 0.5"
+    assert shown(Points(day, damaged).at(at_hour(1.5))) == "INSIDE_FULL: D1, F2"
+    assert shown(Points(day, damaged).at(at_hour(0.5))) == "F1 D1 until 0.5"
 
 
 def test_the_window_is_from_the_end_of_the_first_full_to_the_start_of_the_last_differential() -> None:
@@ -91,23 +91,25 @@ def test_the_window_is_from_the_end_of_the_first_full_to_the_start_of_the_last_d
 
 def test_a_larger_known_difference_of_the_clocks_needs_a_later_differential() -> None:
     near = timedelta(minutes=5)
-    assert shown(Points(entries(DAY)).at(hours(1) - near)) == "F1 D1 until 0.916667"
-    assert shown(Points(entries(DAY), offset=lambda _entry: -2 * near).at(hours(1) - near)) == "F1 D1 D2 until 0.916667"
+    assert shown(Points(entries(DAY)).at(at_hour(1) - near)) == "F1 D1 until 0.916667"
+    assert (
+        shown(Points(entries(DAY), offset=lambda _entry: -2 * near).at(at_hour(1) - near)) == "F1 D1 D2 until 0.916667"
+    )
 
 
 def test_a_differential_that_was_started_before_the_moment_may_not_reach_it() -> None:
     points = Points(entries(DAY), started=lambda entry: entry.taken - 2 * HOUR)
 
-    assert shown(points.at(hours(0.5))) == "F1 D1 D2 until 0.5 lacking since 0"
-    assert shown(points.at(hours(3.9))) == "F2 D3 until 3.9 lacking since 3"
+    assert shown(points.at(at_hour(0.5))) == "F1 D1 D2 until 0.5 lacking since 0"
+    assert shown(points.at(at_hour(3.9))) == "F2 D3 until 3.9 lacking since 3"
 
 
 def test_a_full_that_was_recorded_after_the_moment_may_contain_later_transactions() -> None:
     day = [entry._replace(finished=entry.taken + HOUR / 4) for entry in entries(DAY)]
 
-    assert shown(Points(day).at(hours(0.25))) == "INSIDE_FULL: F1, D1"
-    assert shown(Points(day).at(hours(0.25) + LEAST_SLACK)) == "INSIDE_FULL: F1, D1"
-    assert shown(Points(day).at(hours(0.27))) == "F1 D1 until 0.27"
+    assert shown(Points(day).at(at_hour(0.25))) == "INSIDE_FULL: F1, D1"
+    assert shown(Points(day).at(at_hour(0.25) + LEAST_SLACK)) == "INSIDE_FULL: F1, D1"
+    assert shown(Points(day).at(at_hour(0.27))) == "F1 D1 until 0.27"
 
 
 def test_the_newest_point_and_that_of_an_artifact_are_not_cut() -> None:

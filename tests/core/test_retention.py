@@ -400,7 +400,7 @@ def test_records_and_their_entries_give_the_same_plan() -> None:
 ADHOC = "test/orders/F1[1-9]~0 test/people/F2[1-9]~1 tmp/orders/F3[1-9]~100"
 
 
-def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
+def expired(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
     return expired_sets(daily(text), {"default"}, 7 * DAY, now, **{"keep_safety": 14 * DAY, "used": {}, **more})
 
 
@@ -453,7 +453,7 @@ def gone(text: str, *, now: datetime = START + 30 * DAY, **more: Any) -> Plan:
 def test_an_ad_hoc_set_is_deleted_as_a_whole_some_time_after_its_last_use(
     text: str, more: dict[str, Any], expected: str
 ) -> None:
-    planned = gone(text, **more)
+    planned = expired(text, **more)
 
     assert [deletion.key for deletion in planned.delete] == expected.split()
     fates = {Fate.SAFETY if one.key.startswith("before-restore/") else Fate.EXPIRED for one in planned.delete}
@@ -462,11 +462,11 @@ def test_an_ad_hoc_set_is_deleted_as_a_whole_some_time_after_its_last_use(
 
 
 def test_an_ad_hoc_set_says_until_when_it_is_kept() -> None:
-    planned = gone("test/orders/F1[1-9] test/orders/F2[1-9]", now=START + 2 * DAY)
+    planned = expired("test/orders/F1[1-9] test/orders/F2[1-9]", now=START + 2 * DAY)
 
     assert planned.why("test/orders/F1") == ("ad hoc set, kept until 2026-11-10T02:00:00Z",)
     assert planned.keep["test/orders/F2"][0].rule is Rule.NEWEST
-    assert gone("test/orders/F1[1-9]").why("test/orders/F1") == ("newest point that can be restored",)
+    assert expired("test/orders/F1[1-9]").why("test/orders/F1") == ("newest point that can be restored",)
 
 
 CASES = examples(20_000)

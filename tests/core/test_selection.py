@@ -24,10 +24,10 @@ SILENT = Failure(Reason.SOURCE_UNREACHABLE, "demo-client:7687 refused the connec
 def topology(*databases: str, **fields: Any) -> Topology:
     """Return a topology; `orders=offline` sets a status, `fabric=composite` a type, `web=sharded` a definition."""
     definitions = {name.partition("=")[0]: SHARDED for name in databases if name.endswith("=sharded")}
-    return a_topology(*map(described, databases), definitions=definitions, **fields)
+    return a_topology(*map(copy_from, databases), definitions=definitions, **fields)
 
 
-def described(database: str) -> Copy:
+def copy_from(database: str) -> Copy:
     name, _, state = database.partition("=")
     if state in OF_TYPE:
         return a_copy(database=name, type=state)

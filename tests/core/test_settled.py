@@ -45,7 +45,7 @@ def of_orders(**changes: Any) -> tuple[CopyRow, ...]:
     return tuple(replace(copy, **changes) if copy.name == "orders" else copy for copy in COPIES)
 
 
-def state(
+def cluster_state(
     servers: tuple[ServerRow, ...] = SERVERS, copies: tuple[CopyRow, ...] = COPIES, expected: int | None = None
 ) -> ClusterState:
     return state_of(StateAnswer(copies, servers), expected)
@@ -53,7 +53,7 @@ def state(
 
 @pytest.mark.parametrize("expected", [None, 3])
 def test_a_settled_cluster_may_lose_its_next_server(expected: int | None) -> None:
-    found = state(expected=expected)
+    found = cluster_state(expected=expected)
 
     assert found.readiness is Readiness.SETTLED
     assert (found.reasons, found.unseen, found.databases) == ((), (), 2)
@@ -77,14 +77,14 @@ def test_a_settled_cluster_may_lose_its_next_server(expected: int | None) -> Non
     ],
 )
 def test_a_server_that_is_not_as_it_should_be_stops_the_next_restart(servers: tuple[ServerRow, ...], said: str) -> None:
-    found = state(servers, expected=3)
+    found = cluster_state(servers, expected=3)
 
     assert found.readiness is Readiness.WAIT
     assert said in found.reasons
 
 
 def test_a_cluster_that_lists_no_server_is_not_settled() -> None:
-    assert state(()).reasons == ("SHOW SERVERS lists no server",)
+    assert cluster_state(()).reasons == ("SHOW SERVERS lists no server",)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_a_cluster_that_lists_no_server_is_not_settled() -> None:
     ],
 )
 def test_a_database_that_is_not_as_requested_stops_the_next_restart(copies: tuple[CopyRow, ...], said: str) -> None:
-    found = state(copies=copies)
+    found = cluster_state(copies=copies)
 
     assert found.readiness is Readiness.WAIT
     assert said in found.reasons
@@ -114,7 +114,7 @@ def test_a_database_that_is_not_as_requested_stops_the_next_restart(copies: tupl
 def test_databases_with_the_same_status_on_one_server_share_one_reason() -> None:
     copies = tuple(replace(copy, current="starting") if copy.server_id == "id-2" else copy for copy in COPIES)
 
-    assert state(copies=copies).reasons == (
+    assert cluster_state(copies=copies).reasons == (
         "orders, system on demo-server-2:7687 are starting, and online is requested",
     )
 
@@ -124,7 +124,7 @@ def test_the_databases_of_an_unavailable_server_are_not_further_reasons() -> Non
         replace(copy, current="unknown", address=None) if copy.server_id == "id-2" else copy for copy in COPIES
     )
 
-    found = state(with_server(health="Unavailable", hosting=frozenset()), copies)
+    found = cluster_state(with_server(health="Unavailable", hosting=frozenset()), copies)
 
     assert found.reasons == ("demo-server-2:7687 is Unavailable, not Available",)
 
@@ -132,25 +132,25 @@ def test_the_databases_of_an_unavailable_server_are_not_further_reasons() -> Non
 def test_a_database_that_is_stopped_on_purpose_does_not_stop_a_restart() -> None:
     copies = of_orders(current="offline", requested="offline", writer=False)
 
-    assert state(copies=copies).readiness is Readiness.SETTLED
-    assert state(with_server(hosting=frozenset({"system"})), copies).readiness is Readiness.SETTLED
+    assert cluster_state(copies=copies).readiness is Readiness.SETTLED
+    assert cluster_state(with_server(hosting=frozenset({"system"})), copies).readiness is Readiness.SETTLED
 
 
 @pytest.mark.parametrize(
     "changes", [{"writer": None}, {"type": "composite", "writer": False}, {"type": "replica", "writer": False}]
 )
 def test_a_database_of_a_kind_without_a_writer_does_not_stop_a_restart(changes: dict[str, Any]) -> None:
-    assert state(copies=of_orders(**changes)).readiness is Readiness.SETTLED
+    assert cluster_state(copies=of_orders(**changes)).readiness is Readiness.SETTLED
 
 
 def test_the_writer_of_a_sharded_database_is_that_of_its_graph_shard() -> None:
     copies = of_orders(writer=False)
     shard = tuple(replace(copy, name="orders-g000", type="graph shard") for copy in COPIES[:3])
 
-    assert state(copies=(*copies, *shard)).readiness is Readiness.SETTLED
+    assert cluster_state(copies=(*copies, *shard)).readiness is Readiness.SETTLED
     assert (
         "no server accepts writes to orders-g000"
-        in state(copies=(*copies, *(replace(copy, writer=False) for copy in shard))).reasons[0]
+        in cluster_state(copies=(*copies, *(replace(copy, writer=False) for copy in shard))).reasons[0]
     )
 
 
@@ -163,7 +163,7 @@ def test_without_the_right_to_list_servers_the_result_is_unknown_with_the_visibl
 
 
 def test_if_the_role_does_not_see_a_hosted_database_the_result_is_unknown() -> None:
-    found = state(copies=COPIES[3:])
+    found = cluster_state(copies=COPIES[3:])
 
     assert found.readiness is Readiness.UNKNOWN
     assert found.unseen[0].startswith("SHOW DATABASES does not list orders although servers host them")
@@ -172,13 +172,13 @@ def test_if_the_role_does_not_see_a_hosted_database_the_result_is_unknown() -> N
 def test_a_database_whose_servers_are_all_unavailable_does_not_count_as_hidden_by_the_role() -> None:
     servers = tuple(replace(server, health="Unavailable") for server in SERVERS)
 
-    assert state(servers, COPIES[3:]).readiness is Readiness.WAIT
+    assert cluster_state(servers, COPIES[3:]).readiness is Readiness.WAIT
 
 
 def test_the_first_reasons_are_listed_and_the_others_counted() -> None:
     servers = tuple(replace(SERVERS[0], name=f"s{n}", address=f"s{n}", state="Free") for n in range(MOST_REASONS + 7))
 
-    found = state(servers)
+    found = cluster_state(servers)
 
     assert (len(found.reasons), found.more_reasons) == (MOST_REASONS, 7)
 

@@ -45,7 +45,7 @@ from tests.core.hostile import TEXTS
 from tests.examples import examples
 
 
-def order(*copies: Copy, reachable: dict[str, str | None] | None = None, **settings: Any) -> list[str]:
+def order_of_sources(*copies: Copy, reachable: dict[str, str | None] | None = None, **settings: Any) -> list[str]:
     found = sources(a_topology(*copies), ORDERS, Addressing(**settings), reachable)
     return [source.address.removesuffix(":6362") for source in found]
 
@@ -115,12 +115,12 @@ NULLS = Copy(database=ORDERS, address="server-9:7687")
     ],
 )
 def test_servers_are_ordered(copies: list[Copy], expected: list[str]) -> None:
-    assert order(*copies) == expected
-    assert order(*reversed(copies)) == expected
+    assert order_of_sources(*copies) == expected
+    assert order_of_sources(*reversed(copies)) == expected
 
 
 def test_a_copy_of_another_database_is_no_source() -> None:
-    assert order(WRITER, a_copy(5, "hr", role="secondary")) == ["server-0"]
+    assert order_of_sources(WRITER, a_copy(5, "hr", role="secondary")) == ["server-0"]
 
 
 def test_unreachable_servers_come_last_and_are_not_dropped() -> None:
@@ -141,7 +141,7 @@ def test_unreachable_servers_come_last_and_are_not_dropped() -> None:
 def test_if_no_server_is_reachable_the_order_of_preference_stays() -> None:
     silent: dict[str, str | None] = {f"server-{number}:6362": "silent" for number in range(3)}
 
-    assert order(WRITER, FOLLOWER, SECONDARY, reachable=silent) == ["server-2", "server-1", "server-0"]
+    assert order_of_sources(WRITER, FOLLOWER, SECONDARY, reachable=silent) == ["server-2", "server-1", "server-0"]
 
 
 def test_the_static_list_comes_last_and_a_server_only_once() -> None:
@@ -155,7 +155,7 @@ def test_the_static_list_comes_last_and_a_server_only_once() -> None:
 
 
 def test_a_reachable_static_server_comes_first() -> None:
-    assert order(WRITER, reachable={"server-0:6362": "silent"}, servers=("spare",)) == ["spare", "server-0"]
+    assert order_of_sources(WRITER, reachable={"server-0:6362": "silent"}, servers=("spare",)) == ["spare", "server-0"]
 
 
 def test_without_a_topology_the_static_list_is_used() -> None:
@@ -422,13 +422,13 @@ HOSTILE = [
 ]
 
 
-def row(name: object, **fields: Any) -> dict[str, Any]:
+def a_row(name: object, **fields: Any) -> dict[str, Any]:
     return {"database": name, "address": "server-0:7687", "server_id": "id-0", "status": "online", **fields}
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=quoted)
 def test_an_invalid_name_is_refused_and_reported_once(name: object) -> None:
-    found = listed([row("orders"), row(name), row(name)])
+    found = listed([a_row("orders"), a_row(name), a_row(name)])
 
     assert [copy.database for copy in found.copies] == ["orders"]
     assert found.refusals.count(REFUSED_DATABASES) == 1
@@ -439,20 +439,20 @@ def test_an_invalid_name_is_refused_and_reported_once(name: object) -> None:
     "name", ["a", "orders", "main-db", "sales-2024.q1", "1st", "orders-g000.p1", "x" * 128, "Orders"]
 )
 def test_every_valid_name_of_neo4j_is_accepted(name: str) -> None:
-    assert [copy.database for copy in listed([row(name)]).copies] == [name]
+    assert [copy.database for copy in listed([a_row(name)]).copies] == [name]
 
 
 @given(st.lists(TEXTS, max_size=10))
 @settings(max_examples=examples(50))
 def test_the_note_on_refused_names_is_short_and_printable(names: list[str]) -> None:
-    found = listed(map(row, names))
+    found = listed(map(a_row, names))
 
     assert all(DATABASE.fullmatch(copy.database) for copy in found.copies)
     assert all(len(note) < 700 and note.isprintable() for note in found.refusals.notes())
 
 
 def test_of_many_refused_names_a_few_are_shown_and_all_are_counted() -> None:
-    [note] = listed([row(f"/{number}") for number in range(1000)]).refusals.notes()
+    [note] = listed([a_row(f"/{number}") for number in range(1000)]).refusals.notes()
 
     assert note == f"1000 {REFUSED_DATABASES}: '/0', '/1', '/2', '/3', '/4', …"
 
@@ -473,15 +473,15 @@ def test_of_many_refused_names_a_few_are_shown_and_all_are_counted() -> None:
     ],
 )
 def test_another_invalid_value_counts_as_unknown(field: str, value: object) -> None:
-    found = listed([row("orders", **{field: value})])
+    found = listed([a_row("orders", **{field: value})])
 
-    assert found.copies == (Copy(**row("orders", **{field: None})),)
+    assert found.copies == (Copy(**a_row("orders", **{field: None})),)
     assert found.refusals.notes() == (f"1 values of {field} invalid, so treated as unknown: {quoted(value)}",)
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:
     """Yield `count` rows. Fail if the reader takes more rows than it needs to know that there are too many."""
-    yield from (row(f"d{number}") for number in range(count + 1))
+    yield from (a_row(f"d{number}") for number in range(count + 1))
     raise AssertionError("more was read than is taken")
 
 
@@ -489,13 +489,13 @@ def test_too_many_rows_servers_or_aliases_are_an_error() -> None:
     with pytest.raises(PermanentError, match=f"more than {MOST_COPIES} copies of databases"):
         listed(rows(MOST_COPIES))
     with pytest.raises(PermanentError, match=f"more than {MOST_SERVERS} servers"):
-        listed(row("orders", address=f"s{number}:7687") for number in range(MOST_SERVERS + 1))
+        listed(a_row("orders", address=f"s{number}:7687") for number in range(MOST_SERVERS + 1))
     with pytest.raises(PermanentError, match=f"more than {MOST_ALIASES} aliases"):
         aliases((f"a{number}", "orders") for number in range(MOST_ALIASES + 1))
 
 
 def test_the_largest_allowed_numbers_are_accepted() -> None:
-    assert len(listed(row(f"d{number}") for number in range(MOST_COPIES)).copies) == MOST_COPIES
+    assert len(listed(a_row(f"d{number}") for number in range(MOST_COPIES)).copies) == MOST_COPIES
     assert len(aliases((f"a{number}", "orders") for number in range(MOST_ALIASES))) == MOST_ALIASES
 
 

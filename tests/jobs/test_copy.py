@@ -95,7 +95,7 @@ def ends(events: list[dict[str, Any]]) -> dict[str, str]:
     return {event["key"]: event["event"] for event in events if event["event"] in ("copied", "not_copied")}
 
 
-def seen(store: MemoryStore) -> dict[str, bytes]:
+def stored_in(store: MemoryStore) -> dict[str, bytes]:
     return {one.key: store.read(one.key, LIMIT) for one in store.list() if one.key != "owner.json"}
 
 
@@ -145,8 +145,8 @@ def test_missing_parents_are_copied_again_with_a_differential(tmp_path: Path, wh
     failure, warnings = copied(world, store)
 
     assert failure is None
-    assert list(faults(seen(store), ours=(), strangers={})) == []
-    assert list(broken(seen(store), [newest])) == []
+    assert list(faults(stored_in(store), ours=(), strangers={})) == []
+    assert list(broken(stored_in(store), [newest])) == []
     assert len(warnings) == 1
     assert f"{newest} needs it" in warnings[0]["because"]
 
@@ -168,10 +168,10 @@ def test_a_differential_without_its_full_is_not_copied_and_others_are(tmp_path: 
     assert failure.reason is Reason.CHAIN_BROKEN
     assert f"{newest} is not copied: it needs {link if also else full}" in failure.error
     assert any(failure.error in warning["because"] for warning in warnings)
-    assert newest not in seen(store)
-    assert record_key(newest) not in seen(store)
-    assert later in seen(store)
-    assert record_key(later) in seen(store)
+    assert newest not in stored_in(store)
+    assert record_key(newest) not in stored_in(store)
+    assert later in stored_in(store)
+    assert record_key(later) in stored_in(store)
 
 
 def test_a_differential_is_copied_if_only_the_destination_has_its_parents(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_differential_is_copied_if_only_the_destination_has_its_parents(tmp_pa
     world.remove(link)
 
     assert copied(world, store) == (None, [])
-    assert list(broken(seen(store), [newest])) == []
+    assert list(broken(stored_in(store), [newest])) == []
 
 
 def test_a_differential_is_not_recorded_if_its_full_is_deleted_during_the_copy(
@@ -207,7 +207,7 @@ def test_a_differential_is_not_recorded_if_its_full_is_deleted_during_the_copy(
 
     assert failure is not None
     assert failure.reason is Reason.CHAIN_BROKEN
-    assert record_key(link) not in seen(store)
+    assert record_key(link) not in stored_in(store)
 
 
 class Failing(MemoryStore):
@@ -228,7 +228,7 @@ UNREACHABLE = TransientError(Reason.STORAGE_UNREACHABLE, "offsite: no route")
 OTHER_CONTENT = PermanentError(Reason.ALREADY_EXISTS, "offsite: it exists with other content")
 
 
-def order(events: list[dict[str, Any]]) -> list[str]:
+def order_of_copies(events: list[dict[str, Any]]) -> list[str]:
     return [event["key"] for event in events if event["event"] == "copying"]
 
 
@@ -239,7 +239,7 @@ def test_databases_take_turns_and_within_one_parents_come_first(tmp_path: Path) 
     report, events = passed(world, store)
 
     assert report == CopyReport(copied=6, counted=True)
-    assert order(events) == [orders[0], stock[0], orders[1], stock[1], orders[2], orders[3]]
+    assert order_of_copies(events) == [orders[0], stock[0], orders[1], stock[1], orders[2], orders[3]]
 
 
 def test_awaited_artifacts_come_first_after_what_they_need(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_awaited_artifacts_come_first_after_what_they_need(tmp_path: Path) -> No
     stock = [world.add(day, 1, 10, database="stock") for day in (4, 3)]
     _, events = passed(world, store, stock[1], orders[2])
 
-    assert order(events) == [stock[1], orders[0], stock[0], orders[1], orders[2], orders[3]]
+    assert order_of_copies(events) == [stock[1], orders[0], stock[0], orders[1], orders[2], orders[3]]
 
 
 def test_more_databases_than_take_turns_are_all_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,5 +358,5 @@ def test_retention_of_the_volume_deletes_nothing_that_a_copy_reads_or_needs(tmp_
 
     assert report == CopyReport(copied=4, counted=True)
     assert ends(events) == dict.fromkeys(keys, "copied")
-    assert list(broken(seen(store), list(keys))) == []
+    assert list(broken(stored_in(store), list(keys))) == []
     assert [plan.outcome for plan in plans] == ["succeeded"] * 4

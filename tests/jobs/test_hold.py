@@ -26,18 +26,18 @@ def _volume(tmp_path: Path) -> Place:
     )
 
 
-def asked(place: Place, action: str = "hold", **selection: Any) -> PlaceResult:
+def change_hold(place: Place, action: str = "hold", **selection: Any) -> PlaceResult:
     task = {"run": "hold-1", "place": place.name, "request": "h", "since": TAKEN, "reason": "audit", "settings": {}}
     return change_holds(
         HoldTask.model_validate({**task, "action": action, **selection}), place, AuditTrail(place, an_event_writer())
     )
 
 
-def held(volume: Place) -> set[str]:
+def hold_files(volume: Place) -> set[str]:
     return {str(path.relative_to(volume.root)) for path in volume.root.rglob("*.hold.json")}
 
 
-def marks(*records: Record) -> set[str]:
+def hold_keys(*records: Record) -> set[str]:
     return {hold_key(record.key) for record in records}
 
 
@@ -49,19 +49,19 @@ def test_artifacts_that_match_all_criteria_are_held_and_released(volume: Place) 
     )
     people = filled.add(a_record(0, database="people", labels=case))
 
-    assert asked(volume, database="ord*", labels=case).marked_keys == (early.key, late.key)
-    assert held(volume) == marks(early, late)
-    assert asked(volume, taken_from=TAKEN + timedelta(days=1)).marked_keys == (late.key, other.key)
-    assert asked(volume, taken_to=TAKEN).marked == 2
-    assert held(volume) == marks(early, late, other, people)
+    assert change_hold(volume, database="ord*", labels=case).marked_keys == (early.key, late.key)
+    assert hold_files(volume) == hold_keys(early, late)
+    assert change_hold(volume, taken_from=TAKEN + timedelta(days=1)).marked_keys == (late.key, other.key)
+    assert change_hold(volume, taken_to=TAKEN).marked == 2
+    assert hold_files(volume) == hold_keys(early, late, other, people)
 
-    released = asked(volume, "release", database="ord*", labels=case)
+    released = change_hold(volume, "release", database="ord*", labels=case)
     assert (released.outcome, released.marked_keys) == ("succeeded", (early.key, late.key))
-    assert held(volume) == marks(other, people)
+    assert hold_files(volume) == hold_keys(other, people)
     with pytest.raises(PermanentError, match="local: no held artifact matches"):
-        asked(volume, "release", labels=case, database="orders")
+        change_hold(volume, "release", labels=case, database="orders")
     with pytest.raises(PermanentError, match="local: no artifact matches"):
-        asked(volume, database="sales")
+        change_hold(volume, database="sales")
 
 
 def test_copies_that_only_a_destination_has_are_held_there(volume: Place) -> None:
@@ -69,10 +69,10 @@ def test_copies_that_only_a_destination_has_are_held_there(volume: Place) -> Non
     record = FilledPlace(offsite).add(a_record(0))
     until = TAKEN + timedelta(days=9)
 
-    assert asked(offsite, database="orders", until=until).marked_keys == (record.key,)
+    assert change_hold(offsite, database="orders", until=until).marked_keys == (record.key,)
     [(key, hold)] = offsite.wanted_holds
-    assert (key, hold and hold.until, held(volume)) == (record.key, until, set())
-    assert asked(offsite, "release", database="orders").marked == 1
+    assert (key, hold and hold.until, hold_files(volume)) == (record.key, until, set())
+    assert change_hold(offsite, "release", database="orders").marked == 1
     assert list(offsite.wanted_holds) == [(record.key, None)]
 
 
@@ -80,7 +80,7 @@ def test_an_artifact_that_cannot_be_judged_is_named(volume: Place) -> None:
     filled = FilledPlace(volume)
     good, bad = filled.add(a_record(0)), filled.add(a_record(24))
     filled.put_record(bad, b"{")
-    result = asked(volume, database="orders")
+    result = change_hold(volume, database="orders")
 
     assert (result.outcome, result.marked_keys) == ("succeeded_with_warnings", (good.key,))
     assert [warning.partition(":")[0] for warning in result.warnings] == [record_key(bad.key)]

@@ -56,13 +56,13 @@ def _volume(tmp_path: Path) -> Place:
     return place
 
 
-def applied(volume: Place, **task: Any) -> tuple[Any, list[dict[str, Any]]]:
+def apply_retention(volume: Place, **task: Any) -> tuple[Any, list[dict[str, Any]]]:
     events: list[dict[str, Any]] = []
     writer = an_event_writer(events)
     return prune(PruneTask(run="prune-1", place="local", settings={}, **task), volume, writer), events
 
 
-def recorded(volume: Place) -> list[str]:
+def recorded_keys(volume: Place) -> list[str]:
     return [one.key for one in volume.store.list() if one.key.endswith(".backup.json")]
 
 
@@ -71,37 +71,37 @@ def keys(set_name: str, *days: int) -> list[str]:
 
 
 def test_a_set_over_max_delete_share_is_refused_and_the_other_is_pruned(volume: Place) -> None:
-    result, events = applied(volume)
+    result, events = apply_retention(volume)
 
     assert (result.outcome, result.reason) == ("failed", Reason.INVALID_REQUEST)
     assert result.error == ("default: 3 of 4 artifacts would be deleted, more than max_delete_share (0.5) allows")
     assert "--force" in result.hint
     assert [one.key for one in result.deletions] == [full("weekly", 0).key]
     assert (result.deleted, result.kept) == (1, 5)
-    assert recorded(volume) == [*keys("default", 0, 1, 2, 3), *keys("weekly", 1)]
+    assert recorded_keys(volume) == [*keys("default", 0, 1, 2, 3), *keys("weekly", 1)]
     assert [event["key"] for event in events if event["event"] == "pruned"] == [full("weekly", 0).key]
 
 
 def test_with_force_the_refused_set_is_pruned_too(volume: Place) -> None:
-    result, _ = applied(volume, force=True)
+    result, _ = apply_retention(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("succeeded", 4)
-    assert recorded(volume) == [*keys("default", 3), *keys("weekly", 1)]
+    assert recorded_keys(volume) == [*keys("default", 3), *keys("weekly", 1)]
 
 
 def test_a_dry_run_has_the_same_plan_and_deletes_nothing(volume: Place) -> None:
-    before = recorded(volume)
-    result, _ = applied(volume, dry_run=True)
+    before = recorded_keys(volume)
+    result, _ = apply_retention(volume, dry_run=True)
 
     assert (result.outcome, result.deleted) == ("failed", None)
     assert len(result.deletions) == 1
-    assert recorded(volume) == before
+    assert recorded_keys(volume) == before
 
 
 def test_the_id_of_a_plan_depends_only_on_its_deletions(volume: Place) -> None:
-    dry, _ = applied(volume, dry_run=True)
-    forced, _ = applied(volume, dry_run=True, force=True)
-    carried_out, _ = applied(volume, plan=dry.plan)
+    dry, _ = apply_retention(volume, dry_run=True)
+    forced, _ = apply_retention(volume, dry_run=True, force=True)
+    carried_out, _ = apply_retention(volume, plan=dry.plan)
 
     assert dry.plan != forced.plan
     assert carried_out.deleted == 1
@@ -110,20 +110,20 @@ def test_the_id_of_a_plan_depends_only_on_its_deletions(volume: Place) -> None:
 def test_artifacts_with_missing_copies_are_kept_until_these_are_given_up(volume: Place) -> None:
     oldest = full("weekly", 0).key
     (next((volume.root / ".agent" / "recorded").glob("offsite@*")) / oldest).unlink()
-    kept, _ = applied(volume, dry_run=True)
-    rehearsed, _ = applied(volume, dry_run=True, drop_owed="offsite", force=True)
+    kept, _ = apply_retention(volume, dry_run=True)
+    rehearsed, _ = apply_retention(volume, dry_run=True, drop_owed="offsite", force=True)
     notes = place_of("offsite", volume.settings).record_notes
     owed_before = [one.key for one in notes.owed([full("weekly", 0)])]
-    result, _ = applied(volume, drop_owed="offsite", force=True)
+    result, _ = apply_retention(volume, drop_owed="offsite", force=True)
 
     assert (kept.deletions, rehearsed.dropped, owed_before) == ((), None, [oldest])
     assert (result.dropped, result.deleted) == (1, 4)
-    assert keys("weekly", 0)[0] not in recorded(volume)
+    assert keys("weekly", 0)[0] not in recorded_keys(volume)
 
 
 def test_copies_at_an_unknown_destination_cannot_be_given_up(volume: Place) -> None:
     with pytest.raises(PermanentError, match="there is no destination 'moon'") as refused:
-        applied(volume, drop_owed="moon", force=True)
+        apply_retention(volume, drop_owed="moon", force=True)
 
     assert refused.value.failure.reason is Reason.NOT_FOUND
 
@@ -132,18 +132,18 @@ def test_an_unreadable_record_stops_the_deletion_in_its_database_with_a_warning(
     stranger = "weekly/orders/theirs.backup.json"
     (volume.root / stranger).write_text("{}")
     volume.record_notes.add("weekly/orders/theirs.backup", b"{}")
-    result, _ = applied(volume, force=True)
+    result, _ = apply_retention(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("succeeded_with_warnings", 3)
     assert len(result.warnings) == 1
     assert result.warnings[0].startswith(f"{stranger}: key: Field required; nothing of weekly/orders is deleted")
-    assert recorded(volume) == [*keys("default", 3), *keys("weekly", 0, 1), stranger]
+    assert recorded_keys(volume) == [*keys("default", 3), *keys("weekly", 0, 1), stranger]
 
 
 def test_a_file_named_like_a_part_of_an_artifact_is_left_alone(volume: Place) -> None:
     beside = volume.root / f"{full('weekly', 0).key}.7"
     beside.write_bytes(b"theirs")
-    result, _ = applied(volume, force=True)
+    result, _ = apply_retention(volume, force=True)
 
     assert (result.outcome, result.deleted, result.warnings) == ("succeeded", 4, ())
     assert beside.read_bytes() == b"theirs"
@@ -181,15 +181,15 @@ def held_until(volume: Place, days: int) -> str:
 
 def test_an_artifact_is_deleted_after_the_end_of_its_hold(volume: Place) -> None:
     key = held_until(volume, 1)
-    assert applied(volume, force=True)[0].deleted == 3
+    assert apply_retention(volume, force=True)[0].deleted == 3
 
     (volume.root / hold_key(key)).unlink()
     held_until(volume, -1)
-    result, events = applied(volume, force=True)
+    result, events = apply_retention(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("succeeded", 1)
     assert [event["key"] for event in events if event["event"] == "hold_ended"] == [key]
-    assert recorded(volume) == [*keys("default", 3), *keys("weekly", 1)]
+    assert recorded_keys(volume) == [*keys("default", 3), *keys("weekly", 1)]
 
 
 def test_the_mark_of_an_ended_hold_is_removed_though_the_artifact_is_kept(volume: Place) -> None:
@@ -197,18 +197,18 @@ def test_the_mark_of_an_ended_hold_is_removed_though_the_artifact_is_kept(volume
     now = datetime.now(UTC)
     ended = Hold(key=key, since=now, reason="audit", request="h", until=now - timedelta(days=1))
     hold(volume.settings, ended)
-    applied(volume, dry_run=True)
+    apply_retention(volume, dry_run=True)
     assert (volume.root / hold_key(key)).exists()
-    applied(volume)
+    apply_retention(volume)
 
     assert not (volume.root / hold_key(key)).exists()
-    assert record_key(key) in recorded(volume)
+    assert record_key(key) in recorded_keys(volume)
 
 
 def test_no_hold_ends_by_a_clock_that_cannot_be_trusted(volume: Place) -> None:
     key = held_until(volume, -1)
     with pytest.raises(PermanentError, match="nothing is deleted"):
-        applied(volume, force=True, server_clock=shown(ahead=timedelta(days=-2)))
+        apply_retention(volume, force=True, server_clock=shown(ahead=timedelta(days=-2)))
 
     assert (volume.root / hold_key(key)).exists()
 
@@ -277,23 +277,23 @@ def seen_by_the_last_pass(volume: Place, *, ahead: timedelta) -> None:
 def test_a_clock_set_after_the_servers_clock_was_read_is_compared_with_it(
     volume: Place, ahead: timedelta, trusted: bool
 ) -> None:
-    before = recorded(volume)
+    before = recorded_keys(volume)
     if trusted:
-        assert applied(volume, force=True, server_clock=shown(ahead=ahead))[0].deleted == 4
+        assert apply_retention(volume, force=True, server_clock=shown(ahead=ahead))[0].deleted == 4
         return
     for _ in range(2):
         with pytest.raises(PermanentError, match=r"datetime\(\) of the server") as refused:
-            applied(volume, force=True, server_clock=shown(ahead=ahead))
+            apply_retention(volume, force=True, server_clock=shown(ahead=ahead))
         assert refused.value.failure.reason is Reason.CLOCK
 
-    assert recorded(volume) == before
+    assert recorded_keys(volume) == before
 
 
 def test_a_pass_without_deletions_stores_its_clock_reading(volume: Place) -> None:
-    applied(volume, force=True)
+    apply_retention(volume, force=True)
     kept = volume.root / ".agent" / "clock.json"
     kept.unlink()
-    result, _ = applied(volume)
+    result, _ = apply_retention(volume)
 
     assert (result.outcome, result.deletions) == ("succeeded", ())
     assert abs(ClockSighting.model_validate_json(kept.read_bytes()).reading.monotonic - since_boot()) < 60
@@ -301,7 +301,7 @@ def test_a_pass_without_deletions_stores_its_clock_reading(volume: Place) -> Non
 
 def test_a_clock_that_was_set_is_reported_by_the_first_pass_with_deletions(volume: Place) -> None:
     seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
-    applied(volume, dry_run=True)
+    apply_retention(volume, dry_run=True)
     idle = volume.settings.model_copy(update={"retention": None})
     prune(
         PruneTask(run="prune-1", place="local", settings={}),
@@ -309,7 +309,7 @@ def test_a_clock_that_was_set_is_reported_by_the_first_pass_with_deletions(volum
         an_event_writer(),
     )
     with pytest.raises(PermanentError, match=r"was set forward by 30 days, 0:00:00") as refused:
-        applied(volume, force=True)
+        apply_retention(volume, force=True)
 
     assert refused.value.failure.reason is Reason.CLOCK
 
@@ -318,11 +318,11 @@ def test_a_clock_that_was_set_is_not_trusted_until_another_clock_agrees(volume: 
     seen_by_the_last_pass(volume, ahead=timedelta(days=-30))
     for _ in range(3):
         with pytest.raises(PermanentError, match="was set forward by"):
-            applied(volume, force=True)
+            apply_retention(volume, force=True)
     agrees = ClockTime(now=datetime.now(UTC), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
     with pytest.raises(PermanentError, match="was set forward by"):
-        applied(volume, force=True, server_clock=agrees)  # the agent and the servers may share a machine
-    result, _ = applied(volume, force=True)
+        apply_retention(volume, force=True, server_clock=agrees)  # the agent and the servers may share a machine
+    result, _ = apply_retention(volume, force=True)
 
     assert result.deleted == 4
 
@@ -332,9 +332,9 @@ def test_after_a_contradiction_the_next_pass_uses_the_stored_time_of_the_other_c
 ) -> None:
     shows = ClockTime(now=datetime.now(UTC) - timedelta(days=100), monotonic=time.clock_gettime(time.CLOCK_BOOTTIME))
     with pytest.raises(PermanentError, match=r"datetime\(\) of the server"):
-        applied(volume, force=True, server_clock=shows)
+        apply_retention(volume, force=True, server_clock=shows)
     with pytest.raises(PermanentError, match="was set forward by"):
-        applied(volume, force=True)
+        apply_retention(volume, force=True)
 
 
 @pytest.mark.parametrize(
@@ -365,10 +365,10 @@ def test_the_pass_on_the_volume_uses_the_clock_of_a_destination(
     )
 
     if trusted:
-        assert applied(volume, force=True)[0].deleted == 4
+        assert apply_retention(volume, force=True)[0].deleted == 4
     else:
         with pytest.raises(PermanentError, match="offsite's clock"):
-            applied(volume, force=True)
+            apply_retention(volume, force=True)
 
 
 @pytest.mark.parametrize("wrong", [False, True], ids=["right", "wrong"])
@@ -378,7 +378,7 @@ def test_no_grace_period_ends_while_the_clock_is_not_trusted(volume: Place, wron
     since = datetime.now(UTC) - timedelta(days=30)
     volume.journal.begin(Intent(key=orphan, doing=Doing.PUBLISHING, files=(orphan,), since=since))
     with suppress(PermanentError):
-        applied(volume, server_clock=shown(ahead=timedelta(days=-30) if wrong else timedelta(0)))
+        apply_retention(volume, server_clock=shown(ahead=timedelta(days=-30) if wrong else timedelta(0)))
 
     assert (volume.root / orphan).exists() == wrong
 
@@ -434,7 +434,7 @@ def test_deletions_for_which_a_pass_has_no_time_are_left_to_the_next_pass(
     volume: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("backup_agent.jobs.prune.BATCH", 2)
-    first, second, third = (applied(volume, force=True, seconds=0.0)[0] for _ in range(3))
+    first, second, third = (apply_retention(volume, force=True, seconds=0.0)[0] for _ in range(3))
 
     assert (first.outcome, first.deleted, first.left) == ("succeeded", 2, 2)
     assert (second.outcome, second.deleted, second.left) == ("succeeded", 2, None)
@@ -459,9 +459,9 @@ def test_an_ad_hoc_set_expires_after_its_last_request(volume: Place, note: timed
         note_use(volume.root, SetName("before-release"), datetime.now(UTC) - note)
     elif note is not None:
         (volume.root / ".agent" / "adhoc.json").write_text(note)
-    applied(volume)
+    apply_retention(volume)
 
-    assert (record_key(record.key) in recorded(volume)) is stays
+    assert (record_key(record.key) in recorded_keys(volume)) is stays
 
 
 # What cannot be deleted
@@ -485,7 +485,7 @@ def test_a_hold_set_after_the_plan_also_keeps_the_artifacts_it_needs(volume: Pla
     done = carry_out([planned], found, volume, Held(), AuditTrail(volume, an_event_writer()))
 
     assert (done.deleted, done.failure) == (4, None)
-    assert recorded(volume) == [
+    assert recorded_keys(volume) == [
         *keys("default", 3),
         *(record_key(one.key) for one in (base, link, newer)),
         *keys("weekly", 1),
@@ -502,15 +502,15 @@ def in_the_way(volume: Place, key: str) -> None:
 def test_a_failed_deletion_stops_only_its_own_database(volume: Place) -> None:
     stuck = full("default", 0).key
     in_the_way(volume, stuck)
-    result, events = applied(volume, force=True)
-    left = recorded(volume)
-    again, _ = applied(volume, force=True)
+    result, events = apply_retention(volume, force=True)
+    left = recorded_keys(volume)
+    again, _ = apply_retention(volume, force=True)
 
     assert (result.outcome, result.deleted) == ("failed", 1)
     assert "Is a directory" in result.error
     assert [event["because"].partition(":")[0] for event in events if event["event"] == "warning"] == [stuck]
     assert left == [*keys("default", 1, 2, 3), *keys("weekly", 1)]
-    assert (again.outcome, again.deleted, recorded(volume)) == (
+    assert (again.outcome, again.deleted, recorded_keys(volume)) == (
         "succeeded",
         2,
         [*keys("default", 3), *keys("weekly", 1)],

@@ -44,12 +44,12 @@ SERVERS = {
 }
 
 
-def tree(name: str = "community-operator") -> dict[str, Any]:
+def spec_tree(name: str = "community-operator") -> dict[str, Any]:
     found: dict[str, Any] = yaml.safe_load((EXAMPLE / "alone" / f"{name}.yaml").read_text())
     return found
 
 
-def from_tree(found: dict[str, Any]) -> dict[str, Object]:
+def rendered_from(found: dict[str, Any]) -> dict[str, Object]:
     return rendered(read(json.dumps(found).encode(), "spec.yaml"))
 
 
@@ -109,9 +109,9 @@ def test_certificates_are_mounted_where_the_settings_look_for_them() -> None:
 
 
 def test_by_default_the_agent_has_its_own_account() -> None:
-    found = tree()
+    found = spec_tree()
     del found["backup"]["auth"]
-    pod = from_tree(found)["StatefulSet/demo-agent-backup"]["spec"]["template"]["spec"]
+    pod = rendered_from(found)["StatefulSet/demo-agent-backup"]["spec"]["template"]["spec"]
 
     assert [one["secret"]["secretName"] for one in pod["volumes"] if one["name"] == "neo4j"] == [
         "demo-agent-backup-auth"
@@ -131,17 +131,17 @@ SERVERS_OF_THE_CHART = {"helm.neo4j.com/neo4j.name": "demo", "helm.neo4j.com/pod
 
 
 def test_without_labels_and_addresses_no_server_reaches_the_agent() -> None:
-    found = tree("helm-chart")
+    found = spec_tree("helm-chart")
     del found["neo4j"]["pods"]
-    rules = from_tree(found)["NetworkPolicy/demo-backup"]["spec"]["ingress"]
+    rules = rendered_from(found)["NetworkPolicy/demo-backup"]["spec"]["ingress"]
 
     assert [port["port"] for rule in rules for port in rule["ports"]] == [8080]
 
 
 def test_an_agent_that_no_pod_may_reach_has_a_policy_without_rules() -> None:
-    found = tree("helm-chart") | {"network": {"prometheus": []}}
+    found = spec_tree("helm-chart") | {"network": {"prometheus": []}}
     del found["neo4j"]["pods"]
-    policy = from_tree(found)["NetworkPolicy/demo-backup"]
+    policy = rendered_from(found)["NetworkPolicy/demo-backup"]
 
     assert policy["spec"]["policyTypes"] == ["Ingress"]
     assert "ingress" not in policy["spec"]
@@ -154,9 +154,9 @@ def test_a_policy_for_the_servers_is_rendered_only_if_the_spec_asks_for_it() -> 
 
 
 def test_the_policy_for_the_servers_admits_the_agent_only_and_is_in_their_namespace() -> None:
-    found = tree()
+    found = spec_tree()
     found["neo4j"]["pods"]["namespace"] = "databases"
-    policy = from_tree(found)["NetworkPolicy/demo-agent-backup-servers"]
+    policy = rendered_from(found)["NetworkPolicy/demo-agent-backup-servers"]
 
     assert policy["metadata"]["namespace"] == "databases"
     assert policy["spec"]["podSelector"]["matchLabels"] == found["neo4j"]["pods"]["labels"]
@@ -183,25 +183,25 @@ def test_the_policy_for_the_servers_admits_the_agent_only_and_is_in_their_namesp
 )  # fmt: skip
 def test_a_fault_says_what_to_write_instead(key: str, value: Any, said: str) -> None:
     with pytest.raises(SpecError, match=said.replace("+", r"\+")):
-        from_tree({**tree(), key: value})
+        rendered_from({**spec_tree(), key: value})
 
 
 def test_a_setting_that_follows_from_neo4j_is_a_fault_and_the_port_of_the_listeners_is_none() -> None:
-    found = tree()
+    found = spec_tree()
     found["backup"]["settings"]["neo4j"] = {"uri": "neo4j://demo", "backup_port": 6400}
 
     with pytest.raises(SpecError) as caught:
-        from_tree(found)
+        rendered_from(found)
 
     assert [fault.path for fault in caught.value.faults] == ["backup.settings.neo4j.uri"]
 
 
 def test_the_fault_of_a_spec_without_servers_names_both_kinds_of_spec() -> None:
-    found = tree()
+    found = spec_tree()
     del found["neo4j"]
 
     with pytest.raises(SpecError, match=r"server: required.*; for an agent alone, write neo4j: \{uri: …\} instead"):
-        from_tree(found)
+        rendered_from(found)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def objects(**changes: Any) -> list[dict[str, Any]]:
     return manifests.objects(parsed(yaml.safe_dump(tree)))
 
 
-def changed(**changes: Any) -> Changes:
+def changes_of(**changes: Any) -> Changes:
     return compare(objects(), objects(**changes))
 
 
@@ -48,7 +48,7 @@ def test_the_servers_restart_one_by_one_from_the_last_to_the_first() -> None:
 
 
 def test_the_reason_of_a_restart_names_the_changed_setting_without_its_value() -> None:
-    (restart,) = changed(server__config={"db.logs.query.enabled": "hunter2", "db.a.b": 1}).restarts
+    (restart,) = changes_of(server__config={"db.logs.query.enabled": "hunter2", "db.a.b": 1}).restarts
 
     assert restart.reasons == ("neo4j.conf: db.a.b, db.logs.query.enabled",)
 
@@ -76,13 +76,13 @@ def test_only_existing_servers_restart() -> None:
 def test_a_change_outside_the_pod_template_restarts_no_pod_or_only_the_servers_that_it_configures(
     changes: dict[str, Any],
 ) -> None:
-    restarts = [restart.reasons for restart in changed(**changes).restarts]
+    restarts = [restart.reasons for restart in changes_of(**changes).restarts]
 
     assert restarts == ([("neo4j.conf: dbms.routing.default_router",)] if "server__config" in changes else [])
 
 
 def test_the_agent_restarts_alone() -> None:
-    (restart,) = changed(backup__memory="2Gi").restarts
+    (restart,) = changes_of(backup__memory="2Gi").restarts
 
     assert restart.pods == ("demo-backup-0",)
     assert str(restart) == (
@@ -91,7 +91,7 @@ def test_the_agent_restarts_alone() -> None:
 
 
 def test_values_of_variables_are_not_shown() -> None:
-    (restart,) = changed(backup__s3={"region": "eu-central-1"}).restarts
+    (restart,) = changes_of(backup__s3={"region": "eu-central-1"}).restarts
 
     assert restart.reasons == ("spec.containers[backup].env[AWS_REGION] added",)
 
@@ -117,7 +117,7 @@ def test_an_older_version_is_refused(before: str, after: str, refused: bool) -> 
 
 
 def test_before_a_newer_version_a_full_is_advised() -> None:
-    assert "take a FULL first" in steps(changed(version="2026.10.0"))
+    assert "take a FULL first" in steps(changes_of(version="2026.10.0"))
 
 
 @pytest.mark.parametrize(("on", "word"), [(True, "on"), (False, "off")])
@@ -130,7 +130,7 @@ def test_encryption_between_servers_is_switched_while_all_are_stopped(on: bool, 
 
 
 def test_for_a_larger_claim_the_steps_patch_it_and_recreate_the_stateful_set() -> None:
-    found = steps(changed(server__data__size="200Gi"))
+    found = steps(changes_of(server__data__size="200Gi"))
 
     assert "for claim in data-demo-server-0 data-demo-server-1 data-demo-server-2; do kubectl patch pvc" in found
     assert '{"spec":{"resources":{"requests":{"storage":"200Gi"}}}}' in found
@@ -143,7 +143,7 @@ def test_for_a_larger_claim_the_steps_patch_it_and_recreate_the_stateful_set() -
     ids=["smaller", "class"],
 )
 def test_a_note_says_that_a_claim_cannot_change(changes: dict[str, Any]) -> None:
-    found = steps(changed(**changes))
+    found = steps(changes_of(**changes))
 
     assert "backup-storage-demo-backup-0 stay as they are" in found
     assert "kubectl patch pvc" not in found
@@ -167,7 +167,7 @@ def test_a_changed_selector_ends_the_pods() -> None:
 
 @pytest.mark.parametrize("changes", [{"cluster": "shop"}, {"namespace": "graphs"}], ids=str)
 def test_another_name_is_a_second_cluster(changes: dict[str, Any]) -> None:
-    found = changed(**changes)
+    found = changes_of(**changes)
 
     assert found.moved
     assert found.restarts == ()
@@ -182,7 +182,7 @@ def test_the_first_servers_beside_a_single_one_have_the_steps_of_the_manual() ->
     assert "1 server becomes 3" in found
     assert "neo4j-admin database load system --from-stdin" in found
     assert "kubectl delete pod -n default -l neo4j.com/component=server,neo4j.com/cluster=demo" in found
-    assert "1 server becomes" not in steps(changed(topology__servers=5))
+    assert "1 server becomes" not in steps(changes_of(topology__servers=5))
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def matches(selector: Any, labels: dict[str, str]) -> bool:
     return all(labels.get(name) == value for name, value in selector.get("matchLabels", {}).items())
 
 
-def lets_in(peer: Object, namespace: dict[str, str], pod: dict[str, str]) -> bool:
+def admits(peer: Object, namespace: dict[str, str], pod: dict[str, str]) -> bool:
     if "ipBlock" in peer:
         return False  # no pod has such an address
     if "namespaceSelector" in peer:
@@ -47,7 +47,7 @@ def reaches(policy: Object, source: str, port: int) -> bool:
     namespace, pod = SOURCES[source]
     return any(
         port in [one["port"] for one in rule["ports"]]
-        and ("from" not in rule or any(lets_in(peer, namespace, pod) for peer in rule["from"]))
+        and ("from" not in rule or any(admits(peer, namespace, pod) for peer in rule["from"]))
         for rule in policy["spec"]["ingress"]
     )
 

@@ -31,13 +31,13 @@ def base() -> dict[str, Object]:
     return {key(one): one for one in objects(parsed((EXAMPLE / "spec.yaml").read_text()))}
 
 
-def changed(found: dict[str, Object]) -> set[str]:
+def changed_objects(found: dict[str, Object]) -> set[str]:
     before = base()
     assert before.keys() == found.keys()
     return {name for name, one in found.items() if one != before[name]}
 
 
-def server(found: dict[str, Object]) -> Any:
+def server_spec(found: dict[str, Object]) -> Any:
     return found["StatefulSet/demo-server"]["spec"]
 
 
@@ -54,11 +54,11 @@ def test_the_result_of_an_overlay_is_valid_by_the_schemas(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["plugins", "sidecar", "logs"])
 def test_an_overlay_of_the_servers_changes_no_other_object(name: str) -> None:
-    assert changed(built(name)) == {"StatefulSet/demo-server"}
+    assert changed_objects(built(name)) == {"StatefulSet/demo-server"}
 
 
 def test_plugins_are_installed_into_a_volume() -> None:
-    (container,) = server(built("plugins"))["template"]["spec"]["containers"]
+    (container,) = server_spec(built("plugins"))["template"]["spec"]["containers"]
 
     assert {"name": "NEO4J_PLUGINS", "value": '["apoc", "graph-data-science"]'} in container["env"]
     assert {"name": "plugins", "mountPath": "/plugins"} in container["volumeMounts"]
@@ -66,22 +66,22 @@ def test_plugins_are_installed_into_a_volume() -> None:
 
 
 def test_a_sidecar_is_added_and_leaves_the_server_as_it_is() -> None:
-    containers = {one["name"]: one for one in server(built("sidecar"))["template"]["spec"]["containers"]}
+    containers = {one["name"]: one for one in server_spec(built("sidecar"))["template"]["spec"]["containers"]}
 
     assert containers.keys() == {"neo4j", "logs"}
-    assert containers["neo4j"] == server(base())["template"]["spec"]["containers"][0]
+    assert containers["neo4j"] == server_spec(base())["template"]["spec"]["containers"][0]
 
 
 def test_labels_change_no_pod_and_nothing_that_is_immutable() -> None:
     found = built("labels")
 
-    assert changed(found) == found.keys()
+    assert changed_objects(found) == found.keys()
     assert compare(base().values(), found.values()).restarts == ()
     assert compare(base().values(), found.values()).steps == ()
 
 
 def test_logs_are_on_a_claim_instead_of_a_scratch_volume() -> None:
-    found = server(built("logs"))
+    found = server_spec(built("logs"))
 
     assert "logs" not in {one["name"] for one in found["template"]["spec"]["volumes"]}
     assert [one["metadata"]["name"] for one in found["volumeClaimTemplates"]] == ["data", "logs"]

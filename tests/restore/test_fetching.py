@@ -75,7 +75,7 @@ def _chain(offsite: FilledPlace) -> tuple[Record, ...]:
     return (offsite.add(a_record(0, parts=1)), offsite.add(a_record(1)))
 
 
-def names(chain: tuple[Record, ...]) -> list[str]:
+def file_names(chain: tuple[Record, ...]) -> list[str]:
     return [file.name for record in chain for file in record.files]
 
 
@@ -100,8 +100,8 @@ def test_a_folder_gets_every_file_of_the_chain_for_its_user_alone(
 
     assert fetch(offsite.place, chain, folder) == size(chain)
 
-    assert sorted(path.name for path in folder.iterdir()) == sorted(names(chain))
-    assert all((folder / name).read_bytes() == content(name) for name in names(chain))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(file_names(chain))
+    assert all((folder / name).read_bytes() == content(name) for name in file_names(chain))
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert folder.stat().st_mode & 0o777 == 0o700
 
@@ -124,15 +124,15 @@ def test_an_interrupted_file_is_fetched_from_where_it_broke_off(
     store.breaks_after = 25
     with pytest.raises(PermanentError, match="the connection broke"):
         fetch(offsite.place, chain, tmp_path / "folder")
-    first = names(chain)[0]
+    first = file_names(chain)[0]
     assert [path.name for path in (tmp_path / "folder").iterdir()] == [f"{first}.part"]
     store.breaks_after = None
     store.starts.clear()
 
     fetch(offsite.place, chain, tmp_path / "folder")
 
-    assert store.starts == [(first, 20), *((name, 0) for name in names(chain)[1:])]
-    assert all((tmp_path / "folder" / name).read_bytes() == content(name) for name in names(chain))
+    assert store.starts == [(first, 20), *((name, 0) for name in file_names(chain)[1:])]
+    assert all((tmp_path / "folder" / name).read_bytes() == content(name) for name in file_names(chain))
 
 
 @pytest.mark.parametrize("left", [b"other bytes", b"x" * 10_000], ids=["other bytes", "too many bytes"])
@@ -141,13 +141,13 @@ def test_a_part_that_does_not_belong_to_the_file_is_fetched_anew(
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    first = names(chain)[0]
+    first = file_names(chain)[0]
     (folder / f"{first}.part").write_bytes(left)
 
     fetch(offsite.place, chain, folder)
 
     assert (folder / first).read_bytes() == content(first)
-    assert sorted(path.name for path in folder.iterdir()) == sorted(names(chain))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(file_names(chain))
 
 
 def test_a_complete_partial_file_is_renamed_without_fetching(
@@ -155,7 +155,7 @@ def test_a_complete_partial_file_is_renamed_without_fetching(
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    first = names(chain)[0]
+    first = file_names(chain)[0]
     (folder / f"{first}.part").write_bytes(content(first))
 
     fetch(offsite.place, chain, folder)
@@ -169,7 +169,7 @@ def test_a_file_with_other_content_is_not_overwritten(
 ) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
-    mine = folder / names(chain)[1]
+    mine = folder / file_names(chain)[1]
     mine.write_bytes(b"mine")
     with pytest.raises(PermanentError) as refused:
         fetch(offsite.place, chain, folder)
@@ -241,13 +241,13 @@ def test_a_tar_ends_with_the_sums_by_which_its_receiver_checks_it(
 
     assert progress.bytes == size(chain)
     with tarfile.open(fileobj=io.BytesIO(stream.getvalue())) as tar:
-        assert tar.getnames() == [*names(chain), "SHA256SUMS"]
+        assert tar.getnames() == [*file_names(chain), "SHA256SUMS"]
     subprocess.run(["tar", "-xf", "-"], input=stream.getvalue(), cwd=tmp_path, check=True)
     checked = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"], cwd=tmp_path, check=True, capture_output=True, text=True
     )
-    assert checked.stdout.splitlines() == [f"{name}: OK" for name in names(chain)]
-    assert hashlib.sha256((tmp_path / names(chain)[0]).read_bytes()).hexdigest() == chain[0].files[0].sha256
+    assert checked.stdout.splitlines() == [f"{name}: OK" for name in file_names(chain)]
+    assert hashlib.sha256((tmp_path / file_names(chain)[0]).read_bytes()).hexdigest() == chain[0].files[0].sha256
 
 
 @pytest.mark.parametrize(("limit", "few"), [(None, 2), (256 << 20, 2), (64 << 20, 1)])

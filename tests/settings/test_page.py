@@ -12,7 +12,7 @@ from backup_agent.settings.page import agent_address
 from tests.builders import settings_tree
 
 
-def written(folder: Path, tree: dict[str, Any]) -> Path:
+def settings_file(folder: Path, tree: dict[str, Any]) -> Path:
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(tree))
     return path
@@ -34,7 +34,7 @@ def written(folder: Path, tree: dict[str, Any]) -> Path:
 def test_the_address_is_that_of_the_whole_settings(
     tmp_path: Path, http: dict[str, Any] | None, environ: dict[str, str]
 ) -> None:
-    path = written(tmp_path, settings_tree(**({} if http is None else {"http": http})))
+    path = settings_file(tmp_path, settings_tree(**({} if http is None else {"http": http})))
 
     found, settings = agent_address(path, environ), load(path, environ).settings
     assert found is not None
@@ -53,7 +53,7 @@ def test_the_address_is_that_of_the_whole_settings(
     ],
 )
 def test_there_is_no_address_if_its_setting_is_faulty(tmp_path: Path, http: object) -> None:
-    path = written(tmp_path, settings_tree(http=http))
+    path = settings_file(tmp_path, settings_tree(http=http))
 
     assert agent_address(path, {}) is None
     with pytest.raises(SettingsError, match="http"):

@@ -77,7 +77,7 @@ def world_in(
     return make
 
 
-def pruned(place: Place, events: list[dict[str, Any]] | None = None, **task: Any) -> PlaceResult:
+def apply_retention(place: Place, events: list[dict[str, Any]] | None = None, **task: Any) -> PlaceResult:
     """Apply retention at a place."""
     writer = an_event_writer([] if events is None else events)
     return prune(PruneTask(run="prune-1", place=place.name, settings={}, **task), place, writer)
@@ -106,7 +106,7 @@ def test_a_deletion_that_leaves_old_versions_frees_no_space(
     world, place = world_in(versioned)
     events: list[dict[str, Any]] = []
 
-    result = pruned(place, events)
+    result = apply_retention(place, events)
 
     assert (result.outcome, result.deleted, result.freed) == (Outcome.SUCCEEDED, 2, 0)
     assert result.kept_versions == sum(one.size for one in result.deletions)
@@ -121,8 +121,8 @@ def test_no_key_is_deleted_that_never_existed(
     world, place = world_in(versioned)
     differential, full, orphan = world.going
 
-    pruned(place)
-    pruned(place)
+    apply_retention(place)
+    apply_retention(place)
 
     expected = {full, record_key(full), differential, record_key(differential), hold_key(differential), orphan}
     assert markers(client, versioned) == dict.fromkeys(expected, 1)
@@ -136,7 +136,7 @@ def test_in_a_bucket_without_versions_deletions_free_space(
     client.create_bucket(Bucket=bucket)
     _, place = world_in(bucket)
 
-    result = pruned(place)
+    result = apply_retention(place)
 
     assert (result.freed, result.kept_versions) == (sum(one.size for one in result.deletions), None)
 
@@ -158,7 +158,7 @@ def test_default_retention_that_allows_new_versions_stops_nothing(
 ) -> None:
     _, place = world_in(locked)
 
-    assert pruned(place).deleted == 2
+    assert apply_retention(place).deleted == 2
     with hold_place(place) as held:
         held.confirm()
 
@@ -184,7 +184,7 @@ def test_records_that_were_archived_by_a_rule_of_the_bucket_are_reported_and_not
     world, place = world_in(bucket, endpoint_url=proxy.endpoint_url)
     proxy.inject(Fault("^GET .*backup.json", "refuse", status=403, code="InvalidObjectState", times=None))
 
-    result = pruned(place)
+    result = apply_retention(place)
 
     assert (result.outcome, result.deleted) == (Outcome.SUCCEEDED_WITH_WARNINGS, None)
     assert (
@@ -213,7 +213,7 @@ def bucket(client: Any) -> str:
     return name
 
 
-def refused(act: Callable[[], object]) -> bool:
+def is_refused(act: Callable[[], object]) -> bool:
     with pytest.raises(PermanentError) as error:
         act()
     return error.value.failure.reason is Reason.STORAGE_AUTH
@@ -245,12 +245,12 @@ def test_the_policy_for_agents_is_enough_for_all_their_work(
     allow(bucket, "agent")
     place = place_of("offsite", world.settings)
 
-    assert pruned(place).deleted == 2
+    assert apply_retention(place).deleted == 2
     for size in (100, 3 * PART):
         copy(place, tmp_path, size)
     assert all(place.store.stat(key) is None for key in world.going)
     elsewhere = place_of("offsite", settings_of(world, prefix="other"))
-    assert refused(lambda: elsewhere.store.create("x", b"{}"))
+    assert is_refused(lambda: elsewhere.store.create("x", b"{}"))
 
 
 def test_an_agent_without_the_right_to_delete_copies_and_deletes_nothing(
@@ -262,7 +262,7 @@ def test_an_agent_without_the_right_to_delete_copies_and_deletes_nothing(
 
     before = sorted(one.key for one in place.store.list())
     for _ in range(2):
-        result = pruned(place, forgotten={"orders": NOW})
+        result = apply_retention(place, forgotten={"orders": NOW})
         assert (result.outcome, result.deleted, result.deletions) == (Outcome.SUCCEEDED, None, ())
     for size in (100, 3 * PART):
         copy(place, tmp_path, size)
@@ -272,7 +272,7 @@ def test_an_agent_without_the_right_to_delete_copies_and_deletes_nothing(
         assert not held.may_delete
         assert held.number == 1
         assert "deletes is false" in (held.no_deletion or pytest.fail("deletions are allowed")).error
-    assert refused(lambda: place.store.delete(before[0]))
+    assert is_refused(lambda: place.store.delete(before[0]))
 
 
 def test_the_policy_for_servers_allows_reading_only(
@@ -288,5 +288,5 @@ def test_the_policy_for_servers_allows_reading_only(
         with place.store.open(key) as content:
             content.read()
     assert place.store.stat("default/orders/absent") is None
-    assert refused(lambda: place.store.swap("default/x", b"{}", None))
-    assert refused(lambda: place.store.delete(listed[0]))
+    assert is_refused(lambda: place.store.swap("default/x", b"{}", None))
+    assert is_refused(lambda: place.store.delete(listed[0]))

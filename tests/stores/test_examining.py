@@ -17,7 +17,7 @@ pytestmark = pytest.mark.components
 Make = Callable[..., S3Store]
 
 
-def keys(seaweedfs: SeaweedFS, bucket: str) -> list[str]:
+def keys_in(seaweedfs: SeaweedFS, bucket: str) -> list[str]:
     return [one["Key"] for one in seaweedfs.client().list_objects_v2(Bucket=bucket).get("Contents", ())]
 
 
@@ -32,7 +32,7 @@ def test_without_a_probe_nothing_is_written(seaweedfs: SeaweedFS, s3_store: Make
 
     found = examine(s3_store(bucket=bucket), probe=False, write=False)
 
-    assert keys(seaweedfs, bucket) == []
+    assert keys_in(seaweedfs, bucket) == []
     assert found.listing is None
     assert isinstance(found.conditional_writes, NotSeen)
     assert (found.encryption, found.versioning, found.lock, found.rules) == ("", False, None, ())
@@ -45,7 +45,7 @@ def test_a_probe_shows_conditions_and_checksums_by_one_small_object(seaweedfs: S
 
     found = examine(s3_store(bucket=bucket), probe=True, write=False)
 
-    assert len(keys(seaweedfs, bucket)) == 1
+    assert len(keys_in(seaweedfs, bucket)) == 1
     assert isinstance(found.conditional_writes, ShownFeature)
     assert isinstance(found.checksums, ShownFeature)
     assert (found.conditional_writes.has, found.checksums.has, found.reading, found.archived) == (
@@ -64,7 +64,7 @@ def test_writing_shows_uploads_and_deletion_and_leaves_one_small_object(seaweedf
     for _ in range(2):
         found = examine(store, probe=False, write=True)
 
-    assert len(keys(seaweedfs, bucket)) == 1
+    assert len(keys_in(seaweedfs, bucket)) == 1
     assert seaweedfs.client().list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
     assert isinstance(found.multipart, ShownFeature)
     assert isinstance(found.deletion, ShownFeature)

@@ -49,7 +49,7 @@ def store_at(server: OddServer, prefix: str = "demo") -> S3Store:
     )
 
 
-def asked(path: str, name: str) -> str | None:
+def query_value(path: str, name: str) -> str | None:
     return parse_qs(urlsplit(path).query).get(name, [None])[0]
 
 
@@ -57,7 +57,7 @@ def asked(path: str, name: str) -> str | None:
 
 
 def second_page(path: str) -> bytes:
-    token = asked(path, "continuation-token")
+    token = query_value(path, "continuation-token")
     return page("demo/a/b/1", more=truncated("next")) if token is None else page("demo/a/b/2")
 
 
@@ -67,7 +67,7 @@ NOT_WHOLE: dict[str, tuple[Callable[[str], bytes], str]] = {
     "truncated and empty": (lambda _: page(more=truncated(None)), "no token"),
     "the same token again": (lambda _: page("demo/a/b/1", more=truncated("t")), "repeats a token"),
     "two tokens in turn": (
-        lambda path: page(more=truncated("a" if asked(path, "continuation-token") == "b" else "b")),
+        lambda path: page(more=truncated("a" if query_value(path, "continuation-token") == "b" else "b")),
         "repeats a token",
     ),
     "without a word on what follows": (lambda _: page("demo/a/b/1", more=""), "does not say whether more pages follow"),
@@ -139,7 +139,9 @@ def test_an_incomplete_listing_is_used_by_no_index_no_diff_and_no_retention(
 ) -> None:
     answer, _ = NOT_WHOLE[name]
     server = serve(
-        lambda path: whole(answer(path)) if asked(path, "list-type") else whole(b"", 404)  # no other object exists
+        lambda path: (
+            whole(answer(path)) if query_value(path, "list-type") else whole(b"", 404)
+        )  # no other object exists
     )
     destination = {"bucket": "bucket", "retention": {"last": 1}}
     settings = settings_with(storage={"root": str(tmp_path), "destinations": {"s3": destination}})

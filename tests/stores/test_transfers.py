@@ -55,7 +55,7 @@ def large(s3_store: Callable[..., S3Store], tmp_path: Path) -> bytes:
     return (tmp_path / "large").read_bytes()
 
 
-def asked(proxy: FaultProxy, pattern: str) -> int:
+def requests_like(proxy: FaultProxy, pattern: str) -> int:
     return sum(bool(re.search(pattern, line)) for line in proxy.asked)
 
 
@@ -79,7 +79,7 @@ def test_only_the_part_that_failed_is_sent_again(
 
     far.put_artifact(KEY, tmp_path / "source", eight, reported.append)
 
-    assert [asked(proxy, part(number)) for number in range(1, 9)] == [1, 1, 2, 1, 1, 1, 1, 1]
+    assert [requests_like(proxy, part(number)) for number in range(1, 9)] == [1, 1, 2, 1, 1, 1, 1, 1]
     assert sum(reported) == eight.size
 
 
@@ -125,7 +125,7 @@ def test_a_connection_that_stalls_beside_others_is_found(
             KEY, tmp_path / "source", eight, ignore
         )
 
-    assert asked(proxy, part(3)) == 2
+    assert requests_like(proxy, part(3)) == 2
     assert threads() == []
 
 
@@ -138,7 +138,7 @@ def test_a_part_of_a_stalled_connection_is_sent_on_another_one(
 
     far.put_artifact(KEY, tmp_path / "source", eight, ignore)
 
-    assert asked(proxy, part(3)) > 1
+    assert requests_like(proxy, part(3)) > 1
     with far.open(KEY) as content:
         assert content.read() == (tmp_path / "source").read_bytes()
 
@@ -181,7 +181,7 @@ def test_a_resumed_upload_sends_the_missing_parts_and_reads_each_part_once(
 
     store.put_artifact(KEY, tmp_path / "source", eight, ignore)
 
-    assert [asked(proxy, part(number)) for number in range(1, 9)] == [0] * 6 + [1, 1]
+    assert [requests_like(proxy, part(number)) for number in range(1, 9)] == [0] * 6 + [1, 1]
     assert read == eight.size  # SeaweedFS lists no checksums: the parts that it has are compared by their MD5
 
 

@@ -26,7 +26,7 @@ def key(database: str) -> str:
     return f"default/{database}/{database}-2026-11-23T02-00-00.backup"
 
 
-def recorded(database: str, *places: PlaceName, **fields: Any) -> DatabaseResult:
+def recorded_result(database: str, *places: PlaceName, **fields: Any) -> DatabaseResult:
     copies = dict.fromkeys(places or (OFFSITE,), CopyState.WAITING)
     return DatabaseResult(outcome=Outcome.RECORDED, type="FULL", artifact=key(database), copies=copies, **fields)
 
@@ -54,7 +54,7 @@ class Waiting:
     def record(self, identity: str, *databases: str, places: tuple[PlaceName, ...] = (OFFSITE,)) -> None:
         """Make backups whose copies are awaited."""
         for run, database in zip(self.back_up(identity, *databases), databases, strict=True):
-            self.end(run, recorded(database, *places))
+            self.end(run, recorded_result(database, *places))
 
     def copied(self, database: str, place: PlaceName = OFFSITE, failure: Failure | None = None) -> None:
         self.parts.awaited.end(place, key(database), failure)
@@ -159,7 +159,7 @@ def test_a_destination_that_is_removed_from_the_settings_is_not_waited_for(waiti
 def test_after_a_restart_copies_are_awaited_and_no_attempt_is_made(waiting: Waiting) -> None:
     waiting.record("one", "orders", places=(OFFSITE,))
     first, _ = waiting.back_up("two", "stock", "web")
-    waiting.end(first, recorded("stock"))
+    waiting.end(first, recorded_result("stock"))
     again = waiting.restart()
     again.parts.backup_queue.activate()
 
@@ -206,7 +206,7 @@ def test_a_cancelled_request_does_not_wait_and_says_that_the_copy_is_still_made(
 def test_a_backup_that_is_cancelled_as_it_ends_keeps_its_artifact(waiting: Waiting) -> None:
     (run,) = waiting.back_up("one", "orders")
     failure = Failure(Reason.CANCELLED, "cancelled while it ran")
-    waiting.end(run, recorded("orders").given_up(failure, datetime.now(UTC)))
+    waiting.end(run, recorded_result("orders").given_up(failure, datetime.now(UTC)))
     answer = waiting.answer("one")
 
     assert (answer["state"], answer["databases"]["orders"]["copies"]) == ("cancelled", {"offsite": "owed"})

@@ -10,7 +10,7 @@ from tests.builders import OFFSITE
 DOWN = Failure(Reason.STORAGE_UNREACHABLE, "connection refused")
 
 
-def failed(times: int) -> CopyBackoff:
+def backoff_after(times: int) -> CopyBackoff:
     destination = CopyBackoff(OFFSITE)
     for _ in range(times):
         destination.failed(DOWN, 1000.0)
@@ -29,7 +29,7 @@ def test_a_new_destination_may_be_tried_at_once_and_its_state_is_unknown() -> No
     [(1, FIRST_WAIT), (2, 2 * FIRST_WAIT), (3, 4 * FIRST_WAIT), (7, LONGEST_WAIT), (5000, LONGEST_WAIT)],
 )
 def test_each_failure_doubles_the_wait_up_to_a_maximum(times: int, wait: float) -> None:
-    destination = failed(times)
+    destination = backoff_after(times)
 
     assert destination.retry.wait(1000.0) == wait
     assert not destination.retry.due(1000.0 + wait - 0.1)
@@ -38,7 +38,7 @@ def test_each_failure_doubles_the_wait_up_to_a_maximum(times: int, wait: float) 
 
 
 def test_a_success_resets_the_wait() -> None:
-    destination = failed(3)
+    destination = backoff_after(3)
     destination.succeeded()
 
     assert destination.retry.due(1000.0)
@@ -48,7 +48,7 @@ def test_a_success_resets_the_wait() -> None:
 
 
 def test_after_a_change_of_settings_the_next_try_is_at_once_and_the_wait_after_it_still_doubles() -> None:
-    destination = failed(3)
+    destination = backoff_after(3)
     destination.retry.hurry()
 
     assert destination.retry.due(1000.0)

@@ -43,19 +43,19 @@ RESULT = DatabaseResult(
 EXECUTION = Execution(admin_version="2026.09.0", launch="direct", exit_code=0, source="server-0:6362")
 
 
-def ended(result: DatabaseResult = RESULT, execution: Execution = EXECUTION) -> log_lines.LogLine:
+def ended_line(result: DatabaseResult = RESULT, execution: Execution = EXECUTION) -> log_lines.LogLine:
     return log_lines.backup_ended(ANSWER, "one+orders+2", DEFAULT_SET, ORDERS, result, execution)
 
 
 @pytest.mark.parametrize("name", sorted(DatabaseResult.model_fields.keys() - NOT_LOGGED))
 def test_the_line_of_a_backup_has_each_field_of_its_result(name: str) -> None:
-    assert ended().fields[name] == getattr(RESULT, name)
+    assert ended_line().fields[name] == getattr(RESULT, name)
     assert getattr(RESULT, name), "the example says nothing about this field"
 
 
 @pytest.mark.parametrize("name", sorted(Execution.model_fields))
 def test_the_line_of_a_backup_says_how_neo4j_admin_was_run(name: str) -> None:
-    assert ended().fields[name] == getattr(EXECUTION, name)
+    assert ended_line().fields[name] == getattr(EXECUTION, name)
 
 
 def test_the_line_of_a_backup_names_request_schedule_run_set_and_database() -> None:
@@ -65,11 +65,11 @@ def test_the_line_of_a_backup_names_request_schedule_run_set_and_database() -> N
         "run": "one+orders+2",
         "set": "default",
         "database": "orders",
-    }.items() <= ended().fields.items()
+    }.items() <= ended_line().fields.items()
 
 
 def test_unknown_fields_are_absent_and_an_exit_code_of_zero_is_known() -> None:
-    line = ended(DatabaseResult(outcome=Outcome.SUCCEEDED), Execution(exit_code=0))
+    line = ended_line(DatabaseResult(outcome=Outcome.SUCCEEDED), Execution(exit_code=0))
 
     assert line.fields == {
         "request": "one",
@@ -107,7 +107,7 @@ def test_a_line_of_an_accepted_request_has_no_field_without_a_value() -> None:
 
 
 LINES = [
-    ended(),
+    ended_line(),
     log_lines.copy_ended(OFFSITE, ANSWER, CopyStored(key="k", type="FULL", bytes=7, seconds=0.5)),
     log_lines.request_accepted(ANSWER),
     log_lines.request_answered(ANSWER),
@@ -154,7 +154,7 @@ STATES = {
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_the_end_of_a_backup_or_a_pass_is_logged_at_the_level_of_its_outcome(outcome: Outcome) -> None:
-    backup = ended(DatabaseResult(outcome=outcome))
+    backup = ended_line(DatabaseResult(outcome=outcome))
     retention = log_lines.retention_ended(VOLUME, None, PlaceResult(outcome=outcome), 1.0)
 
     assert {logging.getLevelName(line.level) for line in (backup, retention)} == {OUTCOMES[outcome]}

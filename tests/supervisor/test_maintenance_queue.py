@@ -63,10 +63,10 @@ def expire(passes: MaintenanceQueue, now: datetime) -> None:
 
 def concluded(request: dict[str, Any], **results: PlaceResult) -> Answer:
     """Carry out a request for `verify` at the volume and one destination. Return its final answer."""
-    return carried_out(request, **results)[1]
+    return verify_carried_out(request, **results)[1]
 
 
-def carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[MaintenanceQueue, Answer]:
+def verify_carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[MaintenanceQueue, Answer]:
     answers: list[Answer] = []
     passes = queue(answers)
     asked = {"action": "verify", **request}
@@ -79,8 +79,8 @@ def carried_out(request: dict[str, Any], **results: PlaceResult) -> tuple[Mainte
 
 
 def test_verifying_a_requested_artifact_does_not_postpone_the_due_slice() -> None:
-    one, _ = carried_out({"artifact": KEY}, local=SOUND, offsite=ABSENT)
-    whole, _ = carried_out({}, local=SOUND, offsite=SOUND)
+    one, _ = verify_carried_out({"artifact": KEY}, local=SOUND, offsite=ABSENT)
+    whole, _ = verify_carried_out({}, local=SOUND, offsite=SOUND)
 
     assert {routine.verify_due for routine in one.places.values()} == {VERIFY_SECONDS}
     assert {routine.verify_due for routine in whole.places.values()} == {3600.0}
