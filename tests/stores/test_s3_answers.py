@@ -149,13 +149,14 @@ def test_an_incomplete_listing_is_used_by_no_index_no_diff_and_no_retention(
     place.index.parent.mkdir(parents=True)
     place.index.write_bytes(HEAD)
     events: list[dict[str, Any]] = []
+    store = store_at(server)
 
     for attempt in (
-        lambda: rebuild(with_store(place, store_at(server))),
-        lambda: list(diff(with_store(place, store_at(server)))),
+        lambda: rebuild(with_store(place, store)),
+        lambda: list(diff(with_store(place, store))),
         lambda: prune(
             PruneTask(run="prune-1", place="s3", settings={}),
-            with_store(place, cast("Store", _Unowned(store_at(server)))),
+            with_store(place, cast("Store", _Unowned(store))),
             an_event_writer(events),
         ),
     ):
