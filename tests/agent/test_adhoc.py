@@ -1,4 +1,4 @@
-"""An ad hoc set stays on the volume: it gets no copies, also after a restart."""
+"""An ad hoc set stays on the volume: it gets no copies, not even after a restart."""
 
 from tests.agent.live import Live
 

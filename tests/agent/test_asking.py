@@ -86,7 +86,7 @@ def test_a_pass_and_a_backup_can_be_cancelled_during_a_pause(live: Live) -> None
     assert {live.final(name)["state"] for name in ("prune", "verify", "backup")} == {"cancelled"}
 
 
-def test_record_and_log_have_what_a_request_says_of_itself(live: Live) -> None:
+def test_record_and_log_have_the_attribution_of_a_request(live: Live) -> None:
     live.settings["retention"] = {"last": 2}
     live.start()
     said: dict[str, Any] = {"requested_by": "the DBA", "reason": "before the upgrade", "traceparent": TRACE}

@@ -1,4 +1,4 @@
-"""What an auditor asks of the bucket alone, after the volume is gone."""
+"""The audit of a bucket alone, after the volume was lost."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from tests.components.seaweedfs import KEYS, SeaweedFS
 from tests.polling import until
 
 
-def test_the_bucket_alone_tells_what_was_backed_up_deleted_and_held(
+def test_the_bucket_alone_shows_what_was_backed_up_deleted_and_held(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     live.settings["storage"]["destinations"] = {

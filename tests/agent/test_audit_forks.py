@@ -59,7 +59,7 @@ def epochs(live: Live) -> list[str]:
     return [event["because"] for event in live.events("audit log has another epoch")]
 
 
-def test_a_snapshot_that_is_restored_is_a_fork(
+def test_restoring_a_snapshot_forks_the_log(
     live: Live, bucket: dict[str, Any], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     agent(live, bucket)
@@ -80,7 +80,7 @@ def test_a_snapshot_that_is_restored_is_a_fork(
     assert "gap" in findings(live)
 
 
-def test_the_log_of_a_lost_volume_is_taken_up(
+def test_a_new_volume_continues_the_log_of_a_lost_one(
     live: Live, bucket: dict[str, Any], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     agent(live, bucket)
@@ -100,10 +100,10 @@ def test_the_log_of_a_lost_volume_is_taken_up(
     assert later in history
 
 
-def test_two_agents_with_clones_of_a_volume_are_forks_of_each_other(
+def test_two_agents_with_clones_of_a_volume_fork_the_log(
     live: Live, bucket: dict[str, Any], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
-    """They have the same id, so each takes the lease when the other one has given it up."""
+    """Both agents have the same id, so each takes the lease when the other has released it."""
     agent(live, bucket)
     back_up(live, seaweedfs, tmp_path)
     with Live(tmp_path / "clone") as clone:

@@ -1,4 +1,4 @@
-"""FULL or DIFF, decided with a reason, and a FULL in the same run if a DIFF fails."""
+"""The decision between FULL and DIFF, its reason, and a FULL in the same run if a DIFF fails."""
 
 import json
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""docs/runbooks/claim-lost.md, walked: the volume is gone, the bucket has everything, a new and empty volume takes its place."""
+"""docs/runbooks/claim-lost.md: the volume is lost, the bucket has everything, and a new, empty volume replaces it."""
 
 import json
 import shutil
@@ -61,7 +61,7 @@ def test_after_a_lost_volume_a_full_follows_and_nothing_is_deleted_at_the_destin
     assert f"{kept[-1]}.hold.json" in stored(seaweedfs, tmp_path)
 
 
-def test_another_cluster_with_that_name_gets_the_destination_only_by_command(
+def test_another_cluster_of_that_name_gets_the_destination_only_by_adopt_root(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     kept = lose_the_claim(live, seaweedfs, tmp_path)

@@ -1,4 +1,4 @@
-"""Copies to S3: confirmed, missing, tried again. The backup itself never waits for them."""
+"""Copies to S3: confirmed, missing, tried again. The next backup never waits for them."""
 
 import json
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def test_the_lease_is_held_from_the_first_copy_until_the_agent_ends(
     assert lease() == (1, True)
 
 
-def test_missing_copies_are_made_parents_first_once_the_store_is_back(
+def test_missing_copies_are_made_parents_first_when_the_store_works_again(
     offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     offsite.start()
@@ -73,7 +73,7 @@ def test_missing_copies_are_made_parents_first_once_the_store_is_back(
     assert offsite.is_ready()
 
     seaweedfs.start()
-    offsite.write_settings(sets=["weekly"])  # mended settings let it try at once
+    offsite.write_settings(sets=["weekly"])  # after a change of the settings the next try is at once
     until(lambda: not offsite.status()["destinations"]["offsite"]["owed"], "copies", patience=60)
     full, diff = (record["key"] for record in offsite.records())
     written = stored(seaweedfs, tmp_path)
@@ -125,7 +125,7 @@ def test_a_wrong_secret_is_reported_and_the_backup_succeeds(offsite: Live) -> No
     assert "SK-that-is-wrong" not in json.dumps(answer) + json.dumps(status) + "".join(offsite.text)
 
 
-def test_an_upload_respects_its_bandwidth(offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+def test_an_upload_respects_the_bandwidth(offsite: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
     slow = destination(seaweedfs, tmp_path, bandwidth="1MiB")
     offsite.settings["storage"]["destinations"] = {"offsite": slow}
     offsite.change(lambda cluster: cluster.with_database("orders", store_bytes=4 << 20))

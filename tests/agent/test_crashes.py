@@ -1,4 +1,4 @@
-"""Killed at each step, and started again: answered once, nothing taken twice, nothing recorded that is not there.
+"""An agent is killed at each step and started again: each request is answered once, and each record has its artifact.
 
 The steps are counted from outside (see crashing/sitecustomize.py): every change a process makes to the volume or the
 requests folder, and every process it starts. What must hold after each is checked from the files alone.
@@ -35,7 +35,7 @@ SHARES = 6
 
 
 def check_invariants(live: Live, databases: Sequence[str] = ("orders",), requests: Sequence[str] = ("one",)) -> None:
-    """Look at the files alone."""
+    """Check the invariants from the files alone."""
     for database in databases:
         recorded = set()
         for record in live.records(database=database):
@@ -50,7 +50,7 @@ def check_invariants(live: Live, databases: Sequence[str] = ("orders",), request
 
 
 def survive(tmp_path: Path, death: Death, step: int) -> bool:
-    """Crash at one step, start again, check; tell whether the step was reached."""
+    """Crash at one step, start again, and check. Return whether the step was reached."""
     with Live(tmp_path) as live:
         reached = crash(live, death, step)
         answer = after_it(live, death)
@@ -69,7 +69,7 @@ def survive(tmp_path: Path, death: Death, step: int) -> bool:
 BACKUP = "backup_agent.jobs.backup"
 
 LEAST = {(SUPERVISOR, "every"): 60, (BACKUP, "every"): 20}
-"""Steps that each surely has: fewer mean that the counting is broken."""
+"""Least number of steps of each kind of death. With fewer, the counting would be broken."""
 
 # `make test` has a death at one step of each kind, in the tests below: each write of a backup in the table "Orders" of
 # docs/design.md. The nightly run has one at every step.
@@ -92,8 +92,10 @@ CASES = [
 
 
 @pytest.mark.parametrize(("death", "share", "shares"), CASES)
-def test_killed_at_any_step_the_backup_is_answered_once(tmp_path: Path, death: Death, share: int, shares: int) -> None:
-    """The steps are dealt out to shares, so that they run in parallel."""
+def test_a_backup_that_is_killed_at_any_step_is_answered_once(
+    tmp_path: Path, death: Death, share: int, shares: int
+) -> None:
+    """The steps are divided into shares, which run in parallel."""
     last = share
     for step in range(share, ENOUGH, shares):
         last = step

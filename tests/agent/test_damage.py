@@ -39,7 +39,7 @@ class Places:
         found = self.read(place, key)
         flipped = found[:-9] + bytes((found[-9] ^ 1,)) + found[-8:]
         if place == "local":
-            (self.live.root / key).unlink()  # whatever else has this file keeps it
+            (self.live.root / key).unlink()  # other hard links to this file keep their content
             (self.live.root / key).write_bytes(flipped)
         else:
             where = f"{self._folder.name}/demo/{key}"
@@ -177,7 +177,7 @@ def test_verification_continues_after_a_kill(places: Places) -> None:
     live.start()
     keys = [backed_up(live, f"r{number}", type="FULL") for number in range(3)]
     assert live.end() == 0
-    for key in keys:  # taken long ago: all are late, the first the latest
+    for key in keys:  # taken long ago: all are overdue, the first one for the longest time
         path = live.root / f"{key}.json"
         record = Record.from_json(path.read_bytes())
         write_record(live.root, record.model_copy(update={"finished": record.finished - timedelta(days=60)}))
@@ -221,7 +221,7 @@ def test_one_request_for_all_finds_and_heals_every_flipped_byte(places: Places) 
     assert begun["estimated_seconds"] is not None
 
 
-def test_a_truncated_record_is_a_warning_a_metric_and_in_status(places: Places) -> None:
+def test_a_truncated_record_is_a_warning_and_in_metrics_and_status(places: Places) -> None:
     live = places.live.start()
     cut, sound = backed_up(live, type="FULL"), backed_up(live, "c", type="FULL")
     path = live.root / f"{cut}.json"

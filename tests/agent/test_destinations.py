@@ -1,4 +1,4 @@
-"""Destinations that fail: no backup and no other destination waits for them, and the requests still get their answers."""
+"""Destinations that fail: no backup and no other destination waits for them, and every request is answered."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -65,13 +65,13 @@ def test_a_destination_that_fails_delays_no_backup_and_no_other_destination(
         {"bad": "owed", "good": "stored"}
     ] * 2
     proxy.heal()
-    pair.write_settings(sets=["weekly"])  # mended settings let it try at once
+    pair.write_settings(sets=["weekly"])  # after a change of the settings the next try is at once
     until(
         lambda: len(stored(seaweedfs, tmp_path / f"{tmp_path.name}-bad")) == 4, "copies that were missing", patience=90
     )
 
 
-def test_the_agent_ends_and_starts_while_copies_are_awaited(pair: Live, proxy: FaultProxy) -> None:
+def test_a_restart_while_copies_are_awaited_loses_no_answer(pair: Live, proxy: FaultProxy) -> None:
     pair.settings["limits"] = {"copy_wait": "10m"}
     pair.start()
     until(lambda: pair.status()["places"]["bad"].get("pruned"), "first pass of retention")

@@ -1,4 +1,4 @@
-"""The cluster over Bolt: away at start, away later, wrong, moving; backups go on as far as anything is known."""
+"""Discovery over Bolt that fails at the start or later, or has faults: backups continue with the last known facts."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ def away(live: Live) -> None:
 
 
 def ask_again(live: Live) -> None:
-    """Let the next backup ask the cluster, though it was asked a moment ago: settings have changed."""
+    """Change the settings, so that the next backup queries the cluster although the last query was a moment ago."""
     loaded = len(live.events("settings reloaded"))
     live.write_settings(databases=["*", f"!never-{loaded}"])
     until(lambda: len(live.events("settings reloaded")) > loaded, "settings read again")
@@ -31,7 +31,7 @@ def servers(live: Live) -> list[str]:
     return [server.backup for server in live.cluster.servers]
 
 
-def test_names_are_backed_up_from_the_static_list_where_bolt_never_answered(live: Live) -> None:
+def test_if_bolt_never_answered_names_are_backed_up_from_the_static_list(live: Live) -> None:
     live.settings["neo4j"]["servers"] = servers(live)
     away(live)
     live.start()
@@ -43,7 +43,7 @@ def test_names_are_backed_up_from_the_static_list_where_bolt_never_answered(live
     assert live.metric("neo4j_backup_topology_timestamp_seconds") is None
 
 
-def test_globs_mean_nothing_where_bolt_never_answered_and_names_beside_them_are_backed_up(live: Live) -> None:
+def test_if_bolt_never_answered_globs_fail_and_names_beside_them_are_backed_up(live: Live) -> None:
     live.settings["neo4j"]["servers"] = servers(live)
     away(live)
     live.start()
@@ -54,7 +54,7 @@ def test_globs_mean_nothing_where_bolt_never_answered_and_names_beside_them_are_
     assert "and never has" in answer["databases"]["ord*"]["error"]
 
 
-def test_without_bolt_and_without_servers_nothing_can_be_asked(live: Live) -> None:
+def test_without_bolt_and_without_servers_a_backup_fails(live: Live) -> None:
     live.settings["neo4j"]["backup_addresses"] = None
     away(live)
     live.start()
@@ -65,7 +65,7 @@ def test_without_bolt_and_without_servers_nothing_can_be_asked(live: Live) -> No
     assert live.is_ready()
 
 
-def test_the_last_topology_serves_where_bolt_is_gone_also_after_a_restart(live: Live) -> None:
+def test_if_bolt_does_not_answer_the_last_topology_is_used_even_after_a_restart(live: Live) -> None:
     live.start()
     live.ask(databases=["ord*"])
     away(live)
@@ -81,7 +81,7 @@ def test_the_last_topology_serves_where_bolt_is_gone_also_after_a_restart(live: 
     assert "Bolt did not answer" in answer["error"]
 
 
-def test_a_topology_too_old_is_used_and_the_answer_is_a_failure(live: Live) -> None:
+def test_a_topology_that_is_too_old_is_used_and_the_request_fails(live: Live) -> None:
     live.settings["neo4j"]["max_topology_age"] = "1h"
     live.start()
     live.ask(databases=["ord*"])
@@ -96,7 +96,7 @@ def test_a_topology_too_old_is_used_and_the_answer_is_a_failure(live: Live) -> N
     assert answer["databases"]["orders"]["outcome"] == "succeeded"
 
 
-def test_a_wrong_password_is_tried_once_and_mended_by_the_next_reading(live: Live) -> None:
+def test_a_wrong_password_is_tried_once_and_read_again_for_the_next_query(live: Live) -> None:
     live.change(lambda cluster: cluster.with_users(User("neo4j", PASSWORD)))
     (live.folder / "password").write_text("let-me-in\n")
     live.start()
@@ -114,7 +114,7 @@ def test_a_wrong_password_is_tried_once_and_mended_by_the_next_reading(live: Liv
 
 
 @pytest.mark.nightly
-def test_a_hanging_cluster_ends_in_an_answer(live: Live) -> None:
+def test_a_request_is_answered_although_the_cluster_hangs(live: Live) -> None:
     live.settings["neo4j"]["servers"] = servers(live)
     live.change(lambda cluster: cluster.with_bolt_faults(BoltFault(do="hang", statement="SHOW DATABASES")))
     live.start()
@@ -123,7 +123,7 @@ def test_a_hanging_cluster_ends_in_an_answer(live: Live) -> None:
     assert (answer["state"], answer["databases"]["orders"]["discovery"]) == ("succeeded", "static")
 
 
-def test_a_leader_that_moves_between_two_statements_is_no_failure(live: Live) -> None:
+def test_a_leader_that_moves_between_two_statements_is_not_a_failure(live: Live) -> None:
     live.change(
         lambda cluster: cluster.with_bolt_faults(
             BoltFault(do="move_leader", statement="SHOW DATABASES", database="orders", to="server-0", times=1)
@@ -146,7 +146,7 @@ def test_a_server_that_is_down_is_passed_over(live: Live) -> None:
     assert live.records()[1]["source"].split(":")[0] != used
 
 
-def test_a_secondary_serves_before_a_primary(tmp_path: Path) -> None:
+def test_a_backup_is_taken_from_a_secondary_rather_than_a_primary(tmp_path: Path) -> None:
     with Live(tmp_path, simulated.five_servers()) as live:
         live.start()
         live.ask(database="orders")
@@ -224,7 +224,7 @@ def test_excluded_databases_are_named_and_not_tried(live: Live) -> None:
     }  # fmt: skip
 
 
-def test_a_role_that_sees_system_alone_shrinks_nothing_in_silence(live: Live) -> None:
+def test_if_the_role_sees_only_system_the_missing_databases_are_warnings(live: Live) -> None:
     live.change(lambda cluster: cluster.with_users(User("neo4j", PASSWORD, databases=())))
     live.start()
     answer = live.ask(databases=["ord*"])
@@ -240,7 +240,7 @@ def _age(root: Path, by: timedelta) -> None:
     path.write_text(json.dumps(topology))
 
 
-def test_what_the_cluster_does_not_tell_is_said_and_costs_nothing_else(live: Live) -> None:
+def test_an_optional_answer_that_is_missing_is_noted_and_affects_nothing_else(live: Live) -> None:
     live.change(lambda cluster: cluster.with_bolt_faults(BoltFault(do="forbidden", statement="SHOW ALIASES")))
     live.start()
 
@@ -254,7 +254,7 @@ def test_what_the_cluster_does_not_tell_is_said_and_costs_nothing_else(live: Liv
 HOSTILE = ("../../x", "--option", "$(id)", "x`; drop database neo4j; ", "a\x1b[2K", "x" * 5000)
 
 
-def test_names_that_no_database_has_become_no_folder_no_label_and_no_warning(tmp_path: Path) -> None:
+def test_an_invalid_name_of_a_database_becomes_no_folder_no_label_and_no_warning(tmp_path: Path) -> None:
     with Live(tmp_path / "world", simulated.three_servers(databases=("orders", *HOSTILE))) as live:
         live.start()
         first = live.ask(databases=["*"])
@@ -281,7 +281,7 @@ def test_names_that_no_database_has_become_no_folder_no_label_and_no_warning(tmp
         assert len(live.events("topology incomplete")) == 1
 
 
-def test_names_go_on_from_the_last_topology_and_log_and_status_say_so(live: Live) -> None:
+def test_without_bolt_backups_use_the_last_topology_and_log_and_status_say_so(live: Live) -> None:
     live.start()
     live.ask(database="orders")
     away(live)

@@ -1,4 +1,4 @@
-"""The doctor of a live agent: it runs by itself, and the command finds the same beside it."""
+"""The doctor of a live agent: it runs by itself, and the command beside it has the same findings."""
 
 import json
 import os

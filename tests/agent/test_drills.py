@@ -28,7 +28,7 @@ def hangs(live: Live) -> bool:
     return (live.cluster_folder / COUNTS).exists()
 
 
-def test_a_request_drills_the_newest_artifact_and_status_and_metrics_tell_of_it(live: Live) -> None:
+def test_a_request_drills_the_newest_artifact_and_status_and_metrics_show_the_result(live: Live) -> None:
     key = backed_up(live)
 
     answer = live.ask("d", action="drill", database="orders")
@@ -43,7 +43,7 @@ def test_a_request_drills_the_newest_artifact_and_status_and_metrics_tell_of_it(
     assert live.metric("neo4j_backup_drill_failed", **of, outcome="artifact_failed") is None
 
 
-def test_results_of_drills_outlive_the_agent(live: Live) -> None:
+def test_results_of_drills_are_known_after_a_restart(live: Live) -> None:
     backed_up(live)
     live.ask("d", action="drill", database="orders")
     before = live.status()["drills"]
@@ -53,7 +53,7 @@ def test_results_of_drills_outlive_the_agent(live: Live) -> None:
     assert live.status()["drills"] == before
 
 
-def test_a_drill_gives_way_to_a_backup_and_is_made_afterwards(live: Live) -> None:
+def test_a_drill_gives_way_to_a_backup_and_is_repeated_afterwards(live: Live) -> None:
     backed_up(live)
     live.fault({"do": "hang", "at": "checkpoint", "command": "restore", "times": 1})
     live.drop("d.request", action="drill", database="orders")
@@ -80,7 +80,7 @@ def test_a_schedule_of_drills_makes_no_backups(live: Live) -> None:
     assert len(live.records()) == 1
 
 
-def test_a_killed_agent_leaves_no_scratch_data_and_no_program(live: Live) -> None:
+def test_after_a_kill_no_scratch_data_and_no_program_of_a_drill_remain(live: Live) -> None:
     backed_up(live)
     live.fault({"do": "hang", "at": "checkpoint", "command": "restore", "times": 1})
     live.drop("d.request", action="drill", database="orders")
@@ -123,7 +123,7 @@ def test_one_full_follows_when_drills_find_damaged_copies_and_not_one_for_each_d
 
 
 @pytest.mark.nightly
-def test_a_database_whose_every_check_finds_something_takes_no_fulls_for_that_and_its_retention_goes_on(
+def test_findings_of_check_in_every_drill_cause_no_fulls_and_do_not_stop_retention(
     live: Live,
 ) -> None:
     live.fault({"do": "exit_1", "command": "check", "message": "Inconsistencies found."})
@@ -146,10 +146,8 @@ def test_a_database_whose_every_check_finds_something_takes_no_fulls_for_that_an
 
 
 @pytest.mark.nightly
-def test_the_evidence_of_a_drill_of_its_own_alerts_and_is_shown(
-    live: Live, seaweedfs: SeaweedFS, tmp_path: Path
-) -> None:
-    """A drill job signs with a key of its own: first it passes, then it finds damage."""
+def test_evidence_of_a_separate_drill_job_alerts_and_is_shown(live: Live, seaweedfs: SeaweedFS, tmp_path: Path) -> None:
+    """The drill job signs with its own key. Its first drill passes, and the second finds damage."""
     trusted = key_file.create(tmp_path / "job.pem")
     live.environ = KEYS
     live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path)}

@@ -1,4 +1,4 @@
-"""What the supervisor believes after a child of it has died: that it does not know, and never that nothing is there."""
+"""A child of the supervisor dies: its result then counts as unknown, and never as empty."""
 
 import errno
 import json
@@ -48,7 +48,7 @@ NOT_COPIED = CopyReport(copied=0, failure=FAILURE)
 
 
 def deaths(event: str, failure: ChildEvent) -> dict[str, dict[str, Any]]:
-    """Return the ways to die: `event` is what a child is killed in, `failure` its own word for a failure."""
+    """Return the ways to die. A child is killed while it writes `event`; `failure` is the event for a failure."""
     return {
         "killed before anything": {"killed": True},
         "killed in the middle": {"killed_in": event},
@@ -59,7 +59,7 @@ def deaths(event: str, failure: ChildEvent) -> dict[str, dict[str, Any]]:
 
 
 class Dying:
-    """A live agent whose children die as they are ordered to."""
+    """A live agent whose children die as ordered (dying/sitecustomize.py)."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
@@ -69,7 +69,7 @@ class Dying:
         live.environ |= {"PYTHONPATH": path, "DYING_ORDERS": str(self._orders)}
 
     def order(self, module: str, **way: Any) -> None:
-        """Let the next process of a module die in a way."""
+        """Let the next process of a module die in a given way."""
         if self.live.process is not None and self.live.process.poll() is None:
             self.live.end_waiting()
         self._orders.write_text(json.dumps([{"module": module, **way}]))
@@ -78,7 +78,7 @@ class Dying:
         until(lambda: self._orders.read_text() == "[]", "death of a child")
 
     def again(self, module: str, way: dict[str, Any]) -> Live:
-        """Let another life of the agent meet a child that dies."""
+        """Restart the agent, and let one of its children die."""
         self.live.kill_all()
         self.order(module, **way)
         return self.live.start(ready=False)
@@ -91,7 +91,7 @@ def _dying(live: Live) -> Dying:
 
 @pytest.fixture(name="owing")
 def _owing(dying: Dying, live: Live) -> Dying:
-    """Return an agent with one artifact on the volume, and a destination to which its copy is owed."""
+    """Return an agent with one artifact on the volume, whose copy is missing at a destination."""
     live.start()
     assert live.ask(id="first", database="orders")["state"] == "succeeded"
     live.environ |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
@@ -101,17 +101,17 @@ def _owing(dying: Dying, live: Live) -> Dying:
 
 
 def until_logged(live: Live, event: str, way: str) -> dict[str, Any]:
-    """Return the first log line of an event, once there is one."""
+    """Wait for a log line of an event, and return the first one."""
     return until(lambda: live.events(event), f"{event} ({way})")[0]
 
 
 def artifacts(live: Live) -> int | None:
-    """Return how many artifacts the agent knows of; None if it does not say."""
+    """Return the number of artifacts that the agent knows, or None if it is unknown."""
     databases = live.status().get("databases")
     return None if databases is None else sum(one["artifacts"] for one in databases)
 
 
-def test_a_survey_that_died_has_not_found_an_empty_volume(owing: Dying) -> None:
+def test_a_survey_whose_child_died_is_not_taken_for_an_empty_volume(owing: Dying) -> None:
     believed = {}
     for name, way in deaths("summary", NOT_SURVEYED).items():
         live = owing.again(SURVEY, way)
@@ -126,13 +126,13 @@ def test_a_survey_that_died_has_not_found_an_empty_volume(owing: Dying) -> None:
 
     unknown: tuple[Any, ...] = ((503, True, False), (False, None), (None, None), [])
     assert believed == dict.fromkeys(believed, unknown)
-    assert owing.live.ask(id="second", database="neo4j")["reason"] == "copies_owed"  # a backup goes on all the same
+    assert owing.live.ask(id="second", database="neo4j")["reason"] == "copies_owed"  # a backup is still taken
     until(owing.live.is_ready, "agent whose second survey has succeeded", patience=60)
     assert artifacts(owing.live) == 2
     assert owing.live.metric("neo4j_backup_copies_owed") == 2
 
 
-def test_a_discovery_that_died_has_not_found_a_cluster_without_databases(dying: Dying, live: Live) -> None:
+def test_a_discovery_whose_child_died_is_not_taken_for_a_cluster_without_databases(dying: Dying, live: Live) -> None:
     live.start()
     live.ask(id="first", database="orders")
     believed = {}
@@ -153,7 +153,7 @@ def test_a_discovery_that_died_has_not_found_a_cluster_without_databases(dying: 
     assert believed == dict.fromkeys(believed, ("succeeded_with_warnings", kept, True, [], []))
 
 
-def test_a_backup_that_died_is_tried_again_or_has_failed(dying: Dying, live: Live) -> None:
+def test_a_backup_whose_child_died_is_tried_again_or_fails(dying: Dying, live: Live) -> None:
     live.start()
     believed = {}
     for name, way in deaths("backup_result", NOT_BACKED_UP).items():
@@ -172,18 +172,18 @@ def test_a_backup_that_died_is_tried_again_or_has_failed(dying: Dying, live: Liv
     }
 
 
-def test_a_backup_that_could_never_tell_of_its_artifact_leaves_it_known_all_the_same(dying: Dying, live: Live) -> None:
+def test_an_artifact_is_known_even_if_no_child_could_report_it(dying: Dying, live: Live) -> None:
     live.start()
     dying.order(BACKUP, killed_in="summary", times=3)
     answer = live.ask(database="orders")
 
     assert (answer["state"], answer["reason"]) == ("failed", "interrupted")
     assert len(live.records()) == 1
-    until(lambda: artifacts(live) == 1, "artifact that nobody told of")
+    until(lambda: artifacts(live) == 1, "artifact that no child reported")
     assert live.is_ready()
 
 
-def test_a_copy_that_died_has_copied_nothing(owing: Dying) -> None:
+def test_a_copy_whose_child_died_is_still_missing(owing: Dying) -> None:
     believed = {}
     for name, way in deaths("owed", NOT_COPIED).items():
         live = owing.again(COPY, way)
@@ -195,7 +195,7 @@ def test_a_copy_that_died_has_copied_nothing(owing: Dying) -> None:
     assert believed == dict.fromkeys(believed, (True, False, 1, 1))
 
 
-def test_a_pass_of_retention_that_died_is_blocked_and_what_it_deleted_is_known(dying: Dying, live: Live) -> None:
+def test_retention_is_blocked_after_its_child_died_and_its_deletions_are_known(dying: Dying, live: Live) -> None:
     world = World(live.root)
     ways = deaths("summary", NOT_PASSED)
     for number in range(len(ways) + 1):
@@ -220,7 +220,7 @@ def test_a_pass_of_retention_that_died_is_blocked_and_what_it_deleted_is_known(d
     assert believed == {name: ("out_of_memory" if name == "not started" else "internal", [], True) for name in believed}
 
 
-def test_a_reading_that_died_has_verified_nothing(dying: Dying, live: Live) -> None:
+def test_a_verification_whose_child_died_has_verified_nothing(dying: Dying, live: Live) -> None:
     live.start()
     live.ask(database="orders")
     live.until_idle()
@@ -234,7 +234,7 @@ def test_a_reading_that_died_has_verified_nothing(dying: Dying, live: Live) -> N
     assert believed == dict.fromkeys(believed, ("failed", "failed", None, []))
 
 
-def test_an_adopted_backup_has_its_canonical_line_and_no_step_fails(dying: Dying, live: Live) -> None:
+def test_an_adopted_backup_has_its_log_line_and_no_step_of_the_loop_fails(dying: Dying, live: Live) -> None:
     live.start()
     dying.order(BACKUP, killed_in="backup_result")
     answer = live.ask(id="one", database="orders")

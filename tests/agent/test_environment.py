@@ -1,4 +1,4 @@
-"""Real children: what their environment holds while the agent works."""
+"""The environments of the real children while the agent works."""
 
 import json
 from collections import Counter
@@ -51,7 +51,7 @@ def test_no_process_has_a_secret_that_it_does_not_need(live: Live, seaweedfs: Se
         "backup_agent.jobs.prune": {NOTHING},
         "backup_agent.jobs.verify": {NOTHING},
     }
-    assert started["backup_agent.jobs.destination"] == 1  # for copies, retention and verification there
+    assert started["backup_agent.jobs.destination"] == 1  # the child for copies, retention and verification there
 
 
 def _program(one: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Answers are kept as long as the settings say; the backups they tell of stay."""
+"""Answers are kept as long as the settings say. Their artifacts stay."""
 
 from tests.agent.live import Live
 from tests.polling import until

@@ -1,4 +1,4 @@
-"""A volume without a byte or without an inode left: every request is answered, and with room again all is as before."""
+"""A volume without a free byte or inode: every request is answered, and with room again the agent works as before."""
 
 import json
 import os
@@ -18,7 +18,7 @@ SIZE = 64 * 2**20
 INODES = 600
 REQUESTS = 5
 STORE = 8 * 2**20
-"""Of the database: more than both reserves together, so that no backup lives on what was kept for answers."""
+"""Size of the database: more than both reserves together, so that no backup fits into the space of the reserves."""
 
 Small = Callable[[str], Live]
 Fill = Callable[[Path], None]
@@ -26,7 +26,7 @@ Fill = Callable[[Path], None]
 
 @pytest.fixture(name="small")
 def _small(live: Live) -> Iterator[Small]:
-    """Let one of the agent's folders, or both together, be a small volume."""
+    """Put one of the agent's folders, or both, on a small volume."""
     mounted: list[Path] = []
 
     def mount(which: str) -> Live:
@@ -87,7 +87,7 @@ def volumes(*names: str) -> list[Any]:
 
 
 def reserves(live: Live) -> list[int]:
-    """Return how many files each reserve has."""
+    """Return the number of files of each reserve."""
     return [
         len(os.listdir(folder)) if folder.exists() else 0
         for folder in (live.root / ".agent" / "reserve", live.requests / ".spool" / "reserve")
@@ -95,7 +95,7 @@ def reserves(live: Live) -> list[int]:
 
 
 def prepare(live: Live) -> list[int]:
-    """Start the agent, with requests that wait under other names; return the reserves it made."""
+    """Start the agent, and prepare requests under names that it ignores. Return the sizes of its reserves."""
     live.change(lambda cluster: cluster.with_database("orders", store_bytes=STORE))
     live.start()
     until(lambda: all(reserves(live)), "both reserves")
@@ -106,7 +106,7 @@ def prepare(live: Live) -> list[int]:
 
 
 def drop_all(live: Live) -> list[dict[str, Any]]:
-    """Drop what waits, by a rename, which needs no room; return the answers, that to the bad one last."""
+    """Drop the prepared requests by a rename, which needs no room. Return the answers, the one to the invalid request last."""
     names = [*map(str, range(REQUESTS)), "bad"]
     for name in names:
         (live.requests / f".waiting-{name}").rename(live.requests / f"{name}.request")
@@ -114,7 +114,7 @@ def drop_all(live: Live) -> list[dict[str, Any]]:
 
 
 def check_refused(answers: list[dict[str, Any]], *, some_fit: bool) -> None:
-    """Check that backups failed for want of room. A few inodes that were given up for answers may do for one."""
+    """Check that backups failed for lack of room. A few inodes of the reserve may have been enough for one."""
     for answer in answers:
         if not (some_fit and answer["state"] == "succeeded"):
             assert (answer["state"], answer["reason"]) == ("failed", "disk_full")
@@ -144,7 +144,7 @@ def test_every_request_is_answered_on_a_full_volume(small: Small, which: str, fi
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_an_agent_that_starts_on_a_full_volume_answers(small: Small, fill: Fill) -> None:
+def test_an_agent_that_starts_on_a_full_volume_answers_requests(small: Small, fill: Fill) -> None:
     live = small("both")
     prepare(live)
     fill(live.folder / "volume")
@@ -156,7 +156,7 @@ def test_an_agent_that_starts_on_a_full_volume_answers(small: Small, fill: Fill)
     check_refused(answers, some_fit=fill is fill_inodes)
 
 
-def test_an_echo_that_met_a_full_volume_is_rejected_and_says_so(small: Small) -> None:
+def test_a_file_that_echo_could_not_write_on_a_full_volume_is_rejected(small: Small) -> None:
     live = small("requests")
     prepare(live)
     fill_bytes(live.requests)
@@ -174,7 +174,7 @@ def test_retention_frees_a_full_volume(small: Small, which: str, fill: Fill) -> 
     (live.requests / ".waiting-prune").write_text(json.dumps({"action": "prune", "force": True}))
     for number in range(4):
         assert live.ask(f"r{number}", database="orders", type="FULL")["state"] == "succeeded"
-    live.write_settings(retention={"last": 1})  # too much at once: nothing goes without force
+    live.write_settings(retention={"last": 1})  # more than max_delete_share: without force nothing is deleted
     until(lambda: live.events("settings reloaded"), "reload")
     fill(live.folder / "volume" if which == "both" else live.root)
     (live.requests / ".waiting-prune").rename(live.requests / "prune.request")

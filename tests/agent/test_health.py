@@ -1,4 +1,4 @@
-"""What a live agent says of the protection of its databases and of its health, from its start and over restarts."""
+"""The protection of databases and the health of a live agent, from its start and over restarts."""
 
 import http.client
 from pathlib import Path
@@ -21,7 +21,7 @@ def states(live: Live) -> dict[str, str]:
     return {one["database"]: one["state"] for one in live.status().get("protection", ())}
 
 
-def test_databases_are_known_from_the_start_and_a_failure_is_known_over_a_restart(tmp_path: Path) -> None:
+def test_databases_are_judged_from_the_start_and_a_failure_is_known_after_a_restart(tmp_path: Path) -> None:
     with Live(tmp_path) as live:
         live.fault({"command": "backup", "database": "orders", "do": "exit_1"})
         live.write_settings(schedules=NIGHTLY)

@@ -26,7 +26,7 @@ def complete(seaweedfs: SeaweedFS, bucket: Path, keys: set[str]) -> bool:
 
 
 def survive(folder: Path, seaweedfs: SeaweedFS, death: Death, step: int) -> bool:
-    """Crash at one step, start again, check; tell whether the step was reached."""
+    """Crash at one step, start again, and check. Return whether the step was reached."""
     buckets = [folder / f"{folder.parent.name}-{step}-{place}" for place in PLACES]
     with Live(folder) as live:
         live.settings["storage"]["destinations"] = {
@@ -68,7 +68,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("death", "share", "shares"), CASES)
-def test_killed_at_any_step_both_destinations_get_both_artifacts(
+def test_after_a_kill_at_any_step_both_destinations_get_both_artifacts(
     tmp_path: Path, seaweedfs: SeaweedFS, death: Death, share: int, shares: int
 ) -> None:
     last = share

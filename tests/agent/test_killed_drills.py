@@ -1,4 +1,4 @@
-"""The agent and the process of a drill are killed at each step of it: its request is answered once, nothing is left.
+"""The agent and the process of a drill are killed at each step: the request is answered once, and nothing is left.
 
 tests/jobs/test_killed_drill.py kills the process alone, at a chosen few steps in `make test`.
 """
@@ -52,7 +52,7 @@ def check_end(live: Live) -> None:
 
 
 @pytest.mark.parametrize("share", range(SHARES))
-def test_both_are_killed_at_each_step_of_a_drill_and_the_request_succeeds_in_the_end(drilled: Live, share: int) -> None:
+def test_agent_and_drill_are_killed_at_each_step_and_the_request_succeeds_in_the_end(drilled: Live, share: int) -> None:
     live, deaths = drilled, 0
     live.drop("d.request", action="drill", database="orders")
     for step in range(share, ENOUGH, SHARES):
@@ -79,7 +79,7 @@ def test_both_are_killed_at_each_step_of_a_drill_and_the_request_succeeds_in_the
     assert live.end() == 0
 
 
-def test_its_process_is_killed_at_each_kind_of_step_and_no_request_waits_for_ever(drilled: Live) -> None:
+def test_the_process_of_a_drill_is_killed_at_each_kind_of_step_and_each_request_ends(drilled: Live) -> None:
     live = drilled
     kinds = Kinds(live, DRILL, "self")
     kinds.arm()

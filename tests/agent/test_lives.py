@@ -1,4 +1,4 @@
-"""Lives that end in the middle: memory gone, a polite signal, a child killed, a volume full."""
+"""An agent that is ended in the middle of its work: out of memory, by a signal, a killed child, a full volume."""
 
 import json
 import os
@@ -20,8 +20,8 @@ ROOM = 3 << 20
 REFUSING = Path(__file__).parent / "refusing"
 
 
-def test_one_database_that_takes_the_whole_group_down_starves_no_other(tmp_path: Path) -> None:
-    """What the kernel does to a container without memory, each time that database is under way."""
+def test_a_database_whose_backup_kills_the_whole_container_does_not_stop_the_others(tmp_path: Path) -> None:
+    """As the kernel does if a container runs out of memory, each time the backup of that database runs."""
     names = ("big", "small-1", "small-2")
     with Live(tmp_path, simulated.three_servers(databases=names)) as live:
         live.fault({"do": "hang", "command": "backup", "database": "big"})
@@ -46,7 +46,7 @@ def test_one_database_that_takes_the_whole_group_down_starves_no_other(tmp_path:
         assert list((live.root / ".staging").iterdir()) == []
 
 
-def test_a_run_killed_alone_is_tried_once_more(live: Live) -> None:
+def test_a_run_that_was_killed_is_tried_once_more(live: Live) -> None:
     live.fault({"do": "hang", "command": "backup", "times": 1})
     live.start()
     live.drop("x.request", id="one", database="orders")
@@ -60,7 +60,7 @@ def test_a_run_killed_alone_is_tried_once_more(live: Live) -> None:
     live.until_idle()
 
 
-def test_a_run_whose_supervisor_is_killed_ends_within_seconds(live: Live) -> None:
+def test_a_run_whose_supervisor_was_killed_ends_within_seconds(live: Live) -> None:
     live.fault({"do": "hang_ignoring_sigterm", "command": "backup"})
     live.start()
     live.drop("x.request", id="one", database="orders")
@@ -71,9 +71,9 @@ def test_a_run_whose_supervisor_is_killed_ends_within_seconds(live: Live) -> Non
 
 
 @pytest.mark.parametrize("redirected", ["2>/dev/full", "<&- >&- 2>&-"], ids=["no-room-for-the-log", "all-closed"])
-def test_nobody_need_read_what_the_agent_says(live: Live, redirected: str) -> None:
+def test_the_agent_works_whatever_its_standard_streams_are(live: Live, redirected: str) -> None:
     live.write_settings()
-    # Unbuffered, nothing would be left to be written at the end.
+    # Without a buffer nothing would be left to write at the end.
     python = ["env", "--unset=PYTHONUNBUFFERED", sys.executable]
     command = [*python, "-m", "backup_agent", "run", "--config", str(live.config)]
     with subprocess.Popen(["sh", "-c", f'exec "$@" {redirected}', "sh", *command]) as process:
@@ -97,7 +97,7 @@ def test_sigterm_ends_an_idle_agent_at_once(live: Live) -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_sigterm_gives_a_run_its_grace_takes_nothing_new_and_spins_not(live: Live) -> None:
+def test_after_sigterm_a_run_has_its_grace_and_the_agent_takes_no_request_and_does_not_spin(live: Live) -> None:
     live.fault({"do": "slow_checkpoint", "seconds": 8})
     live.start()
     live.drop("x.request", id="one", database="orders")
@@ -106,11 +106,11 @@ def test_sigterm_gives_a_run_its_grace_takes_nothing_new_and_spins_not(live: Liv
     until(lambda: live.answer_of("two"), "second request")
     live.signal(signal.SIGTERM)
     until(lambda: live.events("ending"), "the ending")
-    live.drop("z.request", database="neo4j")  # rings the bell, and is for the next life
+    live.drop("z.request", database="neo4j")  # an event for the watch; the next process of the agent takes the request
     before = _cpu_seconds(live)
     assert live.process is not None
     with pytest.raises(subprocess.TimeoutExpired):
-        live.process.wait(timeout=1.5)  # what is measured is how little is done in it
+        live.process.wait(timeout=1.5)  # the agent must use little processor time during this second
     used = _cpu_seconds(live) - before
 
     assert live.process.wait(timeout=20) == 0
@@ -123,7 +123,7 @@ def test_sigterm_gives_a_run_its_grace_takes_nothing_new_and_spins_not(live: Liv
     assert live.answer("z")["state"] == "succeeded"
 
 
-def test_sigterm_past_its_grace_marks_the_run_interrupted_and_the_next_life_tries_again(live: Live) -> None:
+def test_a_run_beyond_the_grace_of_sigterm_is_interrupted_and_tried_again_after_a_restart(live: Live) -> None:
     live.settings["limits"] = {"shutdown_grace": "1s"}
     live.fault({"do": "hang_ignoring_sigterm", "command": "backup", "times": 1})
     live.start()
@@ -139,7 +139,7 @@ def test_sigterm_past_its_grace_marks_the_run_interrupted_and_the_next_life_trie
     assert answer["databases"]["orders"]["attempts"] == 2
 
 
-def test_an_artifact_finished_before_the_kill_is_adopted_and_not_taken_twice(live: Live) -> None:
+def test_an_artifact_that_was_finished_before_a_kill_is_adopted_and_not_taken_again(live: Live) -> None:
     live.fault({"do": "hang", "at": "end", "command": "backup", "times": 1})
     live.start()
     live.drop("x.request", id="one", database="orders", type="FULL")
@@ -156,10 +156,10 @@ def test_an_artifact_finished_before_the_kill_is_adopted_and_not_taken_twice(liv
     assert record["definition"]["primaries"] == 3
     assert (
         record["last_committed_tx"] is None
-    )  # what Bolt told before the second attempt does not hold for the artifact
+    )  # the answers of Bolt before the second attempt do not apply to the artifact
 
 
-def test_half_an_artifact_is_set_aside_and_reported(live: Live) -> None:
+def test_an_unfinished_artifact_is_set_aside_and_reported(live: Live) -> None:
     live.fault({"do": "hang", "at": "copy", "command": "backup", "times": 1})
     live.start()
     live.drop("x.request", id="one", database="orders", type="FULL")
@@ -178,7 +178,7 @@ def test_half_an_artifact_is_set_aside_and_reported(live: Live) -> None:
     ("module", "reason"),
     [("backup_agent.jobs.backup", "out_of_memory"), ("backup_agent.cluster", "source_unreachable")],
 )
-def test_a_process_that_cannot_be_started_fails_its_request_and_the_agent_goes_on(
+def test_if_a_process_cannot_be_started_its_request_fails_and_the_agent_continues(
     live: Live, module: str, reason: str
 ) -> None:
     refused = live.folder / "refused"
@@ -191,12 +191,12 @@ def test_a_process_that_cannot_be_started_fails_its_request_and_the_agent_goes_o
     assert (answer["state"], answer["reason"]) == ("failed", reason)
     assert "could not be started: Resource temporarily unavailable" in answer["error"]
     refused.unlink()
-    live.write_settings(databases=["*", "!never"])  # lets the cluster be asked again at once
+    live.write_settings(databases=["*", "!never"])  # so that the cluster is queried again at once
     until(lambda: live.events("settings reloaded"), "settings read again")
     assert live.ask("again", databases=["ord*"])["state"] == "succeeded"
 
 
-def test_two_agents_on_one_root_are_one_too_many(live: Live, tmp_path: Path) -> None:
+def test_a_second_agent_at_the_same_root_is_refused(live: Live, tmp_path: Path) -> None:
     live.start()
     config = json.loads(json.dumps(live.settings))
     config["requests"]["folder"] = str(tmp_path / "other")
@@ -227,7 +227,7 @@ def _small(tmp_path: Path) -> Iterator[Live]:
             subprocess.run(["umount", "-l", str(live.root)], check=True)
 
 
-def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(small: Live) -> None:
+def test_on_a_full_disk_only_backups_that_do_not_fit_fail(small: Live) -> None:
     small.change(lambda cluster: cluster.with_database("large", store_bytes=2 * ROOM))
     small.start()
     answer = small.ask(databases=["large", "neo4j", "orders"], patience=60)
@@ -239,7 +239,7 @@ def test_a_full_disk_fails_what_does_not_fit_and_nothing_else(small: Live) -> No
     assert small.is_ready()
 
 
-def test_an_agent_starts_and_answers_on_a_volume_without_any_room(small: Live) -> None:
+def test_an_agent_starts_and_answers_on_a_volume_without_room(small: Live) -> None:
     small.settings["schedules"] = {"nightly": {"cron": "0 2 * * *"}}
     small.root.joinpath(".agent").mkdir()
     fill(small.root / "ballast")
@@ -253,7 +253,7 @@ def test_an_agent_starts_and_answers_on_a_volume_without_any_room(small: Live) -
 
 
 def fill(path: Path) -> None:
-    """Write until the volume takes no more."""
+    """Fill the volume."""
     with suppress(OSError), path.open("wb", buffering=0) as ballast:
         while ballast.write(b"\0" * 4096):
             pass

@@ -19,7 +19,7 @@ IMPOSSIBLE = os.getuid() != 0 or shutil.which("setpriv") is None
 
 
 def below(*tops: Path) -> Iterator[tuple[str, int, bool]]:
-    """Yield path, mode and whether it is a folder of everything below some folders, and of these."""
+    """Yield path and mode of these folders and of everything below them, and whether each is a folder."""
     for top in tops:
         for path in (top, *top.rglob("*")):
             facts = path.lstat()
@@ -54,7 +54,7 @@ def test_other_users_have_no_rights_on_any_file_of_the_agent(live: Live, seaweed
 
     assert staged == []
     assert open_to_others(live.root) == []
-    # A rejected file keeps the mode that it was dropped with, in a folder that is closed.
+    # A rejected file keeps the mode with which it was dropped. Its folder is closed to other users.
     assert [one for one in open_to_others(live.requests) if "/.spool/rejected/" not in one] == []
     assert {oct(mode) for mode, folder in modes.values() if folder} == {"0o2770"}
     assert {
@@ -68,7 +68,7 @@ def test_other_users_have_no_rights_on_any_file_of_the_agent(live: Live, seaweed
 
 @pytest.fixture(name="shared")
 def _shared() -> Iterator[Live]:
-    """A live agent in a folder that any user may reach, and the group of both users may write."""
+    """A live agent in a folder that any user can enter, and to which the group of both users can write."""
     with tempfile.TemporaryDirectory(prefix="neo4j-backup-agent-") as name:
         Path(name).chmod(0o755)
         with Live(Path(name) / "live") as live:
@@ -79,7 +79,7 @@ def _shared() -> Iterator[Live]:
 
 
 def of_user(live: Live, user: int) -> Live:
-    """Let the agent run as another user, who may read everything, since Python is in a home folder here, and write nothing."""
+    """Run the agent as another user, with the right to read all files (Python is in a home folder here) but not to write."""
     words = ("setpriv", f"--reuid={user}", f"--regid={GROUP}", "--clear-groups")
     live.prefix = (*words, "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search")
     return live

@@ -9,7 +9,7 @@ from tests.components.seaweedfs import KEYS, LIMITED, SeaweedFS
 from tests.stores.policies import allow
 
 
-def test_an_agent_that_may_not_delete_copies_and_its_retention_there_is_unmanaged(
+def test_an_agent_that_may_not_delete_makes_copies_and_applies_no_retention_there(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     client, bucket = seaweedfs.client(), f"kept-{uuid4().hex[:8]}"

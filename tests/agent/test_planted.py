@@ -1,4 +1,4 @@
-"""What another user plants under names that the agent reads or writes: it is neither waited for, nor followed, nor loaded."""
+"""FIFOs, links and huge files under names that the agent uses: the agent neither waits for them nor loads them."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ def folder(path: Path) -> None:
 
 
 def dense(path: Path) -> None:
-    """Write an answer of a sane size that has millions of values, each of which takes memory."""
+    """Write an answer of an allowed size with millions of values, each of which takes memory."""
     path.write_bytes(b'{"schema":1,"id":"x","intake":"x","databases":[' + b"{}," * (5 * 2**20) + b"0]}")
 
 
@@ -56,7 +56,7 @@ PLANTS: dict[str, Callable[[Path], None]] = {
 
 
 def answered(live: Live, name: str, count: int) -> list[str]:
-    """Return the ids of so many final answers to a dropped file, once they are there."""
+    """Wait for a number of final answers to a dropped file, and return their ids."""
 
     def look() -> list[str] | None:
         found = [path.stem for path in sorted((live.requests / "answers").glob("*.json"))]
@@ -67,13 +67,13 @@ def answered(live: Live, name: str, count: int) -> list[str]:
 
 
 def peak(live: Live) -> int:
-    """Return the most memory that the supervisor has had, in MiB."""
+    """Return the peak memory of the supervisor in MiB."""
     assert live.process is not None
     status = Path(f"/proc/{live.process.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) // 1024
 
 
-def test_whatever_lies_where_an_answer_belongs_holds_up_no_request_before_and_after_a_restart(live: Live) -> None:
+def test_no_object_in_the_place_of_an_answer_delays_a_request_before_or_after_a_restart(live: Live) -> None:
     places = {name: live.requests / f"{name}.status.json" for name in PLANTS}
     live.start()
 
@@ -102,7 +102,7 @@ def test_whatever_lies_where_an_answer_belongs_holds_up_no_request_before_and_af
 
 @pytest.mark.parametrize("name", ["FIFO", "link to a device", "link to nothing"])
 @pytest.mark.parametrize("where", ["root", "requests"])
-def test_a_lock_that_is_no_regular_file_ends_the_start_with_a_word_and_touches_nothing(
+def test_if_the_lock_is_not_a_regular_file_the_start_fails_with_an_error_and_changes_nothing(
     live: Live, where: str, name: str
 ) -> None:
     lock = live.root / ".lock" if where == "root" else live.requests / ".spool" / ".lock"
@@ -126,7 +126,7 @@ def test_a_lock_that_is_no_regular_file_ends_the_start_with_a_word_and_touches_n
 
 
 @pytest.mark.parametrize("name", ["FIFO", "link to a device", "huge file"])
-def test_the_agents_own_notes_may_be_anything_and_a_backup_is_taken(live: Live, name: str) -> None:
+def test_a_backup_is_taken_whatever_is_in_the_place_of_the_agents_own_notes(live: Live, name: str) -> None:
     (live.root / ".agent").mkdir(parents=True)
     for file in ("schedules.json", "topology.json", "orders.json", "neo4j-admin.json", "clock.json"):
         PLANTS[name](live.root / ".agent" / file)

@@ -1,4 +1,4 @@
-"""neo4j-admin missing, mute, hung, slow: one run's trouble, said by its name."""
+"""neo4j-admin is missing, hangs, or is slow: only its run fails, with the reason."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 """What the answer says -> what is done to the program."""
 
 
-def test_without_a_program_the_backup_fails_and_the_next_finds_it_again(live: Live) -> None:
+def test_without_the_program_a_backup_fails_and_the_next_one_finds_the_restored_program(live: Live) -> None:
     live.start()
     content, mode = live.admin.read_bytes(), live.admin.stat().st_mode
     for word, spoil in SPOILT.items():
@@ -49,7 +49,7 @@ def test_a_run_that_takes_too_long_is_ended(live: Live) -> None:
     live.until_idle()
 
 
-def test_a_program_that_shows_no_life_is_ended_by_its_stage(live: Live) -> None:
+def test_a_program_without_progress_is_ended_after_the_time_of_its_stage(live: Live) -> None:
     live.settings["limits"] = {"stall_timeout": "1s"}
     live.fault({"do": "hang", "command": "backup"})
     live.start()

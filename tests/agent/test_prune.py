@@ -193,7 +193,7 @@ def test_an_interrupted_deletion_is_finished_and_foreign_files_are_left_alone(ag
     oldest = folder / Path(keys(aged)[0]).name
     record = Record.from_json(Path(f"{oldest}.json").read_bytes())
     stranger = folder / "neo4j-2020-01-01T00-00-00.backup"
-    stranger.write_bytes(b"somebody's")
+    stranger.write_bytes(b"another program's")
     World(aged.root).begin(record.key, Doing.DELETING, 0)
     (journal,) = (aged.root / ".agent" / "journal").glob(f"local@*/{record.key}")
     Path(f"{oldest}.json").unlink()
@@ -213,7 +213,7 @@ def test_an_ad_hoc_set_expires_as_a_whole(started: Live) -> None:
         record = Record.from_json(path.read_bytes())
         write_record(started.root, record.model_copy(update={"finished": record.finished - timedelta(days=8)}))
     asked(started, "p", action="prune")
-    assert folder.parent.exists()  # it was asked for just now
+    assert folder.parent.exists()  # its last request was a moment ago
     uses = started.root / ".agent" / "adhoc.json"
     kept = json.loads(uses.read_text())
     long_ago = (datetime.now(UTC) - timedelta(days=8)).isoformat()

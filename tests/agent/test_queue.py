@@ -1,4 +1,4 @@
-"""One database fails, in every way the stand-in knows; the others, the queue and the agent go on."""
+"""One database fails in every way of the stand-in. The other databases, the queue and the agent continue."""
 
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,13 @@ ENDS: dict[str, tuple[str, str | None]] = {
     "unknown_magic": (FAILED, "bad_artifact"),
     "wrong_database": (FAILED, "bad_artifact"),
 }
-"""What a FULL comes to under each fault of the stand-in that concerns one."""
+"""Fault of the stand-in -> the result of a FULL."""
 
 FIELDS: dict[str, dict[str, Any]] = {
     "exit_code": {"code": 3},
     "hang": {"at": "start"},
     "slow": {"bytes_per_second": 200_000},
-    "slow_checkpoint": {"seconds": 8},  # beyond the stall timeout: the server's checkpoint moves nothing
+    "slow_checkpoint": {"seconds": 8},  # longer than the stall timeout: a checkpoint shows no progress
     "slow_recovery": {"seconds": 8},
 }
 
@@ -49,7 +49,7 @@ def database(fault: str) -> str:
     return fault.replace("_", "-")
 
 
-def test_each_database_gets_its_own_verdict_and_none_stops_another(tmp_path: Path) -> None:
+def test_each_database_gets_its_own_verdict_and_no_failure_stops_another(tmp_path: Path) -> None:
     names = [database(fault) for fault in ENDS]
     with Live(tmp_path, simulated.three_servers(databases=(*names, "neo4j"))) as live:
         live.settings["limits"] = {"parallel": 2, "stall_timeout": STALL}
@@ -93,7 +93,7 @@ def test_each_database_gets_its_own_verdict_and_none_stops_another(tmp_path: Pat
         assert live.ask("again", databases=failed, patience=120)["state"] == SUCCEEDED
 
 
-def test_a_database_that_does_not_exist_fails_alone(live: Live) -> None:
+def test_only_the_database_that_does_not_exist_fails(live: Live) -> None:
     live.start()
     answer = live.ask(databases=["nowhere", "orders"])
 
@@ -102,7 +102,7 @@ def test_a_database_that_does_not_exist_fails_alone(live: Live) -> None:
     assert "nowhere" in answer["error"]
 
 
-def test_a_request_without_a_name_backs_up_all_there_is(live: Live) -> None:
+def test_a_request_without_a_name_backs_up_all_databases(live: Live) -> None:
     live.start()
     answer = live.ask("all")
 
@@ -110,7 +110,7 @@ def test_a_request_without_a_name_backs_up_all_there_is(live: Live) -> None:
     assert set(answer["databases"]) == {"neo4j", "orders", "system"}
 
 
-def test_more_than_twenty_ad_hoc_sets_are_refused_also_while_they_wait(live: Live) -> None:
+def test_more_than_twenty_ad_hoc_sets_are_refused_even_while_their_requests_wait(live: Live) -> None:
     live.fault({"do": "hang", "command": "backup"})
     live.start()
     for number in range(20):

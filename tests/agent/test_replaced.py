@@ -1,4 +1,4 @@
-"""A database that was replaced gets a FULL of its new history, without being asked for."""
+"""A database that was replaced gets a FULL of its new history without a request."""
 
 from tests.agent.live import Live
 from tests.polling import until

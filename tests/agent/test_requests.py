@@ -1,4 +1,4 @@
-"""Requests as people drop them: slowly, wrongly, twice, by the thousand, into a folder that comes and goes."""
+"""Dropped requests: slow, invalid, repeated, by the thousand, and into a folder that is removed and replaced."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from tests.polling import until
 REFUSING = Path(__file__).parent / "refusing"
 
 SOON = 5.0
-"""What a cancel is promised to take, and a busy machine's share."""
+"""Seconds. The promised time of a cancellation, with a margin for a busy machine."""
 
 
-def test_a_file_written_in_two_steps_is_read_once_it_is_whole(live: Live) -> None:
+def test_a_file_that_is_written_in_two_steps_is_read_when_it_is_complete(live: Live) -> None:
     live.start()
     script = """printf '{"type":"FULL",' > "$1"; sleep 0.7; printf '"database":"orders"}\\n' >> "$1" """
     subprocess.run(["sh", "-c", script, "sh", str(live.requests / "x.request")], check=True)
@@ -28,7 +28,7 @@ def test_a_file_written_in_two_steps_is_read_once_it_is_whole(live: Live) -> Non
     assert len(live.artifacts()) == 1
 
 
-def test_a_file_that_is_never_whole_is_rejected_once_it_is_quiet_and_kept(live: Live) -> None:
+def test_a_file_that_stays_incomplete_is_rejected_when_it_no_longer_changes_and_is_kept(live: Live) -> None:
     live.start()
     (live.requests / "x.request").write_bytes(b'{"type":"FULL",')
     answer = live.answer()
@@ -39,7 +39,7 @@ def test_a_file_that_is_never_whole_is_rejected_once_it_is_quiet_and_kept(live: 
     assert flood.kept(live) == [b'{"type":"FULL",']
 
 
-def test_whatever_else_is_dropped_is_rejected_by_name_and_nothing_else_stops(live: Live) -> None:
+def test_any_other_file_is_rejected_with_an_answer_and_stops_nothing_else(live: Live) -> None:
     live.start()
     wrong = {
         "typo": b'{"typ":"FULL"}',
@@ -73,7 +73,7 @@ def test_whatever_else_is_dropped_is_rejected_by_name_and_nothing_else_stops(liv
     assert live.metric("neo4j_backup_requests_total", outcome="rejected") == len(names)
 
 
-def test_the_same_id_and_content_is_the_same_run_and_other_content_is_rejected(live: Live) -> None:
+def test_the_same_id_with_the_same_content_is_one_run_and_with_other_content_is_rejected(live: Live) -> None:
     live.start()
     first = live.ask("a", id="night-1", database="orders")
     again = live.ask("b", id="night-1", database="orders")
@@ -86,7 +86,7 @@ def test_the_same_id_and_content_is_the_same_run_and_other_content_is_rejected(l
     assert live.artifacts(database="neo4j") == []
 
 
-def test_an_id_that_comes_again_while_it_runs_is_answered_beside_both_files(live: Live) -> None:
+def test_an_id_that_is_repeated_during_its_run_is_answered_beside_both_files(live: Live) -> None:
     live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
     live.drop("a.request", id="one", database="orders")
@@ -98,8 +98,8 @@ def test_an_id_that_comes_again_while_it_runs_is_answered_beside_both_files(live
     assert len(live.artifacts()) == 1
 
 
-def test_an_id_that_the_spool_has_forgotten_is_a_new_backup(live: Live) -> None:
-    """Answers are kept for a while, a folder can be lost: an old artifact must not pass for tonight's backup."""
+def test_an_id_that_the_spool_no_longer_knows_is_a_new_backup(live: Live) -> None:
+    """Answers expire, and a folder can be lost. An old artifact must not be taken for the result of a new request."""
     live.start()
     first = live.ask("a", id="nightly", database="orders", type="FULL")
     live.commit()
@@ -112,7 +112,7 @@ def test_an_id_that_the_spool_has_forgotten_is_a_new_backup(live: Live) -> None:
     assert second["databases"]["orders"]["artifact"] != first["databases"]["orders"]["artifact"]
 
 
-def test_two_requests_for_one_database_never_run_side_by_side(live: Live) -> None:
+def test_two_requests_for_one_database_never_run_at_the_same_time(live: Live) -> None:
     live.settings["limits"] = {"parallel": 2}
     live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
@@ -133,7 +133,7 @@ def test_two_requests_for_one_database_never_run_side_by_side(live: Live) -> Non
     assert len(live.artifacts()) == 2
 
 
-def test_a_running_backup_is_cancelled_within_seconds_and_its_processes_are_gone(live: Live) -> None:
+def test_a_running_backup_is_cancelled_within_seconds_and_its_processes_have_ended(live: Live) -> None:
     live.start()
     for fault in ("hang", "hang_ignoring_sigterm", "two_processes"):
         hanging = [{"do": "hang", "command": "backup"}] if fault == "two_processes" else []
@@ -172,7 +172,7 @@ def test_a_queued_backup_is_cancelled_and_never_starts(live: Live) -> None:
     assert live.artifacts(database="neo4j") == []
 
 
-def test_cancelling_what_does_not_run_fails_and_says_why(live: Live) -> None:
+def test_cancelling_a_request_that_is_not_open_fails_with_the_reason(live: Live) -> None:
     live.start()
     live.ask("x", id="done", database="orders")
     unknown = live.ask("a", action="cancel", id="nobody")
@@ -185,7 +185,7 @@ def test_cancelling_what_does_not_run_fails_and_says_why(live: Live) -> None:
     assert live.answer("x")["state"] == "succeeded"
 
 
-def test_an_entry_that_cannot_be_read_takes_neither_the_queue_nor_the_next_start_with_it(live: Live) -> None:
+def test_an_unreadable_entry_stops_neither_the_queue_nor_the_next_start(live: Live) -> None:
     live.start()
     (live.requests / ".spool" / "done" / "one.json").write_text('{"schema": 2}')
 
@@ -198,14 +198,14 @@ def test_an_entry_that_cannot_be_read_takes_neither_the_queue_nor_the_next_start
     assert live.ask(database="orders")["state"] == "succeeded"
 
 
-def test_a_deleted_folder_comes_back_with_its_queue_and_a_verdict_reached_meanwhile(live: Live) -> None:
+def test_a_deleted_folder_is_restored_with_its_queue_and_with_a_verdict_of_that_time(live: Live) -> None:
     live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
     live.until_stage("running")
     live.drop("y.request", id="queued", database="neo4j")
     until(lambda: live.answer_of("queued"), "queued request")
-    # The agent writes into the folder meanwhile, so that it may not be empty when `rm` comes to remove it.
+    # The agent may write into the folder while `rm` removes it, so that it is not empty.
     until(lambda: subprocess.run(["rm", "-rf", str(live.requests)], check=False).returncode == 0, "deleted folder")
 
     assert live.final("running")["state"] == "succeeded"
@@ -214,7 +214,7 @@ def test_a_deleted_folder_comes_back_with_its_queue_and_a_verdict_reached_meanwh
     assert live.metric("neo4j_backup_watch_restarts_total") == 1
 
 
-def test_a_folder_moved_away_and_made_again_by_another_is_heard_within_one_scan(live: Live) -> None:
+def test_a_folder_that_another_program_replaces_is_watched_within_one_scan(live: Live) -> None:
     live.fault({"do": "hang", "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
@@ -227,8 +227,8 @@ def test_a_folder_moved_away_and_made_again_by_another_is_heard_within_one_scan(
     assert live.final("running")["state"] == "cancelled"
 
 
-def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
-    """What stood in it is gone on with, though the agent has lived on in another meanwhile."""
+def test_a_folder_that_is_moved_back_has_its_own_queue(live: Live) -> None:
+    """Its requests are continued, although the agent has used another folder meanwhile."""
     live.start()
     moved = live.folder / "moved"
     live.ask("x", id="first", database="orders")
@@ -248,7 +248,7 @@ def test_a_folder_moved_back_brings_its_own_queue(live: Live) -> None:
 
 @pytest.mark.parametrize("limit", ["instances", "watches"])
 def test_on_a_node_without_inotify_the_folder_is_listed_and_the_agent_is_ready(live: Live, limit: str) -> None:
-    """The limit is that of a user namespace of the test's own: the kernel itself refuses."""
+    """The limit is that of a user namespace of the test, so that the kernel itself refuses."""
     script = f'echo 0 > /proc/sys/user/max_inotify_{limit} && exec "$@"'
     live.prefix = ("unshare", "--user", "--map-root-user", "sh", "-c", script, "sh")
     if subprocess.run([*live.prefix, "true"], capture_output=True, check=False).returncode:
@@ -266,7 +266,7 @@ def test_on_a_node_without_inotify_the_folder_is_listed_and_the_agent_is_ready(l
     assert (warning["level"], "limit reached" in warning["error"]) == ("warning", True)
 
 
-def test_where_no_folder_can_be_watched_it_is_listed_and_the_one_word_stays(live: Live) -> None:
+def test_a_folder_that_cannot_be_watched_is_listed_and_backup_status_stays(live: Live) -> None:
     live.start(PYTHONPATH=str(REFUSING), REFUSE_WATCH="1")
     first = live.ask("backup", database="orders")
     second = live.ask("x", database="orders")  # a scan later
@@ -276,7 +276,7 @@ def test_where_no_folder_can_be_watched_it_is_listed_and_the_one_word_stays(live
     assert len(live.events("requests folder not watched")) == 1
 
 
-def test_a_volume_mounted_over_the_folder_is_heard(live: Live) -> None:
+def test_a_volume_that_is_mounted_over_the_folder_is_noticed(live: Live) -> None:
     live.fault({"do": "slow_checkpoint", "seconds": 4, "database": "orders"})
     live.start()
     live.drop("x.request", id="running", database="orders")
@@ -294,8 +294,8 @@ def test_a_volume_mounted_over_the_folder_is_heard(live: Live) -> None:
         subprocess.run(["umount", "-l", str(live.requests)], check=True)
 
 
-def test_a_flood_of_requests_is_answered_file_by_file_across_a_kill(live: Live) -> None:
-    """bench/flood.py does it with ten thousand and prints how long that takes."""
+def test_each_of_a_flood_of_requests_is_answered_although_the_agent_is_killed(live: Live) -> None:
+    """bench/flood.py drops ten thousand requests and prints the time."""
     count = 2_000
     live.start()
     flood.drop(live, count)

@@ -1,4 +1,4 @@
-"""Two backups of one database within one second, which names an artifact."""
+"""Two backups of one database within one second: artifacts are named by the second."""
 
 from tests.agent.live import Live
 

@@ -17,14 +17,14 @@ SOURCES = ("AWS_SESSION_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
 @pytest.fixture(name="store")
 def _store() -> Iterator[OddServer]:
-    """A store that refuses everything, and says what it was asked with."""
+    """A store that refuses every request, and repeats the request's credentials in its answer."""
     body = f"<Error><Code>AccessDenied</Code><Message>{SECRET}, I heard</Message></Error>".encode()
     with OddServer(lambda _: whole(body, 403)) as server:
         yield server
 
 
 def texts(live: Live) -> Iterator[tuple[str, str]]:
-    """Yield all that the agent has said anywhere: its log, its pages, and every file it has written."""
+    """Yield all output of the agent: its log, its pages, and every file that it has written."""
     yield "log", "".join(live.text)
     for page in ("/status.json", "/metrics", "/readyz"):
         yield page, live.get(page)[1]

@@ -1,4 +1,4 @@
-"""Schedules and settings in the live agent: runs missed while it was down, and a file that changes under it."""
+"""Schedules and settings in a live agent: runs missed while it was down, and changes of the settings file."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ MEMORY = Path("/dev/shm")
 HOURLY = "0 * * * *"
 
 
-def test_a_run_missed_while_the_agent_was_down_is_made_up_for_once(live: Live) -> None:
+def test_runs_missed_while_the_agent_was_down_are_made_up_for_by_one_run(live: Live) -> None:
     live.settings["schedules"] = {"hourly": {"cron": HOURLY, "databases": ["orders"], "type": "FULL"}}
     live.handled("hourly", f"{HOURLY} UTC", timedelta(hours=3))
     due = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -31,7 +31,7 @@ def test_a_run_missed_while_the_agent_was_down_is_made_up_for_once(live: Live) -
     assert answer["state"] == "succeeded"
     assert answer["schedule"] == "hourly"
     assert len(live.artifacts()) == 1
-    assert live.metric("neo4j_backup_schedule_missed_total", schedule="hourly") in {2, 3}  # the hour may turn here
+    assert live.metric("neo4j_backup_schedule_missed_total", schedule="hourly") in {2, 3}  # another hour may begin here
     assert live.metric("neo4j_backup_runs_total", trigger="schedule", outcome="succeeded") == 1
     assert live.end() == 0
     live.start()
@@ -42,7 +42,7 @@ def test_a_run_missed_while_the_agent_was_down_is_made_up_for_once(live: Live) -
 @pytest.mark.parametrize(
     ("schedule", "missed"), [({"misfire": "skip"}, {3, 4}), ({"suspend": True}, {0})], ids=["skip", "suspend"]
 )
-def test_a_schedule_may_let_missed_runs_be(live: Live, schedule: dict[str, object], missed: set[int]) -> None:
+def test_a_schedule_may_ignore_missed_runs(live: Live, schedule: dict[str, object], missed: set[int]) -> None:
     live.settings["schedules"] = {"hourly": {"cron": HOURLY, "databases": ["orders"], **schedule}}
     live.handled("hourly", f"{HOURLY} UTC", timedelta(hours=3))
     if datetime.now(UTC).minute < 3:
@@ -55,7 +55,7 @@ def test_a_schedule_may_let_missed_runs_be(live: Live, schedule: dict[str, objec
     assert live.metric("neo4j_backup_schedule_suspended", schedule="hourly") == float("suspend" in schedule)
 
 
-def test_a_schedule_never_seen_before_has_missed_nothing(live: Live) -> None:
+def test_a_new_schedule_has_missed_no_runs(live: Live) -> None:
     live.settings["schedules"] = {"hourly": {"cron": HOURLY}}
     live.start()
 
@@ -91,7 +91,7 @@ def test_a_faulty_file_leaves_the_last_good_settings_in_force_and_says_so(live: 
     assert live.metric("neo4j_backup_config_valid") == 1
 
 
-def test_what_is_logged_follows_the_file(live: Live) -> None:
+def test_the_log_level_of_the_file_is_in_force_without_a_restart(live: Live) -> None:
     live.start()
     live.write_settings(log={"format": "json", "level": "error"}, schedules={"nightly": {"cron": "0 2 * * *"}})
     until(lambda: live.status()["schedules"], "new settings")
@@ -103,7 +103,7 @@ def test_what_is_logged_follows_the_file(live: Live) -> None:
     until(lambda: live.events("next run"), "log of the schedules")
 
 
-def test_what_needs_a_restart_is_reported_and_waits(live: Live) -> None:
+def test_a_change_that_needs_a_restart_is_reported_and_has_no_effect_before(live: Live) -> None:
     live.start()
     live.write_settings(cluster="other", limits={"parallel": 3})
     waiting = until(lambda: live.status()["settings_waiting"], "waiting keys")
@@ -116,7 +116,7 @@ def test_what_needs_a_restart_is_reported_and_waits(live: Live) -> None:
     assert live.status()["settings_waiting"] == []
 
 
-def test_a_destination_that_comes_with_a_reload_is_owed_what_is_kept_already(live: Live) -> None:
+def test_copies_of_existing_artifacts_are_missing_at_a_destination_that_a_reload_adds(live: Live) -> None:
     place = {"type": "s3", "bucket": "bbb", "endpoint_url": "http://127.0.0.1:1", "region": "x", "path_style": True}
     live.environ = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_MAX_ATTEMPTS": "1"}
     live.start()
@@ -153,7 +153,7 @@ def test_a_root_on_the_containers_own_disk_is_refused_before_anything_is_written
     assert not (tmp_path / "requests").exists()
 
 
-def test_requests_on_the_containers_own_disk_are_served_and_told_of(live: Live) -> None:
+def test_requests_on_the_containers_own_disk_are_served_with_a_warning(live: Live) -> None:
     if mounts.mount_of(live.requests, mounts.parse(mounts.MOUNTS.read_text())).point != "/" or not MEMORY.is_mount():
         pytest.skip("needs a folder on the root file system, and one on another")
     with tempfile.TemporaryDirectory(prefix="neo4j-backup-agent-", dir=MEMORY) as volume:

@@ -26,7 +26,7 @@ def signer(document: dict[str, Any]) -> str | None:
 
 
 def put_forged(seaweedfs: SeaweedFS, tmp_path: Path) -> str:
-    """Put an artifact with a record into the bucket that a stranger has signed; return its key."""
+    """Put an artifact, with a record that a stranger has signed, into the bucket. Return its key."""
     key_file.create(tmp_path / "stranger.pem")
     keyring = Keyring(settings_with(signing={"key_file": str(tmp_path / "stranger.pem")}))
     record = keyring.sign(a_record(24 * 400))
@@ -37,7 +37,7 @@ def put_forged(seaweedfs: SeaweedFS, tmp_path: Path) -> str:
     return record.key
 
 
-def test_after_a_lost_volume_everything_signed_is_recognised_at_once_and_what_a_stranger_signed_is_not(
+def test_after_a_lost_volume_records_signed_by_the_agent_are_recognised_and_those_of_a_stranger_are_not(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     own = key_file.create(tmp_path / "key.pem")
@@ -70,7 +70,7 @@ def test_after_a_lost_volume_everything_signed_is_recognised_at_once_and_what_a_
     assert f"{forged}.json" in stored(seaweedfs, tmp_path)
 
 
-def test_without_its_key_the_agent_goes_on_and_warns_until_the_key_is_there(live: Live, tmp_path: Path) -> None:
+def test_without_its_key_the_agent_continues_and_warns_until_the_key_exists(live: Live, tmp_path: Path) -> None:
     key = tmp_path / "key.pem"
     fault = f"{key}: the signing key cannot be read: No such file or directory"
     live.settings["signing"] = {"key_file": str(key)}
@@ -119,7 +119,7 @@ def test_a_copy_that_was_made_without_the_key_is_signed_by_a_later_pass(
     assert live.ask("v", action="verify", place="offsite", all=True)["state"] == "succeeded"
 
 
-def test_a_damage_mark_that_another_program_put_into_the_bucket_takes_no_restore_point_away(
+def test_a_damage_mark_of_another_program_makes_no_restore_point_unusable(
     live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     live.settings["storage"]["destinations"] = {"offsite": destination(seaweedfs, tmp_path, retention={"last": 9})}

@@ -1,4 +1,4 @@
-"""The first seconds of an agent: a signal to end is obeyed whenever it comes, by process 1 of a container too."""
+"""The start of an agent: SIGTERM ends it at any moment, also as process 1 of a container."""
 
 import os
 import shutil
@@ -41,13 +41,13 @@ class Starting:
         self.pid = until(self._agent, "agent's process") if prefix else self._outer.pid
 
     def _agent(self) -> int | None:
-        """Return the process id once the process runs Python: `unshare` blocks signals of its own until it executes it."""
+        """Wait until the process runs Python, and return its id. Until then `unshare` blocks signals."""
         found = Path(f"/proc/{self._outer.pid}/task/{self._outer.pid}/children").read_text().split()
         is_python = found and Path(f"/proc/{found[0]}/exe").resolve() == Path(sys.executable).resolve()
         return int(found[0]) if is_python else None
 
     def masks(self) -> dict[str, int]:
-        """Return the masks of signals that the kernel shows, by their names in proc(5); none once it has ended."""
+        """Return the signal masks of the process by their names in proc(5), or an empty mapping if it has ended."""
         try:
             rows = dict(line.split(":\t", 1) for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
             return {name: int(rows[name], 16) for name in ("SigBlk", "SigCgt")}
@@ -55,8 +55,8 @@ class Starting:
             return {}
 
     def keeps(self, mask: int) -> bool:
-        """Tell whether none of these signals can be lost: each is blocked or caught."""
-        masks = self.masks()  # read once: handlers and blocked signals change places when the agent calls exec
+        """Return whether no signal can be lost: each one is blocked or handled."""
+        masks = self.masks()  # read in one step: before exec, handled signals become blocked ones
         return (masks.get("SigBlk", 0) | masks.get("SigCgt", 0)) & mask == mask
 
     def keeps_it(self) -> bool:
@@ -96,7 +96,7 @@ class Starting:
         return look
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-        """Send the signal; return exit code and log."""
+        """Send the signal. Return exit code and log."""
         os.kill(self.pid, number)
         _, log = self._outer.communicate(timeout=PATIENCE)
         return self._outer.returncode, log
@@ -105,7 +105,7 @@ class Starting:
         if self._outer.returncode is None:
             self._outer.kill()
             self._outer.wait()
-            processes.end_left_behind(str(self.root))  # they hold its standard error too
+            processes.end_left_behind(str(self.root))  # they have its standard error open, too
             self._outer.communicate()
 
 
@@ -166,13 +166,13 @@ def test_a_signal_during_the_start_ends_the_agent_in_good_order(
         until(has_come, "moment")
         code, log = agent.end()
 
-    assert code in (0, 128 + signal.SIGTERM), log  # the latter before it is the supervisor: nothing has been begun
+    assert code in (0, 128 + signal.SIGTERM), log  # the latter before the supervisor is executed: no work has begun
     assert "Traceback" not in log
     assert '"level": "error"' not in log
 
 
 @pytest.mark.parametrize("module", [RUN, SUPERVISOR], ids=["the command", "the supervisor"])
-def test_from_its_first_line_on_no_signal_can_be_lost(live: Live, module: tuple[str, ...]) -> None:
+def test_no_signal_can_be_lost_from_the_first_line_of_code_on(live: Live, module: tuple[str, ...]) -> None:
     with starting(live, (), module) as agent:
         until(lambda: agent.keeps(TERM | INT), "signals that are held back")
         looks = 0
@@ -185,8 +185,8 @@ def test_from_its_first_line_on_no_signal_can_be_lost(live: Live, module: tuple[
     assert looks > 10
 
 
-def test_nothing_that_the_agent_starts_holds_signals_back(live: Live) -> None:
-    """Its parent may have blocked them, too; a JVM that inherited that could not be ended by SIGTERM."""
+def test_no_process_that_the_agent_starts_has_signals_blocked(live: Live) -> None:
+    """The agent's parent may have blocked them as well. A JVM that inherited the mask would ignore SIGTERM."""
     live.fault({"do": "hang", "command": "backup"})
     live.settings["limits"] = {"shutdown_grace": "0s"}
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})

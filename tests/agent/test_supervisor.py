@@ -1,4 +1,4 @@
-"""The supervisor as the machine sees it: what it has loaded, what it shows, what it must never show."""
+"""The supervisor seen from outside: its modules, its log and metrics, its ports, and no secrets."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_no_secret_is_in_any_file_log_answer_page_or_command_line(live: Live) ->
     assert [content for content in shown if PASSWORD.encode() in content or SECRET_KEY.encode() in content] == []
 
 
-def test_a_finished_run_is_one_line_that_carries_it_all(live: Live) -> None:
+def test_a_finished_run_has_one_log_line_with_every_field(live: Live) -> None:
     live.start()
     live.ask(id="one", database="orders", type="FULL")
     line = until(lambda: live.events("backup ended"), "canonical line")[0]
@@ -106,7 +106,7 @@ def of_dashboard(cluster: str) -> dict[str, str]:
 
 
 def busy(live: Live) -> None:
-    """Let the agent delete, back up, fail, drill, verify and copy, and then hang, while a request waits."""
+    """Let the agent delete, back up, fail, drill, verify and copy, and then hang while a request waits."""
     live.fault({"do": "exit_1", "command": "backup", "database": "neo4j"})
     live.ask(databases=["neo4j", "orders"], patience=90)
     live.ask(action="drill", database="orders", patience=90)
@@ -129,7 +129,7 @@ def aged(live: Live) -> None:
     world.put(newest, data)
 
 
-def test_prometheus_takes_the_metrics_at_any_moment_and_the_dashboard_shows_each(
+def test_prometheus_accepts_the_metrics_at_any_moment_and_every_query_of_the_dashboard_has_series(
     live: Live, prometheus: Callable[..., Prometheus]
 ) -> None:
     port = Port.reserve()
@@ -193,7 +193,7 @@ def test_hundreds_of_clients_on_both_ports_keep_neither_probes_nor_backups_waiti
         assert live.get("/metrics")[0] == 200
 
 
-def test_an_agent_whose_port_is_taken_names_the_setting_and_the_port_and_nothing_else(live: Live) -> None:
+def test_the_error_for_a_port_in_use_has_only_the_setting_and_the_port(live: Live) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
         live.settings["http"] |= {"probes": f"127.0.0.1:{port}"}
@@ -226,19 +226,19 @@ def test_each_port_serves_its_own_pages_only(live: Live) -> None:
 
 
 def _nowhere() -> dict[str, object]:
-    """Return a destination where nobody listens."""
+    """Return a destination whose port no server listens on."""
     return {"type": "s3", "bucket": "nowhere", "endpoint_url": "http://127.0.0.1:1", "path_style": True}
 
 
 def _of_processes(live: Live, name: str) -> Iterator[bytes]:
-    """Yield a file of /proc of the agent and of all that it runs."""
+    """Yield the content of a file of /proc for the agent and each of its processes."""
     assert live.process is not None
     for pid in (live.process.pid, *live.processes()):
         yield Path(f"/proc/{pid}/{name}").read_bytes()
 
 
 def _of_programs(live: Live) -> list[bytes]:
-    """Return the environment of neo4j-admin, which has no use for a secret."""
+    """Return the environment of neo4j-admin, which needs no secret."""
     found = [
         Path(f"/proc/{pid}/environ").read_bytes()
         for pid in live.processes()

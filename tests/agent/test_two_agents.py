@@ -16,7 +16,7 @@ from tests.polling import until
 
 
 def another_cluster(name: str = "system") -> simulated.Cluster:
-    """Return a cluster with a `system` database of its own."""
+    """Return a cluster with another `system` database."""
     return simulated.three_servers(databases=("neo4j", "orders")).with_database_recreated(name)
 
 
@@ -50,7 +50,7 @@ def owes(live: Live, answer: dict[str, Any], *sides: str) -> None:
     assert live.status()["destinations"]["offsite"]["reason"] == "foreign_root"
 
 
-def test_of_two_clusters_with_one_name_only_one_publishes_even_if_both_start_at_the_same_time(
+def test_if_two_clusters_with_the_same_name_start_at_the_same_time_only_one_publishes(
     pair: tuple[Live, Live], seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     for live in pair:

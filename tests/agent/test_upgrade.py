@@ -1,4 +1,4 @@
-"""This version takes up what each released version left: it was killed during a backup."""
+"""This version continues the work of each released version, which was killed during a backup."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.polling import until
 
 
 @pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: path.name.removesuffix(".tar.xz"))
-def test_what_a_release_left_is_taken_up_and_nothing_of_it_is_lost(
+def test_the_work_that_a_release_left_is_continued_and_nothing_is_lost(
     archive: Path, live: Live, seaweedfs: SeaweedFS, tmp_path: Path
 ) -> None:
     unpack(archive, live, seaweedfs, tmp_path.name)

@@ -1,4 +1,4 @@
-"""Children that stay for the next backup: how many processes start, and what a death or a failure costs."""
+"""Children that wait for the next backup: how many processes start, and the effect of a death or a failure."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.polling import until
 
 BACKUP = "backup_agent.jobs.backup"
 DATABASES = ["customers", "neo4j", "orders"]
-"""In the order in which a request's databases are backed up."""
+"""Databases in the order in which they are backed up."""
 
 
 @pytest.fixture(name="live")
@@ -29,7 +29,7 @@ def _live(tmp_path: Path) -> Iterator[Live]:
 
 
 def started(live: Live) -> Counter[str]:
-    """Return how many processes of each module were started."""
+    """Return the number of processes of each module that were started."""
     argvs = [json.loads(path.read_text())["argv"] for path in (live.folder / "started").iterdir()]
     return Counter(argv[argv.index("-m") + 1] for argv in argvs)
 
@@ -58,7 +58,7 @@ def test_one_process_backs_up_all_databases_of_two_requests_and_ends_soon(live: 
 
 
 def test_one_process_backs_up_all_databases_whose_copies_are_awaited(live: Live) -> None:
-    """Their backups end as `recorded`: the destination, which no server serves, has a process of its own."""
+    """Their backups end as `recorded`. No server serves the destination, which has a process of its own."""
     nowhere = {"type": "s3", "bucket": "backups", "endpoint_url": "http://127.0.0.1:1", "region": "us-east-1"}
     live.settings["storage"]["destinations"] = {"offsite": nowhere}
     live.start(AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret")
@@ -78,7 +78,7 @@ def test_after_a_failure_the_next_database_gets_a_new_process(live: Live) -> Non
     assert started(live)[BACKUP] == 2
 
 
-def test_only_the_database_whose_backup_runs_is_charged_with_the_death_of_the_child(live: Live) -> None:
+def test_the_death_of_a_child_counts_as_an_attempt_only_for_the_running_backup(live: Live) -> None:
     live.fault({"do": "hang", "command": "backup", "database": "neo4j", "times": 1})
     live.start()
     live.drop("x.request", id="one", databases=DATABASES)
@@ -95,7 +95,7 @@ def gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-def test_the_death_of_a_child_that_waits_charges_no_backup(live: Live) -> None:
+def test_the_death_of_a_waiting_child_counts_as_no_attempt(live: Live) -> None:
     live.start()
     live.ask("a", database="orders")
     for number in (signal.SIGKILL, signal.SIGTERM):
