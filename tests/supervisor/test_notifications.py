@@ -29,6 +29,8 @@ A_RUN = BACKUP_SECONDS + 2 * PAUSE_SECONDS + 10
 ALL_TRIES = 2_400.0
 """Seconds. Longer than all tries to send one notification."""
 
+RUNS = 8
+
 Start = Callable[..., ScriptedAgent]
 
 
@@ -109,13 +111,13 @@ def test_of_many_runs_the_newest_state_is_sent_with_a_pause_between_two_processe
     agent = start(nightly=PING)
     began = agent.now
 
-    for number in range(20):
+    for number in range(RUNS):
         agent.ask(f"r{number}", "db-1")
-    agent.go_until(began + 20 * BACKUP_SECONDS + 2 * A_RUN)
+    agent.go_until(began + RUNS * BACKUP_SECONDS + 2 * A_RUN)
 
-    assert len(agent.answered) == 20
+    assert len(agent.answered) == RUNS
     assert sent(agent)[-1] == ("nightly", "success")
-    assert children(agent)[-1].task["notice"]["request"] == "r19"
+    assert children(agent)[-1].task["notice"]["request"] == f"r{RUNS - 1}"
     assert min(later - earlier for earlier, later in pairwise(agent.notified)) >= PAUSE_SECONDS
 
 
