@@ -68,14 +68,14 @@ def command(interpreter: Path, config: Path, folder: Path, *words: str) -> None:
     """Run a command, and print what it costs."""
     out = folder / "out"
     argv = (str(interpreter), "-m", "backup_agent", *words, "--config", str(config))
-    done = subprocess.run(
+    completed = subprocess.run(
         (sys.executable, "-I", "-S", "-c", MEASURE, str(out), *argv),
         stdout=subprocess.PIPE,
         text=True,
         check=False,
         env={"PATH": os.environ["PATH"], "HOME": str(folder)},
     )
-    wall, cpu, peak = map(float, done.stdout.split())
+    wall, cpu, peak = map(float, completed.stdout.split())
     size = out.stat().st_size / 1e6
     print(f"{' '.join(words):28} {cpu:6.2f} CPU s, {wall:6.2f} s, {size:6.2f} MB; peak {peak:5.1f} MiB")
 

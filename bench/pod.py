@@ -89,9 +89,9 @@ def make_store(version: str, mebibytes: int, stores: Path, folder: Path) -> int:
         file.write("id:ID,text\n")
         file.writelines(f"{n},{noise.randbytes(450).hex()}\n" for n in range(mebibytes * MIB // NODE_BYTES))
     options = ("--overwrite-destination=true", f"--nodes=Person={rows}", "--max-off-heap-memory=1G")
-    done = home.admin("database", "import", "full", *options, DATABASE, flags=("-Xmx1g",))
-    if done.returncode != 0:
-        raise SystemExit(f"the import of a store failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    completed = home.admin("database", "import", "full", *options, DATABASE, flags=("-Xmx1g",))
+    if completed.returncode != 0:
+        raise SystemExit(f"the import of a store failed:\n{completed.stdout[-2000:]}{completed.stderr[-2000:]}")
     for kind in ("databases", "transactions"):
         (stores / kind).mkdir()
         shutil.move(home.folder / "data" / kind / DATABASE, stores / kind / DATABASE)

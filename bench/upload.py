@@ -101,14 +101,14 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 def measure(argv: Sequence[str], environment: Mapping[str, str]) -> Cost:
     """Run a program and return its cost and that of its child processes. Raise CalledProcessError if it fails."""
-    done = subprocess.run(
+    completed = subprocess.run(
         (sys.executable, "-I", "-S", "-c", MEASURE, *argv),
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    return Cost(*map(float, done.stdout.split()))
+    return Cost(*map(float, completed.stdout.split()))
 
 
 def first_line(*argv: str) -> str:

@@ -16,11 +16,11 @@ HERE = ("--python", sys.executable)
 
 
 def run(name: str, *options: str) -> str:
-    done = subprocess.run(
+    completed = subprocess.run(
         (sys.executable, BENCH / name, *options), capture_output=True, text=True, timeout=300, check=False
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

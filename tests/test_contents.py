@@ -96,11 +96,11 @@ def test_an_sbom_of_all_locked_packages_is_valid_by_the_schema_of_cyclonedx() ->
     whole = sbom(packages=contents._locked(ROOT / "requirements.lock"))
     python = str(checkov().with_name("python"))
 
-    done = subprocess.run(
+    completed = subprocess.run(
         (python, "-c", WHOLE_SCHEMA), input=json.dumps(whole), capture_output=True, text=True, check=True
     )
 
-    assert json.loads(done.stdout) == []
+    assert json.loads(completed.stdout) == []
     assert len(whole["components"]) > 25
 
 

@@ -93,10 +93,10 @@ def tree(tmp_path: Path) -> Path:
 def run(tree: Path, *command: str) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "MAKE"))}
     offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tree.parent / "index"), "PIP_CONFIG_FILE": os.devnull}
-    done = subprocess.run(
+    completed = subprocess.run(
         command, cwd=tree, env={**environ, **offline}, capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 def installed(venv: Path) -> set[str]:
@@ -133,9 +133,9 @@ def test_the_lines_of_all_pages_are_the_same_and_install_the_locked_packages(tre
 
 
 def test_the_lock_has_every_dependency_of_its_packages() -> None:
-    done = subprocess.run((sys.executable, "-m", "pip", "check"), capture_output=True, text=True, check=False)
+    completed = subprocess.run((sys.executable, "-m", "pip", "check"), capture_output=True, text=True, check=False)
 
-    assert done.returncode == 0, done.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
 TREE = subprocess.run(("git", "ls-files"), cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()

@@ -27,7 +27,7 @@ atexit.register(lambda: print("{LOADED}", *(n for n, found in sys.modules.items(
 
 def imported(start: Start, environ: dict[str, str]) -> dict[str, str]:
     """Start a program. Return each module that it imports, with the modules by which it was imported."""
-    done = subprocess.run(
+    completed = subprocess.run(
         (sys.executable, "-I", "-S", "-X", "importtime", "-c", FIRST + start.code, *start.arguments),
         env={**os.environ, **environ},
         stdin=subprocess.DEVNULL,
@@ -36,8 +36,8 @@ def imported(start: Start, environ: dict[str, str]) -> dict[str, str]:
         timeout=120,
         check=False,
     )
-    lines = done.stderr.splitlines()
-    assert done.returncode == 0, "\n".join(line for line in lines if not line.startswith(ROW))
+    lines = completed.stderr.splitlines()
+    assert completed.returncode == 0, "\n".join(line for line in lines if not line.startswith(ROW))
     loaded = {name for line in lines if line.startswith(LOADED) for name in line.split()}
     found = paths(line.rpartition("|")[2] for line in lines if line.startswith(ROW))
     return {name: path for name, path in found if name in loaded}  # modules that are not installed have a row, too

@@ -176,7 +176,7 @@ class World:
 
     def shell(self, line: str) -> str:
         """Run a line as a user does in the demo's folder. Return its output; raise DemoError if it fails."""
-        done = subprocess.run(
+        completed = subprocess.run(
             ["sh", "-c", f". {shlex.quote(str(self.environment_file))}\n{line}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -184,9 +184,9 @@ class World:
             text=True,
             check=False,
         )
-        if done.returncode != 0:
-            raise DemoError(f"`{line}` ended with exit code {done.returncode}: {done.stdout}")
-        return done.stdout
+        if completed.returncode != 0:
+            raise DemoError(f"`{line}` ended with exit code {completed.returncode}: {completed.stdout}")
+        return completed.stdout
 
     def answer(self, name: str) -> dict[str, Any]:
         """Wait for the final answer to a request and return it."""

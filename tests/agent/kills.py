@@ -346,12 +346,14 @@ class Storm:
 
     def faults_of_deletions(self, place: str, found: set[str], *, pruning: bool) -> Iterator[str]:
         """Yield the artifacts that are missing although the log does not say why, and the forged ones that it names."""
-        told = {line["key"] for line in self.live.events("artifact deleted") if line["place"] == place}
+        reported = {line["key"] for line in self.live.events("artifact deleted") if line["place"] == place}
         if self.forger is not None:
-            yield from (f"{key}: forged, and deleted" for key in sorted(told & self.forger.hands[place].planted.keys()))
+            yield from (
+                f"{key}: forged, and deleted" for key in sorted(reported & self.forger.hands[place].planted.keys())
+            )
         gone = self.seen[place].keys() - found - self.gone[place]
-        self.gone[place] |= gone | told
-        unexplained = gone - told - {name.removesuffix(".json") for name in begun(self.live.root, place)}
+        self.gone[place] |= gone | reported
+        unexplained = gone - reported - {name.removesuffix(".json") for name in begun(self.live.root, place)}
         if not pruning:
             yield from (f"{key}: gone, and no line of the log says why" for key in sorted(unexplained))
 
@@ -444,8 +446,8 @@ class Storm:
             "--config",
             str(self.live.config),
         )
-        done = subprocess.run(words, env={**os.environ, **self.live.environ}, capture_output=True, check=False)
-        found: list[dict[str, Any]] = json.loads(done.stdout)["artifacts"]
+        completed = subprocess.run(words, env={**os.environ, **self.live.environ}, capture_output=True, check=False)
+        found: list[dict[str, Any]] = json.loads(completed.stdout)["artifacts"]
         return found
 
     def look_for_answers(self) -> bool:

@@ -254,15 +254,15 @@ class Live:
 
     def printed(self, *words: str, code: int = 0) -> str:
         """Run a command with --json. Return its output."""
-        done = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "backup_agent", *words, "--json", "--config", str(self.config)],
             capture_output=True,
             text=True,
             check=False,
             env={**os.environ, **self.environ},
         )
-        assert done.returncode == code, done.stderr or done.stdout
-        return done.stdout
+        assert completed.returncode == code, completed.stderr or completed.stdout
+        return completed.stdout
 
     def answer_of(self, identity: str) -> dict[str, Any]:
         """Return the present answer to an id, or an empty mapping if there is no answer yet."""

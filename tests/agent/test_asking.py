@@ -109,8 +109,8 @@ def test_record_and_log_have_the_attribution_of_a_request(live: Live) -> None:
         ),
     ):
         (line,) = until(partial(lines, event, request), f"line {event} of {request}")
-        told = {"requested_by": "the DBA", "request_reason": "before the upgrade", "trace_id": TRACE.split("-")[1]}
-        assert line.items() >= told.items(), (event, request)
+        expected = {"requested_by": "the DBA", "request_reason": "before the upgrade", "trace_id": TRACE.split("-")[1]}
+        assert line.items() >= expected.items(), (event, request)
         assert line.get("labels") == (ATTRIBUTION["labels"] if request == "backup" else None), (event, request)
     (record,) = live.records()
     assert record.items() >= ATTRIBUTION.items() <= live.answer_of("backup")["request"].items()
@@ -125,9 +125,9 @@ def test_answer_and_log_quote_nothing_of_a_link_to_a_file_with_secrets(live: Liv
     (live.requests / "y.request").write_text('{"hunter2 key": "hunter2", "database": "hunter2;", "action": "hunter2"}')
 
     assert {live.answer(name)["state"] for name in ("x", "y")} == {"rejected"}
-    told = [path.read_text() for path in live.requests.rglob("*.json") if ".spool/rejected" not in str(path)]
-    assert told
-    assert not [text for text in (*told, *live.text) if "hunter2" in text]
+    texts = [path.read_text() for path in live.requests.rglob("*.json") if ".spool/rejected" not in str(path)]
+    assert texts
+    assert not [text for text in (*texts, *live.text) if "hunter2" in text]
     assert secret.stat().st_mode & 0o777 == 0o640
     assert json.loads((live.requests / "x.status.json").read_text())["error"].startswith("not JSON at line 1, column 1")
 

@@ -34,9 +34,9 @@ def test_the_bucket_alone_shows_what_was_backed_up_deleted_and_held(
 
     assert on_the_volume["findings"] == []
     assert audited["findings"] == []
-    told = {(line["kind"], line.get("key"), line.get("claimed")) for line in lines}
-    assert {("recorded", old, "ann"), ("held", old, "bob"), ("released", old, "bob")} <= told
-    assert {("copied", new, None), ("deleting", old, None)} <= told
+    entries = {(line["kind"], line.get("key"), line.get("claimed")) for line in lines}
+    assert {("recorded", old, "ann"), ("held", old, "bob"), ("released", old, "bob")} <= entries
+    assert {("copied", new, None), ("deleting", old, None)} <= entries
     [orders] = [one for one in report["databases"] if one["database"] == "orders"]
     assert [(point["key"], point["fault"]) for point in orders["points"]] == [(new, None)]
     assert [one["claimed"] for one in report["requests"]] == ["ann", "bob", "bob"]

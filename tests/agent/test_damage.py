@@ -248,15 +248,15 @@ def test_a_full_missing_at_a_destination_is_reported_and_copied_again(
     link = backed_up(live, "c")
     for key in (full, f"{full}.json"):
         places.remove("offsite", key)
-    told = live.ask("v", action="verify", place="offsite")
+    checked = live.ask("v", action="verify", place="offsite")
     broken = live.metric("neo4j_backup_unrestorable_artifacts", place="offsite")
     live.commit()
     newest = backed_up(live, "d")
     whole = live.ask("w", action="verify", artifact=newest, chain=True, place="offsite")
 
-    assert (told["state"], broken) == ("succeeded_with_warnings", 1)
-    assert full in told["error"]
-    assert link in told["error"]
+    assert (checked["state"], broken) == ("succeeded_with_warnings", 1)
+    assert full in checked["error"]
+    assert link in checked["error"]
     assert (whole["state"], whole["places"]["offsite"]["verified"]) == ("succeeded", 3)
     assert live.ask("x", action="verify", place="offsite", all=True)["state"] == "succeeded"
     until(lambda: live.metric("neo4j_backup_unrestorable_artifacts", place="offsite") == 0, "whole chains")

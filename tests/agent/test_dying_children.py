@@ -188,9 +188,9 @@ def test_a_copy_whose_child_died_is_still_missing(owing: Dying) -> None:
     for name, way in deaths("owed", NOT_COPIED).items():
         live = owing.again(COPY, way)
         first = until_logged(live, "copy missing", name)["error"]
-        told = live.status()["destinations"]["offsite"]
+        shown = live.status()["destinations"]["offsite"]
         of_the_child = any(words in first for words in ("without a report", "could not be started", "cannot be done"))
-        believed[name] = (of_the_child, told["up"], told["owed"], live.metric("neo4j_backup_copies_owed"))
+        believed[name] = (of_the_child, shown["up"], shown["owed"], live.metric("neo4j_backup_copies_owed"))
 
     assert believed == dict.fromkeys(believed, (True, False, 1, 1))
 
@@ -228,8 +228,8 @@ def test_a_verification_whose_child_died_has_verified_nothing(dying: Dying, live
     for name, way in deaths("pass_result", NOT_PASSED).items():
         dying.order(VERIFY, **way)
         answer = live.ask("v", action="verify", place="local")
-        told = answer["places"]["local"]
-        believed[name] = (answer["state"], told["outcome"], told.get("verified"), live.events("step failed"))
+        shown = answer["places"]["local"]
+        believed[name] = (answer["state"], shown["outcome"], shown.get("verified"), live.events("step failed"))
 
     assert believed == dict.fromkeys(believed, ("failed", "failed", None, []))
 

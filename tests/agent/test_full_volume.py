@@ -38,12 +38,12 @@ def _small(live: Live) -> Iterator[Small]:
             volume = {"root": live.root, "requests": live.requests}[which]
         volume.mkdir()
         options = f"size={SIZE},nr_inodes={INODES}"
-        done = subprocess.run(
+        completed = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", options, "none", str(volume)], capture_output=True, check=False
         )
-        if done.returncode:
+        if completed.returncode:
             if "CI" in os.environ:
-                pytest.fail(done.stderr.decode())
+                pytest.fail(completed.stderr.decode())
             pytest.skip("mounting is refused here")
         mounted.append(volume)
         return live

@@ -202,7 +202,7 @@ def test_an_interrupted_deletion_is_finished_and_foreign_files_are_left_alone(ag
 
     assert not oldest.exists()
     assert stranger.exists()
-    until(lambda: aged.events("unexpected files found"), "told stray")
+    until(lambda: aged.events("unexpected files found"), "report of the stray file")
 
 
 def test_an_ad_hoc_set_expires_as_a_whole(started: Live) -> None:

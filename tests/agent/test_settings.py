@@ -137,7 +137,7 @@ def test_a_root_on_the_containers_own_disk_is_refused_before_anything_is_written
     config = tmp_path / "config.yaml"
     settings = settings_tree(storage={"root": str(root)})
     config.write_text(yaml.safe_dump({**settings, "requests": {"folder": str(tmp_path / "requests")}}))
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "backup_agent", command, "--config", str(config)],
         capture_output=True,
         text=True,
@@ -146,9 +146,9 @@ def test_a_root_on_the_containers_own_disk_is_refused_before_anything_is_written
         env={**os.environ, "KUBERNETES_SERVICE_HOST": "10.0.0.1"},
     )
 
-    assert done.returncode == code
-    assert f"{root}: no volume is mounted there" in done.stderr
-    assert "storage.require_volume: never" in done.stderr
+    assert completed.returncode == code
+    assert f"{root}: no volume is mounted there" in completed.stderr
+    assert "storage.require_volume: never" in completed.stderr
     assert not root.parent.exists()
     assert not (tmp_path / "requests").exists()
 

@@ -220,9 +220,9 @@ def test_each_port_serves_its_own_pages_only(live: Live) -> None:
     ):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}{served}", timeout=10) as reply:
             assert reply.status == 200
-        with pytest.raises(urllib.error.HTTPError, match="404") as told:
+        with pytest.raises(urllib.error.HTTPError, match="404") as error:
             urllib.request.urlopen(f"http://127.0.0.1:{port}{refused}", timeout=10)
-        told.value.close()
+        error.value.close()
 
 
 def _nowhere() -> dict[str, object]:

@@ -131,8 +131,8 @@ def test_reading_a_crafted_artifact_needs_little_time_and_memory(path: Path, nam
     content = BOMBS[name]()
     path.write_bytes(content)
 
-    done = subprocess.run((sys.executable, "-c", COST, str(path)), capture_output=True, text=True, check=True)
-    seconds, memory, found = json.loads(done.stdout)
+    completed = subprocess.run((sys.executable, "-c", COST, str(path)), capture_output=True, text=True, check=True)
+    seconds, memory, found = json.loads(completed.stdout)
 
     assert len(content) < 200_000
     assert seconds < 30  # about six seconds on an idle machine

@@ -620,8 +620,8 @@ def test_reading_headers_of_damaged_files_takes_at_most_a_second_and_4_mebibytes
         )
         put(tmp_path / f"{number:03}", random_source.choice(harms)())
 
-    done = subprocess.run((sys.executable, "-c", FUZZ, str(tmp_path)), capture_output=True, text=True, check=True)
-    slowest, memory, outcomes = json.loads(done.stdout)
+    completed = subprocess.run((sys.executable, "-c", FUZZ, str(tmp_path)), capture_output=True, text=True, check=True)
+    slowest, memory, outcomes = json.loads(completed.stdout)
 
     assert len(outcomes) == 608
     assert set(outcomes.values()) == {"read", "bad_artifact"}
@@ -647,8 +647,8 @@ def test_the_reading_pass_over_a_decompression_bomb_needs_little_memory(tmp_path
         "raw = read_through(Path(sys.argv[1])).raw_size; print(raw >> 20, peak() // 1024)"
     )
 
-    done = subprocess.run((sys.executable, "-c", code, str(path)), capture_output=True, text=True, check=True)
-    raw, memory = map(int, done.stdout.split())
+    completed = subprocess.run((sys.executable, "-c", code, str(path)), capture_output=True, text=True, check=True)
+    raw, memory = map(int, completed.stdout.split())
 
     assert len(packed.getvalue()) < 1 << 20
     assert raw == 256
@@ -666,10 +666,10 @@ class TestCommand:
     def test_the_command_prints_header_files_and_problems(self, path: Path) -> None:
         content = writer.artifact()
 
-        done = self.run(str(put(path, content)))
+        completed = self.run(str(put(path, content)))
 
-        assert done.returncode == 0
-        facts = json.loads(done.stdout)
+        assert completed.returncode == 0
+        facts = json.loads(completed.stdout)
         assert facts["header"]["database"] == "orders"
         assert facts["files"] == [{"name": NAME, "size": len(content), "sha256": sha256(content)}]
         assert facts["problems"] == []
@@ -677,14 +677,14 @@ class TestCommand:
     @pytest.mark.process
     def test_reading_the_header_does_not_check_the_rest(self, path: Path) -> None:
         store = {"neostore": random.Random(1).randbytes(2 * CHUNK)}
-        done = self.run("--header", str(put(path, writer.artifact(inside=writer.tar(store))[:-4])))
+        completed = self.run("--header", str(put(path, writer.artifact(inside=writer.tar(store))[:-4])))
 
-        assert done.returncode == 0
-        assert json.loads(done.stdout).keys() == {"header"}
+        assert completed.returncode == 0
+        assert json.loads(completed.stdout).keys() == {"header"}
 
     def test_an_error_is_printed_and_the_exit_code_is_1(self, path: Path) -> None:
-        done = self.run(str(put(path, writer.artifact()[:-4])))
+        completed = self.run(str(put(path, writer.artifact()[:-4])))
 
-        assert (done.returncode, done.stdout) == (1, "")
-        assert done.stderr.startswith(f"bad_artifact: {NAME}, at byte ")
-        assert "HINT: " in done.stderr
+        assert (completed.returncode, completed.stdout) == (1, "")
+        assert completed.stderr.startswith(f"bad_artifact: {NAME}, at byte ")
+        assert "HINT: " in completed.stderr

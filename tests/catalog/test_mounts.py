@@ -91,9 +91,11 @@ def test_a_real_mount_is_seen(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from backup_agent.catalog.mounts import is_own_disk; "
     code += "print(is_own_disk(Path(sys.argv[1]), 'always', {}))"
     words = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none "$1" && exec "$2" -c "$3" "$1"', "sh"]
-    done = subprocess.run([*words, str(tmp_path), sys.executable, code], capture_output=True, text=True, check=False)
-    if "Operation not permitted" in done.stderr:
+    completed = subprocess.run(
+        [*words, str(tmp_path), sys.executable, code], capture_output=True, text=True, check=False
+    )
+    if "Operation not permitted" in completed.stderr:
         pytest.skip("this user may not mount")
 
-    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr
+    assert (completed.returncode, completed.stdout) == (0, "False\n"), completed.stderr
     assert is_own_disk(Path(f"/{uuid4()}"), "always", {})

@@ -29,9 +29,9 @@ print("boto3" in sys.modules)
 
 @pytest.mark.process
 def test_the_client_library_of_a_destination_is_loaded_when_its_store_is_first_used() -> None:
-    done = subprocess.run((sys.executable, "-c", LOADED), capture_output=True, text=True, check=True)
+    completed = subprocess.run((sys.executable, "-c", LOADED), capture_output=True, text=True, check=True)
 
-    assert done.stdout == "offsite False False True\n"
+    assert completed.stdout == "offsite False False True\n"
 
 
 def test_the_store_of_a_place_is_opened_once(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_a_second_agent_is_refused_the_volume(place: Place) -> None:
 
 def test_every_fault_of_the_settings_is_reported_by_the_agent_itself(place: Place) -> None:
     place.settings |= {"cluster": [], "colour": "red"}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "backup_agent", "run", "--config", place.config],
         capture_output=True,
         text=True,
@@ -91,9 +91,9 @@ def test_every_fault_of_the_settings_is_reported_by_the_agent_itself(place: Plac
         timeout=60,
     )
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"backup-agent: 2 faults in the settings ({place.config}):\n")
-    assert "\n  colour: unknown key" in done.stderr
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert completed.stderr.startswith(f"backup-agent: 2 faults in the settings ({place.config}):\n")
+    assert "\n  colour: unknown key" in completed.stderr
 
 
 def test_the_log_is_json_with_the_option_json(place: Place) -> None:

@@ -34,9 +34,9 @@ def _complete(place: Place, tmp_path: Path) -> Complete:
 
     def complete(*words: str) -> set[str]:
         bash = ("/bin/bash", "--norc", "-uc", COMPLETE, "bash", str(script), "backup-agent", *words)
-        done = subprocess.run(bash, cwd=place.folder, capture_output=True, text=True, timeout=60, check=True)
-        assert "command not found" not in done.stderr
-        return {line for line in done.stdout.splitlines() if line}
+        completed = subprocess.run(bash, cwd=place.folder, capture_output=True, text=True, timeout=60, check=True)
+        assert "command not found" not in completed.stderr
+        return {line for line in completed.stdout.splitlines() if line}
 
     return complete
 
@@ -85,6 +85,6 @@ def test_the_script_is_read_by_its_shell_without_an_error(place: Place, tmp_path
         pytest.skip(f"{shell} is not installed")
     script = tmp_path / "script"
     script.write_text(place.run("completion", shell).out)
-    done = subprocess.run((shell, "-n", str(script)), capture_output=True, text=True, timeout=60, check=False)
+    completed = subprocess.run((shell, "-n", str(script)), capture_output=True, text=True, timeout=60, check=False)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (completed.returncode, completed.stderr) == (0, "")

@@ -208,11 +208,11 @@ def test_the_schema_of_a_spec_is_printed(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is absent")
 def test_kustomize_takes_the_folder(tmp_path: Path) -> None:
     code(["render", SPEC, "--out", str(tmp_path)])
-    done = subprocess.run(("kubectl", "kustomize", str(tmp_path)), capture_output=True, text=True, check=True)
+    completed = subprocess.run(("kubectl", "kustomize", str(tmp_path)), capture_output=True, text=True, check=True)
 
     def by_name(objects: list[dict[str, object]]) -> list[str]:
         return sorted(json.dumps(one, sort_keys=True) for one in objects)
 
-    assert by_name(list(yaml.safe_load_all(done.stdout))) == by_name(
+    assert by_name(list(yaml.safe_load_all(completed.stdout))) == by_name(
         list(yaml.safe_load_all((GOLDEN / "smallest.yaml").read_text()))
     )

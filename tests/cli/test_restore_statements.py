@@ -146,8 +146,8 @@ def restore_with_neo4j_admin(shell: Shell, backups: Backups, line: str) -> None:
     options = [f"--restore-until={one}" for one in cut]
     options += re.findall("--overwrite-destination=true", line)
     on_server = Simulation(shell.served.folder, backups.simulation.program, backups.folder)
-    done = on_server.run("database", "restore", f"--from-path={backups.folder / file}", *options, name)
-    assert done.returncode == 0, done.stderr
+    completed = on_server.run("database", "restore", f"--from-path={backups.folder / file}", *options, name)
+    assert completed.returncode == 0, completed.stderr
 
 
 def what_belongs(shell: Shell) -> list[Any]:

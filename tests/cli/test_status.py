@@ -153,10 +153,10 @@ def test_an_agent_that_is_not_ready_says_why_and_exits_3(place: Place) -> None:
 def test_an_unwatched_requests_folder_is_shown_and_does_not_affect_readiness(place: Place) -> None:
     fault = "inotify instance limit reached"
     with agent(place, requests_watched=False, requests_watch_fault=fault):
-        done = place.run("status")
+        completed = place.run("status")
 
-    assert done.code == 0
-    assert f"requests folder NOT WATCHED ({fault}): it is listed every 5 seconds\n" in done.out
+    assert completed.code == 0
+    assert f"requests folder NOT WATCHED ({fault}): it is listed every 5 seconds\n" in completed.out
 
 
 def test_the_status_is_json_for_programs(place: Place) -> None:

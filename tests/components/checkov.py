@@ -24,7 +24,7 @@ def failed_checks(folder: Path) -> list[tuple[str, str]]:
     """Return check and object of each finding about the objects in a folder."""
     # By its interpreter: the environment was moved after it was made.
     program = checkov()
-    done = subprocess.run(
+    completed = subprocess.run(
         (
             str(program.with_name("python")),
             str(program),
@@ -44,8 +44,8 @@ def failed_checks(folder: Path) -> list[tuple[str, str]]:
         check=False,
         timeout=300,
     )
-    found: dict[str, Any] = json.loads(done.stdout)
-    assert found["summary"]["passed"] > 0, done.stderr
+    found: dict[str, Any] = json.loads(completed.stdout)
+    assert found["summary"]["passed"] > 0, completed.stderr
     return [(one["check_id"], one["resource"]) for one in found["results"]["failed_checks"]]
 
 

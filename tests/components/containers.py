@@ -108,12 +108,12 @@ class Podman:
 
     def __call__(self, *words: str, timeout: float = 120, stdin: str | None = None) -> str:
         """Run a command; return what it prints, or raise with what it says."""
-        done = self.attempt(*words, timeout=timeout, stdin=stdin)
-        if done.returncode != 0:
+        completed = self.attempt(*words, timeout=timeout, stdin=stdin)
+        if completed.returncode != 0:
             raise RuntimeError(
-                f"podman {' '.join(words[:4])} ended with {done.returncode}:\n{done.stdout}{done.stderr}"
+                f"podman {' '.join(words[:4])} ended with {completed.returncode}:\n{completed.stdout}{completed.stderr}"
             )
-        return done.stdout.strip()
+        return completed.stdout.strip()
 
     def attempt(self, *words: str, timeout: float = 120, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command whose exit code is the result."""

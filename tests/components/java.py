@@ -35,7 +35,7 @@ def fetch_jars(folder: Path, sha256: str, *coordinates: str) -> None:
     pom = folder / "pom.xml"
     pom.write_text(_pom(coordinates))
     # Maven runs on the system's own JDK, which uses the system's certificates.
-    done = subprocess.run(
+    completed = subprocess.run(
         (
             maven,
             "--batch-mode",
@@ -52,9 +52,9 @@ def fetch_jars(folder: Path, sha256: str, *coordinates: str) -> None:
         check=False,
         timeout=600,
     )
-    if done.returncode != 0:
+    if completed.returncode != 0:
         raise MissingComponentError(
-            f"mvn could not fetch {', '.join(coordinates)}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            f"mvn could not fetch {', '.join(coordinates)}:\n{completed.stdout[-2000:]}{completed.stderr[-2000:]}"
         )
     if (found := digest(folder / "lib")) != sha256:
         raise RuntimeError(f"the jars of {', '.join(coordinates)} are not those of pins.py: {found}")
@@ -76,7 +76,7 @@ def compiler_jars() -> Path:
 
 def compile_java(source: Path, jars: Path, target: Path) -> None:
     """Compile one source file against a folder of jars, into class files below `target`."""
-    done = subprocess.run(
+    completed = subprocess.run(
         (
             str(java_home() / "bin/java"),
             "-XX:+UseSerialGC",
@@ -98,8 +98,8 @@ def compile_java(source: Path, jars: Path, target: Path) -> None:
         check=False,
         timeout=120,
     )
-    if done.returncode != 0:
-        raise RuntimeError(f"{source.name} does not compile:\n{done.stdout}{done.stderr}")
+    if completed.returncode != 0:
+        raise RuntimeError(f"{source.name} does not compile:\n{completed.stdout}{completed.stderr}")
 
 
 def _pom(coordinates: tuple[str, ...]) -> str:

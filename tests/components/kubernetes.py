@@ -119,10 +119,10 @@ def _go(work: Path, *words: str) -> str:
         **dict.fromkeys(("GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GOPRIVATE", "GOINSECURE"), ""),
         "GOPATH": str(work / "path"),
     }
-    done = subprocess.run(("go", *words), cwd=work, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise MissingComponentError(f"go {words[0]} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return done.stdout
+    completed = subprocess.run(("go", *words), cwd=work, env=environment, capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
+        raise MissingComponentError(f"go {words[0]} ended with {completed.returncode}:\n{completed.stderr[-2000:]}")
+    return completed.stdout
 
 
 def _module(upstream: str) -> str:

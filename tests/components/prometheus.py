@@ -78,16 +78,18 @@ class Prometheus(Server):
 
 def promtool(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
     """Run promtool. Return its exit code (0: no fault, 1 or 3: faults) and its output."""
-    done = subprocess.run(
+    completed = subprocess.run(
         (_program("promtool"), *arguments), input=stdin, capture_output=True, check=False, timeout=300
     )
-    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    return subprocess.CompletedProcess(
+        completed.args, completed.returncode, completed.stdout.decode(), completed.stderr.decode()
+    )
 
 
 def check_metrics(page: bytes) -> str:
     """Return promtool's complaints about a /metrics page, or an empty text."""
-    done = promtool("check", "metrics", stdin=page)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    completed = promtool("check", "metrics", stdin=page)
+    return "" if completed.returncode == 0 else completed.stdout + completed.stderr
 
 
 def _program(name: str) -> str:

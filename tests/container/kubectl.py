@@ -179,10 +179,12 @@ class Cluster:
         os.execvpe(command[0], command, self.variables)
 
     def _podman(self, *words: str, check: bool = True) -> int:
-        done = subprocess.run([*self.podman, *words], check=False, env=self.variables, capture_output=True, text=True)
-        if check and done.returncode != 0:
-            raise RefusedError(done.stdout + done.stderr)
-        return done.returncode
+        completed = subprocess.run(
+            [*self.podman, *words], check=False, env=self.variables, capture_output=True, text=True
+        )
+        if check and completed.returncode != 0:
+            raise RefusedError(completed.stdout + completed.stderr)
+        return completed.returncode
 
 
 def merged(before: Any, change: Any) -> Any:

@@ -156,14 +156,14 @@ class Pod:
 
     def log(self) -> str:
         """Return stdout and stderr of the container."""
-        done = self.podman.attempt("logs", self.name)
-        return done.stdout + done.stderr
+        completed = self.podman.attempt("logs", self.name)
+        return completed.stdout + completed.stderr
 
     def sh(self, script: str) -> str:
         """Run a shell script in the container, as `kubectl exec … -- sh -c` does, and return its stdout."""
-        done = self.podman.exec(self.name, "sh", "-c", script)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        completed = self.podman.exec(self.name, "sh", "-c", script)
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout
 
     def answer(self, name: str = "backup", patience: float = 120) -> dict[str, Any]:
         """Wait for the final answer to a dropped request and return it."""

@@ -93,10 +93,10 @@ def test_the_image_adds_less_than_120_megabytes(podman: Podman, image: str) -> N
 
 
 def test_without_settings_the_agent_exits_with_a_hint(podman: Podman, image: str) -> None:
-    done = podman.attempt("run", "--rm", "--pull=never", "--network=none", *CAPPED, image)
+    completed = podman.attempt("run", "--rm", "--pull=never", "--network=none", *CAPPED, image)
 
-    assert done.returncode == 2
-    assert "/etc/backup-agent/config.yaml" in done.stderr
+    assert completed.returncode == 2
+    assert "/etc/backup-agent/config.yaml" in completed.stderr
 
 
 def test_the_image_has_no_build_tools_and_no_files_of_the_build(agent: Pod) -> None:
@@ -109,10 +109,10 @@ def test_the_image_has_no_build_tools_and_no_files_of_the_build(agent: Pod) -> N
 
 
 def test_a_client_of_s3_needs_little_memory_in_the_image(agent: Pod) -> None:
-    done = agent.podman.exec(agent.name, "python", "-B", "-c", CLIENT)
+    completed = agent.podman.exec(agent.name, "python", "-B", "-c", CLIENT)
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert int(done.stdout) < 48 * 1024  # KiB
+    assert (completed.returncode, completed.stderr) == (0, "")
+    assert int(completed.stdout) < 48 * 1024  # KiB
 
 
 def test_the_image_has_the_licence_of_the_agent_and_of_each_package(agent: Pod) -> None:
@@ -127,13 +127,13 @@ def test_the_image_has_the_licence_of_the_agent_and_of_each_package(agent: Pod) 
 
 
 def test_neither_the_demo_nor_the_stand_ins_are_in_the_image(agent: Pod) -> None:
-    done = agent.podman.exec(agent.name, "backup-agent", "demo")
+    completed = agent.podman.exec(agent.name, "backup-agent", "demo")
 
     packages = agent.sh("ls /opt/backup-agent/lib/python3*/site-packages/backup_agent").split()
     assert "cli" in packages
     assert {"demo", "standins"}.isdisjoint(packages)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
+    assert (completed.returncode, completed.stdout) == (2, "")
+    assert completed.stderr.startswith(
         "backup-agent demo: the demo is not part of this image: run `make demo` in a checkout"
     )
 
@@ -153,9 +153,9 @@ def test_the_agents_user_cannot_change_the_agents_files(agent: Pod) -> None:
 )
 def test_all_modules_are_compiled_in_the_build(agent: Pod, flag: str, package: str) -> None:
     """With a read-only root a module would be compiled again at each start, which takes seconds at a tenth of a core."""
-    done = agent.podman.exec(agent.name, "python", flag, "-c", UNCOMPILED.format(package=package))
+    completed = agent.podman.exec(agent.name, "python", flag, "-c", UNCOMPILED.format(package=package))
 
-    assert done.stdout.strip() == "[]"
+    assert completed.stdout.strip() == "[]"
 
 
 def test_commands_in_the_pod_find_the_agent_and_its_settings(agent: Pod) -> None:
@@ -211,9 +211,9 @@ def test_any_user_of_the_group_0_can_run_the_agent(podman: Podman, image: str, t
 def test_the_folders_for_volumes_belong_to_the_group_0_too(podman: Podman, image: str) -> None:
     """A new volume of docker or podman takes owner and mode from the folder of the image."""
     script = "stat -c '%u:%g %a' /backups /backup-requests; touch /backups/x /backup-requests/x"
-    done = podman.attempt(
+    completed = podman.attempt(
         *("run", "--rm", "--pull=never", "--network=none", "--user=1000680000:0", "--passwd=false"),
         *("--entrypoint=sh", image, "-c", script),
     )
 
-    assert (done.returncode, done.stdout.splitlines()) == (0, ["7474:0 770"] * 2), done.stderr
+    assert (completed.returncode, completed.stdout.splitlines()) == (0, ["7474:0 770"] * 2), completed.stderr

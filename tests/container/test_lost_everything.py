@@ -41,10 +41,10 @@ def test_the_commands_of_the_page_lead_from_a_bucket_to_a_serving_server(
         (machine / "credentials").write_text(CREDENTIALS)
         (machine / "backup_agent").symlink_to(ROOT / "backup_agent")
         for command in commands(PAGE.read_text()):
-            done = world.sh(command, cwd=str(machine))
+            completed = world.sh(command, cwd=str(machine))
             # The bucket belongs to the lost agent: the copy fails, perhaps before the command looks.
             expected = (0, 3) if "--wait=local" in command else (0,)
-            assert done.returncode in expected, f"{command}\n{done.stdout}{done.stderr}"
+            assert completed.returncode in expected, f"{command}\n{completed.stdout}{completed.stderr}"
             if f"restore {DATABASE}" in command:
                 plan = json.loads(world.sh(f"{command} --json").stdout)
                 assert (plan["target"], plan["place"]) == (DATABASE, "offsite")

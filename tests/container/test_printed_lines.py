@@ -47,9 +47,9 @@ def _world(podman: Podman, image: str, tmp_path_factory: pytest.TempPathFactory)
 
 def planned(world: World, *words: str) -> Plan:
     """Return the plan of a restore, made in the agent's pod."""
-    done = world.agent("restore", *words, "--json")
-    assert done.returncode == 0, done.stderr
-    found: Plan = json.loads(done.stdout)
+    completed = world.agent("restore", *words, "--json")
+    assert completed.returncode == 0, completed.stderr
+    found: Plan = json.loads(completed.stdout)
     return found
 
 
@@ -57,8 +57,8 @@ def run(world: World, plan: Plan) -> None:
     """Enter the shell lines of each step."""
     for step in plan["steps"]:
         if step["language"] == "sh":
-            done = world.sh("\n".join(step["lines"]))
-            assert done.returncode == 0, f"{step['title']}\n{done.stdout}{done.stderr}"
+            completed = world.sh("\n".join(step["lines"]))
+            assert completed.returncode == 0, f"{step['title']}\n{completed.stdout}{completed.stderr}"
 
 
 def test_the_containers_have_the_shape_of_the_rendered_pods(world: World) -> None:
@@ -226,8 +226,8 @@ def run_recorded(world: World, scene: Scene, files: list[str]) -> tuple[list[tup
     (recorders / "fetched.tar").write_bytes(as_fetched(files))
     for block in blocks_of(scene):
         if block.language == "sh":
-            done = world.sh("\n".join(block.lines), recorded=True)
-            assert done.returncode == 0, f"{block.title}\n{done.stdout}{done.stderr}"
+            completed = world.sh("\n".join(block.lines), recorded=True)
+            assert completed.returncode == 0, f"{block.title}\n{completed.stdout}{completed.stderr}"
     return tuple([call.argv for call in world.calls(pod)] for pod in (AGENT_POD, SERVER_POD))
 
 

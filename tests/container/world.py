@@ -153,9 +153,9 @@ class World:
 
     def inside(self, pod: str, script: str) -> str:
         """Run a script in the container of a pod and return its output."""
-        done = self.podman.exec(pod, "sh", "-c", script)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        completed = self.podman.exec(pod, "sh", "-c", script)
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout
 
     def runs(self, pod: str) -> bool:
         """Return whether Neo4j "runs" in a server's container."""
@@ -169,9 +169,9 @@ class World:
 
     def back_up(self, *words: str) -> dict[str, Any]:
         """Let the agent take a backup and return its answer."""
-        done = self.agent("request", *words, "--wait", "--json")
-        assert done.returncode == 0, done.stdout + done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
+        completed = self.agent("request", *words, "--wait", "--json")
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        answer: dict[str, Any] = json.loads(completed.stdout)
         return answer
 
     def commit(self, database: str) -> None:

@@ -70,10 +70,10 @@ def enter(folder: Path, line: str) -> str:
     """Enter a line in another terminal. Return its stdout, which does not contain progress."""
     environment = {**os.environ, "TZ": "UTC", "USER": "you"}
     script = f". {shlex.quote(str(folder / 'env'))}\n{line}"
-    done = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, env=environment, text=True, check=False)
+    completed = subprocess.run(["sh", "-c", script], stdout=subprocess.PIPE, env=environment, text=True, check=False)
     if name := re.search(r"> (backup-requests/.*)\.request$", line):
         until((folder / f"{name[1]}.status.json").exists, f"an answer to {name[1]}")
-    return done.stdout.replace(str(folder), "/tmp/playground")
+    return completed.stdout.replace(str(folder), "/tmp/playground")
 
 
 if __name__ == "__main__":

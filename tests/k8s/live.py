@@ -32,10 +32,10 @@ def known(kubernetes: Kubernetes, path: str) -> Json | None:
 
 def apply(kubernetes: Kubernetes, found: Spec, *options: str) -> subprocess.CompletedProcess[str]:
     """Apply the objects of a spec as the pages describe it. Fail if the server warns of anything."""
-    done = kubernetes.kubectl("apply", "--server-side", *options, "-f", "-", stdin=manifests.stream(found))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done
+    completed = kubernetes.kubectl("apply", "--server-side", *options, "-f", "-", stdin=manifests.stream(found))
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stderr == ""
+    return completed
 
 
 def example(namespace: str, image: str = IMAGE, **topology: int | str) -> ClusterSpec:

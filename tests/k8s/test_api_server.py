@@ -63,9 +63,9 @@ def test_the_commands_of_the_page_install_and_remove_the_example(
         (tmp_path / name).write_text(content)
 
     def kubectl(*words: str) -> str:
-        done = kubernetes.kubectl("-n", namespace, *words)
-        assert (done.returncode, done.stderr) == (0, "")
-        return done.stdout
+        completed = kubernetes.kubectl("-n", namespace, *words)
+        assert (completed.returncode, completed.stderr) == (0, "")
+        return completed.stdout
 
     account = ("--from-literal=username=neo4j", "--from-literal=password=for-tests-only")
     kubectl("create", "secret", "generic", "demo-auth", *account)
@@ -101,9 +101,9 @@ def test_an_agent_alone_is_accepted_and_no_server_is_made(name: str, kubernetes:
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (EXAMPLE / "overlays").iterdir()))
 def test_the_overlays_of_the_page_are_accepted(name: str, kubernetes: Kubernetes) -> None:
-    done = kubernetes.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(EXAMPLE / "overlays" / name))
+    completed = kubernetes.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(EXAMPLE / "overlays" / name))
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 def test_a_supervised_update_replaces_only_the_pods_that_are_deleted(kubernetes: Kubernetes, namespace: str) -> None:
@@ -267,13 +267,15 @@ def test_applying_it_again_changes_nothing(name: str, kubernetes: Kubernetes, na
 
 def as_written(kubernetes: Kubernetes, found: ClusterSpec) -> dict[str, tuple[int, str]]:
     """Return object -> its generation and the time of the last change by kubectl. Controllers change the status."""
-    done = kubernetes.kubectl("get", "-f", "-", "-o", "json", "--show-managed-fields", stdin=manifests.stream(found))
+    completed = kubernetes.kubectl(
+        "get", "-f", "-", "-o", "json", "--show-managed-fields", stdin=manifests.stream(found)
+    )
     return {
         f"{one['kind']}/{one['metadata']['name']}": (
             one["metadata"].get("generation", 0),
             next(entry["time"] for entry in one["metadata"]["managedFields"] if entry["manager"] == "kubectl"),
         )
-        for one in json.loads(done.stdout)["items"]
+        for one in json.loads(completed.stdout)["items"]
     }
 
 
@@ -451,9 +453,9 @@ def operated(kubernetes: Kubernetes, namespace: str) -> str:
 
 def listed(kubernetes: Kubernetes, namespace: str, folder: Path) -> list[Json]:
     """Return the objects that the page's `kubectl get` lists."""
-    done = kubernetes.shell(QUERY.replace("NAMESPACE", namespace), folder)
-    assert done.returncode == 0, done.stderr
-    found: list[Json] = json.loads(done.stdout)["items"]
+    completed = kubernetes.shell(QUERY.replace("NAMESPACE", namespace), folder)
+    assert completed.returncode == 0, completed.stderr
+    found: list[Json] = json.loads(completed.stdout)["items"]
     return found
 
 
@@ -487,10 +489,10 @@ def test_the_printed_commands_release_a_cluster_from_the_operator_and_keep_all_d
 
     for step in plan(before):
         for command in step.commands:
-            done = kubernetes.shell(command, tmp_path)
-            assert done.returncode == 0, (command, done.stderr)
+            completed = kubernetes.shell(command, tmp_path)
+            assert completed.returncode == 0, (command, completed.stderr)
             if step.title.startswith("Check"):
-                assert done.stdout == ""
+                assert completed.stdout == ""
             if command.startswith("kubectl delete") and "statefulset" in command:
                 gone = command.rpartition("/")[2]
                 until(lambda gone=gone: not any(name.startswith(gone) for name in kubelet.look()), f"end of {gone}")  # type: ignore[misc]  # bound now
@@ -613,12 +615,12 @@ def test_a_value_that_the_server_would_refuse_is_a_fault_of_the_spec(kubernetes:
             continue
         sent |= set(documents(found, namespace)) - usual
 
-    done = kubernetes.kubectl(
+    completed = kubernetes.kubectl(
         "apply", "--server-side", "--dry-run=server", "-f", "-", stdin="\n---\n".join(sorted(sent))
     )
 
-    assert done.stderr == ""
-    assert len(done.stdout.splitlines()) == len(sent) > 1000
+    assert completed.stderr == ""
+    assert len(completed.stdout.splitlines()) == len(sent) > 1000
 
 
 TAINT = {"key": "example.com/graphs", "operator": "Exists"}
@@ -642,10 +644,12 @@ def test_the_server_names_the_faults_that_the_spec_does_not_check(
     tree = yaml.safe_load(text("smallest"))
     found = read_tree(tree | {"namespace": namespace, section: tree.get(section, {}) | change})
 
-    done = kubernetes.kubectl("apply", "--server-side", "--dry-run=server", "-f", "-", stdin=manifests.stream(found))
+    completed = kubernetes.kubectl(
+        "apply", "--server-side", "--dry-run=server", "-f", "-", stdin=manifests.stream(found)
+    )
 
-    assert done.returncode == 1
-    assert said in done.stderr
+    assert completed.returncode == 1
+    assert said in completed.stderr
 
 
 def documents(found: ClusterSpec, namespace: str) -> list[str]:

@@ -55,7 +55,7 @@ def test_neo4j_accepts_every_setting_that_it_knows(
     known = [line for line in lines if not line.startswith(ENTERPRISE)]
     (home.folder / "conf/neo4j.conf").write_text("\n".join([*known, ""]))
 
-    done = subprocess.run(
+    completed = subprocess.run(
         (str(home.script), "server", "validate-config"),
         capture_output=True,
         text=True,
@@ -64,7 +64,7 @@ def test_neo4j_accepts_every_setting_that_it_knows(
         timeout=120,
     )
 
-    assert done.returncode == 0, done.stdout
+    assert completed.returncode == 0, completed.stdout
     assert len(known) > 35
 
 
@@ -102,7 +102,7 @@ def test_neo4j_knows_the_settings_that_replaced_those_of_earlier_versions(
 def validated(home: CommunityHome, *names: str) -> str:
     """Return the settings that Neo4j reports as unknown in a neo4j.conf with these settings, all empty."""
     (home.folder / "conf/neo4j.conf").write_text("".join(f"{name}=\n" for name in names))
-    done = subprocess.run(
+    completed = subprocess.run(
         (str(home.script), "server", "validate-config"),
         capture_output=True,
         text=True,
@@ -110,7 +110,7 @@ def validated(home: CommunityHome, *names: str) -> str:
         env={**os.environ, **home.environment},
         timeout=120,
     )
-    return done.stdout
+    return completed.stdout
 
 
 @pytest.mark.components
@@ -118,11 +118,11 @@ def validated(home: CommunityHome, *names: str) -> str:
 def test_heap_and_page_cache_are_those_that_neo4j_recommends(
     community_home: Callable[[str], CommunityHome], neo4j_version: str, memory: int
 ) -> None:
-    done = community_home(neo4j_version).admin("server", "memory-recommendation", f"--memory={memory}g")
-    said = dict(line.split("=", 1) for line in done.stdout.splitlines() if line.startswith("server.memory."))
+    completed = community_home(neo4j_version).admin("server", "memory-recommendation", f"--memory={memory}g")
+    said = dict(line.split("=", 1) for line in completed.stdout.splitlines() if line.startswith("server.memory."))
     ours = neo4j_conf.memory({}, memory * 1024**3)
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     assert {key: neo4j_conf.size_of(value) for key, value in ours.items()} == {
         key: neo4j_conf.size_of(value) for key, value in said.items()
     }

@@ -23,8 +23,8 @@ PAGE = (ROOT / "docs" / "overlays.md").read_text()
 @cache
 def built(name: str) -> dict[str, Object]:
     folder = EXAMPLE / "overlays" / name
-    done = subprocess.run(("kubectl", "kustomize", str(folder)), capture_output=True, text=True, check=True)
-    return {key(one): one for one in yaml.safe_load_all(done.stdout)}
+    completed = subprocess.run(("kubectl", "kustomize", str(folder)), capture_output=True, text=True, check=True)
+    return {key(one): one for one in yaml.safe_load_all(completed.stdout)}
 
 
 def base() -> dict[str, Object]:

@@ -31,7 +31,7 @@ def test_neo4j_loads_the_client_policy_of_the_backup_port(
     tls = BackupTls(ca_file=files["ca # 1.crt"], cert_file=files["tls.crt"], key_file=files["tls.key"])
     write(tmp_path / "the conf", Memory(64 * MIB, 8 * MIB), tls)
 
-    done = subprocess.run(
+    completed = subprocess.run(
         (
             str(java_home() / "bin/java"),
             "-cp",
@@ -45,4 +45,4 @@ def test_neo4j_loads_the_client_policy_of_the_backup_port(
         timeout=60,
     )
 
-    assert done.stdout == "true\n1\n", done.stderr
+    assert completed.stdout == "true\n1\n", completed.stderr

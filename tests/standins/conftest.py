@@ -72,8 +72,8 @@ class Simulation:
     def artifact(self, *options: str, **which: str) -> tuple[Path, Header]:
         """Take a backup that must write exactly one artifact; return its path and header."""
         before = set(self.target.iterdir())
-        done = self.backup(*options, **which)
-        assert done.returncode == 0, done.stdout + done.stderr
+        completed = self.backup(*options, **which)
+        assert completed.returncode == 0, completed.stdout + completed.stderr
         (path,) = set(self.target.iterdir()) - before
         return path, read_header(path)
 

@@ -92,16 +92,18 @@ def java(scratch: Path, *arguments: str) -> list[str]:
 
 def admin(scratch: Path, *arguments: str) -> str:
     """Run neo4j-admin in one JVM and return its stdout."""
-    done = subprocess.run(
+    completed = subprocess.run(
         java(scratch, "org.neo4j.cli.AdminTool", *arguments),
         env=os.environ | {"NEO4J_HOME": str(scratch), "NEO4J_CONF": str(scratch / "conf")},
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise SystemExit(f"neo4j-admin {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    if completed.returncode:
+        raise SystemExit(
+            f"neo4j-admin {' '.join(arguments)} ended with {completed.returncode}:\n{completed.stdout}{completed.stderr}"
+        )
+    return completed.stdout
 
 
 @contextmanager

@@ -370,13 +370,13 @@ def restore(served: Served, seeds: Seeds, *options: str, name: str = "copy", ser
 
 def test_a_store_that_was_restored_on_one_server_seeds_the_others(start: Callable[..., Served], seeds: Seeds) -> None:
     served = start(LTS)
-    done = restore(served, seeds, "--restore-until=2026-11-23 02:01:30", server="server-1")
+    completed = restore(served, seeds, "--restore-until=2026-11-23 02:01:30", server="server-1")
     server = served.cluster.server("server-1").id
     options = f"{{existingData: 'use', existingDataSeedServer: '{server}'}}"
     served.ask(f"CREATE DATABASE copy TOPOLOGY 3 PRIMARIES OPTIONS {options} {WAIT}")
     rows = online(served, "copy")
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
     assert [row["serverID"] for row in rows if row["writer"]] == [server]
     assert {row["lastCommittedTxn"] for row in rows} == {17}
 
@@ -396,10 +396,10 @@ def test_a_stopped_database_of_a_standalone_server_is_replaced(start: Callable[.
     running = restore(served, seeds, "--overwrite-destination=true", name="orders")
     served.ask("STOP DATABASE orders")
     existing = restore(served, seeds, name="orders")
-    done = restore(served, seeds, "--overwrite-destination=true", name="orders")
+    completed = restore(served, seeds, "--overwrite-destination=true", name="orders")
     served.ask("START DATABASE orders")
 
-    assert (running.returncode, existing.returncode, done.returncode) == (1, 1, 0)
+    assert (running.returncode, existing.returncode, completed.returncode) == (1, 1, 0)
     assert "Stop database 'orders'" in running.stderr
     assert "Database already exists: orders" in existing.stderr
     assert [row["lastCommittedTxn"] for row in online(served, "orders")] == [17]

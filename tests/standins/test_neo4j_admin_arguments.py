@@ -136,9 +136,9 @@ def test_an_argument_file_is_replaced_by_its_words(simulation: Simulation) -> No
     [(["--version"], "5.26.31\n"), (["-V"], "5.26.31\n"), (["version"], "neo4j 5.26.31\n")],
 )
 def test_the_version_is_printed(simulate: Callable[[str], Simulation], arguments: list[str], out: str) -> None:
-    done = simulate("5.26.31").run(*arguments)
+    completed = simulate("5.26.31").run(*arguments)
 
-    assert (0, out, "") == (done.returncode, done.stdout, done.stderr)
+    assert (0, out, "") == (completed.returncode, completed.stdout, completed.stderr)
 
 
 def test_a_call_without_command_is_a_usage_error_and_help_is_not(simulation: Simulation) -> None:
@@ -148,14 +148,14 @@ def test_a_call_without_command_is_a_usage_error_and_help_is_not(simulation: Sim
 
 def test_the_help_says_that_the_program_is_a_stand_in(simulation: Simulation) -> None:
     for arguments in (["--help"], ["database", "backup", "--help"], ["backup", "inspect", "-h"]):
-        done = simulation.run(*arguments)
+        completed = simulation.run(*arguments)
 
-        assert (done.returncode, "This is a stand-in" in done.stdout) == (0, True)
+        assert (completed.returncode, "This is a stand-in" in completed.stdout) == (0, True)
 
 
 def test_a_usage_error_is_printed_on_stderr_with_the_usage(simulation: Simulation) -> None:
-    done = simulation.run("database", "backup", "--bogus")
+    completed = simulation.run("database", "backup", "--bogus")
 
-    assert (done.returncode, done.stdout) == (64, "")
-    assert done.stderr.startswith("Unknown option: '--bogus'\n")
-    assert "\nUSAGE\n\nneo4j-admin database backup [-h]" in done.stderr
+    assert (completed.returncode, completed.stdout) == (64, "")
+    assert completed.stderr.startswith("Unknown option: '--bogus'\n")
+    assert "\nUSAGE\n\nneo4j-admin database backup [-h]" in completed.stderr

@@ -25,10 +25,10 @@ def databases(folder: Path) -> set[str]:
 @pytest.mark.parametrize("version", ["5.26.31", "2025.06.0", "2026.09.0"])
 def test_a_full_logs_its_steps_on_stdout(simulate: Callable[[str], Simulation], version: str) -> None:
     simulation = simulate(version)
-    done = simulation.backup("--type=FULL")
-    lines = [LINE.fullmatch(line) for line in done.stdout.splitlines()]
+    completed = simulation.backup("--type=FULL")
+    lines = [LINE.fullmatch(line) for line in completed.stdout.splitlines()]
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (completed.returncode, completed.stderr) == (0, "")
     texts = [re.sub(r"took \d+ms", "took", line["text"]) for line in lines if line]
     assert len(texts) == len(lines)
     assert texts[:4] == [
@@ -42,10 +42,10 @@ def test_a_full_logs_its_steps_on_stdout(simulate: Callable[[str], Simulation], 
 
 def test_a_database_without_new_transactions_is_logged_by_its_id(simulation: Simulation) -> None:
     _, header = simulation.artifact()
-    done = simulation.backup()
+    completed = simulation.backup()
 
     idle = f"DatabaseId{{{str(header.database_id)[:8]}[orders]}}"
-    assert f"The remote server (server-0:6362) has not any recent data for database '{idle}'." in done.stdout
+    assert f"The remote server (server-0:6362) has not any recent data for database '{idle}'." in completed.stdout
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ def test_the_file_name_holds_local_time_and_the_header_utc(simulation: Simulatio
 def test_the_second_backup_within_a_second_fails(simulation: Simulation) -> None:
     path, _ = simulation.artifact()
     kept = path.read_bytes()
-    done = simulation.run(*simulation.command()[1:])
+    completed = simulation.run(*simulation.command()[1:])
 
-    assert done.returncode == 1
-    assert f"FileAlreadyExistsException: {path}" in done.stdout
+    assert completed.returncode == 1
+    assert f"FileAlreadyExistsException: {path}" in completed.stdout
     assert path.read_bytes() == kept
 
 
@@ -83,16 +83,16 @@ def test_the_second_backup_within_a_second_fails(simulation: Simulation) -> None
 def test_a_failure_is_printed_in_the_layout_of_the_version(
     simulate: Callable[[str], Simulation], version: str, expected: str
 ) -> None:
-    done = simulate(version).backup(database="nope")
+    completed = simulate(version).backup(database="nope")
 
-    assert (done.returncode, done.stderr) == (1, expected)
-    assert "Failed to back up database 'nope': Database does not exist: nope" in done.stdout
+    assert (completed.returncode, completed.stderr) == (1, expected)
+    assert "Failed to back up database 'nope': Database does not exist: nope" in completed.stdout
 
 
 def test_the_failure_of_one_database_does_not_stop_the_others(simulation: Simulation) -> None:
-    done = simulation.backup("neo4j", "nope")
+    completed = simulation.backup("neo4j", "nope")
 
-    assert done.returncode == 1
+    assert completed.returncode == 1
     assert databases(simulation.target) == {"neo4j", "orders"}
 
 
@@ -112,10 +112,10 @@ def test_a_pattern_is_matched_against_the_cluster(simulation: Simulation, patter
 
 
 def test_a_pattern_that_matches_nothing_fails(simulation: Simulation) -> None:
-    done = simulation.backup(database="x*")
+    completed = simulation.backup(database="x*")
 
-    assert done.returncode == 1
-    assert "Pattern 'x*' did not match any database" in done.stdout
+    assert completed.returncode == 1
+    assert "Pattern 'x*' did not match any database" in completed.stdout
 
 
 @pytest.mark.parametrize(
@@ -134,36 +134,36 @@ def test_servers_are_tried_in_order_and_one_without_answer_makes_the_exit_code_1
     simulation: Simulation, sources: str, exit_code: int, used: str
 ) -> None:
     simulation.change(lambda cluster: cluster.with_server_down("server-0"))
-    done = simulation.backup(source=sources)
+    completed = simulation.backup(source=sources)
 
-    assert (done.returncode, databases(simulation.target)) == (exit_code, {"orders"})
-    assert f"Using remote server {used} for backup of database 'orders'." in done.stdout
-    assert ("Backup succeeded but encountered problems" in done.stderr) == (exit_code == 1)
+    assert (completed.returncode, databases(simulation.target)) == (exit_code, {"orders"})
+    assert f"Using remote server {used} for backup of database 'orders'." in completed.stdout
+    assert ("Backup succeeded but encountered problems" in completed.stderr) == (exit_code == 1)
 
 
 def test_nothing_is_written_if_no_server_answers(simulation: Simulation) -> None:
-    done = simulation.backup(source="nowhere:1,nobody:2")
+    completed = simulation.backup(source="nowhere:1,nobody:2")
 
-    assert (done.returncode, list(simulation.target.iterdir())) == (1, [])
-    assert "No server could be reached: nowhere:1, nobody:2: Connection refused" in done.stdout
+    assert (completed.returncode, list(simulation.target.iterdir())) == (1, [])
+    assert "No server could be reached: nowhere:1, nobody:2: Connection refused" in completed.stdout
 
 
 def test_the_default_source_is_the_local_server(simulation: Simulation) -> None:
     simulation.change(lambda cluster: cluster.with_server("server-1", backup="127.0.0.1:6362"))
-    done = simulation.run("database", "backup", f"--to-path={simulation.target}", "orders")
+    completed = simulation.run("database", "backup", f"--to-path={simulation.target}", "orders")
 
-    assert done.returncode == 0
-    assert "Using remote server localhost:6362" in done.stdout
+    assert completed.returncode == 0
+    assert "Using remote server localhost:6362" in completed.stdout
 
 
 def test_a_server_that_does_not_host_the_database_is_skipped(simulation: Simulation) -> None:
     simulation.change(
         lambda cluster: cluster.with_database_added(new_database("sales", [Copy("server-2", writer=True)]))
     )
-    done = simulation.backup(database="sales", source="server-0:6362,server-2:6362")
+    completed = simulation.backup(database="sales", source="server-0:6362,server-2:6362")
 
-    assert done.returncode == 0
-    assert "Using remote server server-2:6362" in done.stdout
+    assert completed.returncode == 0
+    assert "Using remote server server-2:6362" in completed.stdout
 
 
 def test_an_offline_database_cannot_be_backed_up(simulation: Simulation) -> None:
@@ -214,10 +214,10 @@ def test_remote_address_resolution_prefers_secondaries_then_followers(simulation
 def test_invalid_arguments_of_backup_are_refused(
     simulation: Simulation, options: list[str], exit_code: int, message: str
 ) -> None:
-    done = simulation.run("database", "backup", *options)
+    completed = simulation.run("database", "backup", *options)
 
-    assert done.returncode == exit_code
-    assert message in done.stderr
+    assert completed.returncode == exit_code
+    assert message in completed.stderr
 
 
 def test_the_filter_for_users_is_known_from_2025_10_on(simulate: Callable[[str], Simulation]) -> None:
@@ -240,10 +240,10 @@ def test_the_filter_for_users_is_known_from_2025_10_on(simulate: Callable[[str],
 def test_an_unknown_setting_fails_the_command(simulation: Simulation, file: str, line: str, known: bool) -> None:
     (simulation.folder / file).write_text(f"# settings\n\n{line}\n")
     simulation.later()
-    done = simulation.run(*simulation.command()[1:], NEO4J_CONF=str(simulation.folder))
+    completed = simulation.run(*simulation.command()[1:], NEO4J_CONF=str(simulation.folder))
 
-    assert done.returncode == (0 if known else 1)
-    assert (f"Failed to read config {simulation.folder / file}: Unrecognized setting" in done.stderr) != known
+    assert completed.returncode == (0 if known else 1)
+    assert (f"Failed to read config {simulation.folder / file}: Unrecognized setting" in completed.stderr) != known
 
 
 def test_a_missing_settings_folder_is_not_an_error(simulation: Simulation) -> None:
@@ -267,15 +267,15 @@ def test_the_program_imports_no_large_library(simulation: Simulation) -> None:
     launcher = simulation.program.read_text()
     start = launcher.replace("main(sys.argv[1:]", "print(*sys.modules, file=sys.stderr); main(sys.argv[1:]")
     simulation.program.write_text(start)
-    done = subprocess.run((str(simulation.program), "--version"), capture_output=True, text=True, check=True)
-    loaded = set(done.stderr.split())
+    completed = subprocess.run((str(simulation.program), "--version"), capture_output=True, text=True, check=True)
+    loaded = set(completed.stderr.split())
 
     assert "backup_agent.standins.neo4j_admin.backup" in loaded
     assert loaded & heavy == set()
 
 
 def test_the_program_can_be_started_as_a_module(simulation: Simulation) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         (sys.executable, "-m", "backup_agent.standins.neo4j_admin", "--version"),
         env={**os.environ, "NEO4J_ADMIN_STANDIN_CLUSTER": str(simulation.folder)},
         capture_output=True,
@@ -283,4 +283,4 @@ def test_the_program_can_be_started_as_a_module(simulation: Simulation) -> None:
         check=True,
     )
 
-    assert done.stdout == "2026.09.0\n"
+    assert completed.stdout == "2026.09.0\n"

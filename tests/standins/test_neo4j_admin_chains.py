@@ -119,21 +119,21 @@ def test_a_full_between_two_differentials_is_overlapped_from_2026_02_on(
 
 
 def test_a_differential_without_a_full_is_refused(simulation: Simulation) -> None:
-    done = simulation.backup("--type=DIFF")
+    completed = simulation.backup("--type=DIFF")
 
-    assert (done.returncode, list(simulation.target.iterdir())) == (1, [])
+    assert (completed.returncode, list(simulation.target.iterdir())) == (1, [])
     assert (
         "Reason: Differential backups require that a full backup of the same database exists in the folder defined in "
         f"--to-path. No existing backup found here: {simulation.target}"
-    ) in done.stdout
+    ) in completed.stdout
 
 
 def test_auto_falls_back_to_a_full_and_logs_it(simulation: Simulation) -> None:
-    done = simulation.backup("--type=AUTO")
+    completed = simulation.backup("--type=AUTO")
 
-    assert done.returncode == 0
-    assert "Falling back to full backup of database 'orders'." in done.stdout
-    assert "Finished full backup of database 'orders'. Downloaded from tx -1 to tx 12." in done.stdout
+    assert completed.returncode == 0
+    assert "Falling back to full backup of database 'orders'." in completed.stdout
+    assert "Finished full backup of database 'orders'. Downloaded from tx -1 to tx 12." in completed.stdout
 
 
 def test_with_pruned_logs_a_diff_fails_and_auto_takes_a_full(simulation: Simulation) -> None:
@@ -179,7 +179,7 @@ def test_sub_folders_and_files_that_are_not_artifacts_are_ignored(simulation: Si
     (simulation.target / "below").mkdir()
     path.rename(simulation.target / "below" / path.name)
     (simulation.target / "junk.backup").write_bytes(b"junk")
-    done = simulation.backup("--type=DIFF")
+    completed = simulation.backup("--type=DIFF")
 
-    assert done.returncode == 1
-    assert "junk.backup: Unsupported format backup format: junk" in done.stdout
+    assert completed.returncode == 1
+    assert "junk.backup: Unsupported format backup format: junk" in completed.stdout

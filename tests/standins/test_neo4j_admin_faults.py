@@ -49,10 +49,10 @@ def test_a_fault_ends_the_command_with_its_exit_code_artifacts_and_message(
     simulation: Simulation, fault: dict[str, Any], exit_code: int, artifacts: int, text: str
 ) -> None:
     simulation.fault(**fault)
-    done = simulation.backup()
+    completed = simulation.backup()
 
-    assert (done.returncode, len(written(simulation))) == (exit_code, artifacts)
-    assert text in done.stdout + done.stderr
+    assert (completed.returncode, len(written(simulation))) == (exit_code, artifacts)
+    assert text in completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize("do", ["crash_137", "no_space", "leftover_partial"])
@@ -92,9 +92,9 @@ def test_a_damaged_artifact_does_not_unpack(simulation: Simulation, do: str) -> 
 
 def test_an_artifact_can_have_an_unknown_magic(simulation: Simulation) -> None:
     simulation.fault("unknown_magic")
-    done = simulation.backup()
+    completed = simulation.backup()
 
-    assert done.returncode == 0
+    assert completed.returncode == 0
     with pytest.raises(NotAnArtifactError, match="BZV3"):
         read_header(written(simulation)[0])
 
@@ -154,12 +154,12 @@ def test_the_counts_in_an_artifact_can_be_zero(simulation: Simulation) -> None:
 
 def test_odd_output_cannot_be_decoded(simulation: Simulation) -> None:
     simulation.fault("odd_output")
-    done = subprocess.run(simulation.command(), cwd=simulation.folder, capture_output=True, timeout=30, check=True)
+    completed = subprocess.run(simulation.command(), cwd=simulation.folder, capture_output=True, timeout=30, check=True)
 
-    assert max(map(len, done.stdout.split(b"\n"))) == 2 << 20
-    assert b"\x1b[31m" in done.stdout
+    assert max(map(len, completed.stdout.split(b"\n"))) == 2 << 20
+    assert b"\x1b[31m" in completed.stdout
     with pytest.raises(UnicodeDecodeError):
-        done.stdout.decode()
+        completed.stdout.decode()
 
 
 def test_a_slow_backup_is_written_at_the_given_rate(simulation: Simulation) -> None:
@@ -319,10 +319,10 @@ def test_faults_strike_other_commands_too(
 
 def test_a_misspelt_fault_fails_the_command(simulation: Simulation) -> None:
     simulation.fault("exit_seventy")
-    done = simulation.backup()
+    completed = simulation.backup()
 
-    assert done.returncode == 99
-    assert "`do` must be one of exit_1," in done.stderr
+    assert completed.returncode == 99
+    assert "`do` must be one of exit_1," in completed.stderr
 
 
 def test_a_full_disk_is_reported_as_an_io_exception(simulation: Simulation) -> None:
@@ -334,12 +334,12 @@ def test_a_full_disk_is_reported_as_an_io_exception(simulation: Simulation) -> N
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 
-    done = subprocess.run(
+    completed = subprocess.run(
         simulation.command(), cwd=simulation.folder, preexec_fn=limit, capture_output=True, text=True, check=False
     )
 
-    assert done.returncode == 1
-    assert f"java.io.IOException: {os.strerror(errno.EFBIG)}" in done.stdout
+    assert completed.returncode == 1
+    assert f"java.io.IOException: {os.strerror(errno.EFBIG)}" in completed.stdout
 
 
 def test_a_closed_pipe_does_not_end_the_backup(simulation: Simulation) -> None:

@@ -48,9 +48,9 @@ def test_the_columns_depend_on_the_version(
 ) -> None:
     simulation = simulate(version)
     simulation.artifact()
-    done = simulation.run("backup", "inspect", *options, str(simulation.target))
+    completed = simulation.run("backup", "inspect", *options, str(simulation.target))
 
-    assert (done.returncode, cells(done.stdout)[0]) == (0, columns)
+    assert (completed.returncode, cells(completed.stdout)[0]) == (0, columns)
 
 
 def test_a_row_shows_the_header_in_right_aligned_cells(simulation: Simulation) -> None:
@@ -83,9 +83,9 @@ def test_a_row_shows_the_header_in_right_aligned_cells(simulation: Simulation) -
 def test_the_options_select_and_order_the_listed_artifacts(
     chain: Simulation, version: str, options: list[str], listed: list[str]
 ) -> None:
-    done = chain.run("backup", "inspect", *options, str(chain.target), version=version)
+    completed = chain.run("backup", "inspect", *options, str(chain.target), version=version)
 
-    assert names(done.stdout) == listed
+    assert names(completed.stdout) == listed
 
 
 def test_inspecting_a_file_lists_its_chain_up_to_that_file(chain: Simulation) -> None:
@@ -97,17 +97,17 @@ def test_inspecting_a_file_lists_its_chain_up_to_that_file(chain: Simulation) ->
 
 def test_json_has_the_uri_of_each_artifact(simulation: Simulation) -> None:
     path, _ = simulation.artifact()
-    done = simulation.run("backup", "inspect", "--format=json", str(simulation.target))
+    completed = simulation.run("backup", "inspect", "--format=json", str(simulation.target))
 
-    assert f'"uri":"{path.as_uri()}"' in done.stdout
-    assert [row["full"] for row in json.loads(done.stdout)] == [True]
+    assert f'"uri":"{path.as_uri()}"' in completed.stdout
+    assert [row["full"] for row in json.loads(completed.stdout)] == [True]
 
 
 def test_inspect_path_shows_the_eight_columns_of_5_26(chain: Simulation) -> None:
-    done = chain.run("database", "backup", f"--inspect-path={chain.target}")
+    completed = chain.run("database", "backup", f"--inspect-path={chain.target}")
 
-    assert cells(done.stdout)[0] == [column.replace(" (UTC)", "") for column in COLUMNS]
-    assert len(cells(done.stdout)) == 6
+    assert cells(completed.stdout)[0] == [column.replace(" (UTC)", "") for column in COLUMNS]
+    assert len(cells(completed.stdout)) == 6
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,16 @@ def test_inspect_path_shows_the_eight_columns_of_5_26(chain: Simulation) -> None
 def test_invalid_arguments_of_inspect_are_refused(
     simulation: Simulation, options: list[str], exit_code: int, message: str
 ) -> None:
-    done = simulation.run("backup", "inspect", *options)
+    completed = simulation.run("backup", "inspect", *options)
 
-    assert done.returncode == exit_code
-    assert message in done.stderr
+    assert completed.returncode == exit_code
+    assert message in completed.stderr
 
 
 def test_inspect_fails_if_the_folder_holds_a_file_that_is_not_an_artifact(simulation: Simulation) -> None:
     simulation.artifact()
     (simulation.target / "junk.backup").write_bytes(b"BZV3....")
-    done = simulation.run("backup", "inspect", str(simulation.target))
+    completed = simulation.run("backup", "inspect", str(simulation.target))
 
-    assert done.returncode == 1
-    assert "Unsupported format backup format: BZV3" in done.stderr
+    assert completed.returncode == 1
+    assert "Unsupported format backup format: BZV3" in completed.stderr

@@ -44,8 +44,8 @@ def fired() -> Iterator[dict[str, str]]:
 
 
 def check_rules(*arguments: str) -> None:
-    done = promtool(*arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
+    completed = promtool(*arguments)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
 
 
 @pytest.mark.components
