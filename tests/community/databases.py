@@ -1,4 +1,4 @@
-"""Real Neo4j Community servers behind the scripted cluster: they load, check and serve what its databases are made from.
+"""Real Neo4j Community servers behind the scripted cluster: they load, check and serve the fulls of its restored databases.
 
 Community has one database, and cannot apply a differential. So there is one server for each full, whatever the name
 of the restored database; the servers of a cluster share it.
@@ -33,7 +33,7 @@ class CommunityDatabases:
         """Names of the databases for which a full was handed over, in order."""
 
     def load(self, database: str, full: Path) -> None:
-        """Load a full, check it and start its server, unless that was done. Raise SeedError if Neo4j refuses it."""
+        """Load a full, check it and start its server, unless this was done earlier. Raise SeedError if Neo4j refuses it."""
         self.loads.append(database)
         digest = hashlib.sha256(full.read_bytes()).hexdigest()[:12]
         with self._lock:

@@ -1,6 +1,6 @@
 """A world in which a printed plan of a restore can be run: an agent with backups, a scripted cluster, machines, a shell.
 
-The scripted cluster is a stand-in: no Neo4j Enterprise is here. It fetches each seed, from the bucket with a key that
+The scripted cluster is a stand-in, since Neo4j Enterprise is not available. It fetches each seed, from the bucket with a key that
 can only read, and has a real Neo4j Community load, check and serve the full of it. Differentials are fetched and read
 through, but Community cannot apply them: the data is that of the full.
 """
@@ -93,7 +93,7 @@ class World:
             return session.run(neo4j.Query(statement.removesuffix(";"))).data()
 
     def definition(self, database: str) -> dict[str, Any]:
-        """Return what a restore has to give back: topology, options, access, aliases, privileges and home users."""
+        """Return what a restore must bring back: topology, options, access, aliases, privileges and home users."""
         columns = "requestedPrimariesCount, requestedSecondariesCount, options, access, aliases"
         rows = self.run(f"SHOW DATABASE `{database}` YIELD {columns}")
         commands = self.run(f"SHOW ALL PRIVILEGES AS COMMANDS YIELD command WHERE command CONTAINS '`{database}`'")
@@ -110,7 +110,7 @@ class World:
         return {row["lastCommittedTxn"] for row in self.run(f"SHOW DATABASE `{database}` YIELD lastCommittedTxn")}
 
     def enter(self, plan: dict[str, Any]) -> "Entered":
-        """Enter every line of a plan in its order, where its title says. Do what the titles ask a person to do."""
+        """Enter every line of a plan in order, where its step says. Do what the titles ask a person to do."""
         entered = Entered(self, {})
         for step in plan["steps"]:
             entered.step(step["where"], step["title"], step["lines"], step["language"])
@@ -119,7 +119,7 @@ class World:
 
 @dataclass
 class Entered:
-    """The lines of a plan that were entered so far, and what they answered."""
+    """The lines of a plan that were entered so far, and their output."""
 
     world: World
     filled_in: dict[str, str]
@@ -131,7 +131,7 @@ class Entered:
 
     @property
     def counts(self) -> list[int]:
-        """What the plan's look into its databases found, in order."""
+        """The counts that the plan's queries returned, in order."""
         return [row["count(n)"] for rows in self.answers.values() for row in rows if "count(n)" in row]
 
     def step(self, where: str, title: str, lines: list[str], language: str) -> None:

@@ -1,6 +1,6 @@
 """Drills with real Neo4j Community: a full of the stand-in, which holds a real store, is restored, checked and queried.
 
-What a drill finds without Neo4j is in tests/jobs/test_drill.py: a missing tail, a changed byte, another header.
+What a drill finds without Neo4j is tested in tests/jobs/test_drill.py: a missing tail, a changed byte, another header.
 """
 
 import os
@@ -31,7 +31,7 @@ FIRST, SECOND = "2026-11-23T02:00:00", "2026-11-24T02:00:00"
 newer_line = pytest.mark.parametrize(
     "neo4j_version", [pytest.param(OLDER, marks=pytest.mark.nightly), NEWER], indirect=True
 )
-"""For a test that `make test` runs with the newer line, and `make long` with the older one too."""
+"""Marks a test that `make test` runs with the newer line of Neo4j only, and `make long` with both."""
 
 
 @pytest.fixture(name="use")
@@ -71,7 +71,7 @@ def test_a_full_is_drilled_to_queries_with_the_right_counts(use: Chosen, neo4j_v
 
 
 @newer_line
-def test_an_inconsistent_store_is_found_by_check_and_the_point_still_counts(
+def test_check_finds_an_inconsistent_store_and_the_restore_point_still_counts(
     use: Chosen, neo4j_version: str, tmp_path: Path
 ) -> None:
     use(neo4j_version)
@@ -90,7 +90,7 @@ def test_an_inconsistent_store_is_found_by_check_and_the_point_still_counts(
     assert not drilled.marked
 
 
-def test_an_artifact_of_a_newer_version_says_nothing_of_the_artifact(use: Chosen, tmp_path: Path) -> None:
+def test_a_drill_of_an_artifact_of_a_newer_version_is_not_done(use: Chosen, tmp_path: Path) -> None:
     use(OLDER)
     vault = vault_of(tmp_path, NEWER)
     vault.back_up("FULL", FIRST)
@@ -113,7 +113,9 @@ def test_community_restores_no_chain(use: Chosen, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_a_query_with_another_result_fails_and_one_that_needs_a_plugin_is_not_done(use: Chosen, tmp_path: Path) -> None:
+def test_a_query_with_another_result_fails_the_drill_and_one_that_needs_a_plugin_is_not_done(
+    use: Chosen, tmp_path: Path
+) -> None:
     use(NEWER)
     wrong = {"name": "changed", "cypher": "MATCH (n) RETURN count(n)", "expect": 25}
     absent = {"name": "apoc", "cypher": "CALL apoc.meta.stats() YIELD nodeCount RETURN nodeCount", "expect": 24}

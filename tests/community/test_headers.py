@@ -1,4 +1,4 @@
-"""Neo4j's own writer classes are the truth of the artifact's header, for our reader and for the stand-in's writer."""
+"""The agent's reader and the stand-in's writer of artifacts' headers, compared with Neo4j's own writer classes."""
 
 import dataclasses
 import random
@@ -82,7 +82,7 @@ def folder(version: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_our_reader_reads_what_neo4j_writes(folder: Path) -> None:
+def test_our_reader_reads_the_headers_that_neo4j_writes(folder: Path) -> None:
     expected = {case.file: _as_header(case) for case in _cases()}
 
     assert {name: read_header(folder / name) for name in expected} == expected
@@ -94,7 +94,7 @@ def test_our_reader_finds_the_script_that_neo4j_writes(folder: Path) -> None:
             assert read_script(content, case.file) == (_as_header(case), case.script or None)
 
 
-def test_our_reading_pass_finds_what_neo4j_writes_sound(folder: Path) -> None:
+def test_our_reading_pass_finds_no_fault_in_artifacts_that_neo4j_writes(folder: Path) -> None:
     for case in _cases()[:14]:
         reading = read_through(folder / case.file)
 
@@ -130,7 +130,7 @@ def test_the_stand_in_writes_the_header_bytes_that_neo4j_writes(version: str, fo
         assert after.startswith(b"\0\0\0\1") if case.compressed else after[257:262] == b"ustar", case.file
 
 
-def test_the_stand_in_reads_what_neo4j_writes(folder: Path) -> None:
+def test_the_stand_in_reads_the_headers_that_neo4j_writes(folder: Path) -> None:
     for case in _cases():
         expected = dataclasses.replace(_as_standin(case, gzipped=False), metadata={})
 

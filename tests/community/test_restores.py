@@ -42,7 +42,7 @@ REPLACE, BESIDE, CUT = ("--replace",), (), ("--replace", "--before-tx", "15")
 
 
 def expected(before: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
-    """Return the definition after a plan. If it makes a new database, the script in the artifacts has run for it."""
+    """Return the definition after a plan. If the plan creates a database, it has run the script in the artifacts."""
     beside = plan["rehearsal"] is None
     kept = {**before, "aliases": [], "home of": [], "privileges": []} if beside else before
     if not beside and plan["way"] in ("recreate", "server_recreate", "standalone"):
@@ -60,7 +60,7 @@ def nightly(*values: object) -> object:
     [("offsite", BESIDE), nightly("local", BESIDE), nightly("offsite", REPLACE), nightly("local", REPLACE)],
     ids=["beside from the bucket", "beside from the volume", "replaced from the bucket", "replaced from the volume"],
 )
-def test_every_line_of_a_plan_runs_and_the_data_is_back(world: World, place: str, options: tuple[str, ...]) -> None:
+def test_every_line_of_a_plan_runs_and_brings_the_data_back(world: World, place: str, options: tuple[str, ...]) -> None:
     world.reset()
     before = world.definition("orders")
     plan = world.plan(world.keys[-1], "--from", place, *options)
@@ -75,7 +75,7 @@ def test_every_line_of_a_plan_runs_and_the_data_is_back(world: World, place: str
 
 @pytest.mark.nightly
 @pytest.mark.xdist_group(f"neo4j-{NEWER}")
-def test_a_standalone_server_gets_its_data_back(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
+def test_a_plan_for_a_standalone_server_brings_the_data_back(tmp_path: Path, seaweedfs: SeaweedFS) -> None:
     with a_world(NEWER, tmp_path, seaweedfs, servers=1) as world:
         before = world.definition("orders")
         plan = world.plan(world.keys[-1], "--from", "local", *REPLACE)
@@ -88,7 +88,7 @@ def test_a_standalone_server_gets_its_data_back(tmp_path: Path, seaweedfs: Seawe
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("place", ["offsite", "local"])
-def test_a_plan_that_cuts_gives_back_what_goes_with_the_dropped_database(world: World, place: str) -> None:
+def test_a_plan_that_cuts_restores_everything_that_is_dropped_with_the_database(world: World, place: str) -> None:
     """The cut is read and checked, but nothing here can apply transactions: the data is that of the full."""
     world.reset()
     before = world.definition("orders")

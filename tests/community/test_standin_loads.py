@@ -1,6 +1,6 @@
-"""Real Neo4j Community takes what the neo4j-admin stand-in writes: it loads, is consistent, and serves the data.
+"""Real Neo4j Community loads the artifacts of the neo4j-admin stand-in, finds them consistent, and serves their data.
 
-Nearest to a differential Community comes by describing one: restoring it is Enterprise's.
+Community can only describe a differential; only Enterprise can restore it.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ OLDER, NEWER = NEO4J_VERSIONS
 newer_line = pytest.mark.parametrize(
     "neo4j_version", [pytest.param(OLDER, marks=pytest.mark.nightly), NEWER], indirect=True
 )
-"""For a test that `make test` runs with the newer line, and `make long` with the older one too."""
+"""Marks a test that `make test` runs with the newer line of Neo4j only, and `make long` with both."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Source:
         return cls(folder, install(folder, folder))
 
     def backup(self, target: Path, *options: str, database: str = "neo4j") -> Path:
-        """Take a backup into a folder and return what came into it."""
+        """Take a backup into a folder and return the new artifact."""
         target.mkdir(exist_ok=True)
         before = set(target.glob("*.backup"))
         command = (str(self.program), "database", "backup", "--from=server-0:6362", f"--to-path={target}")
@@ -49,7 +49,7 @@ class Source:
         (artifact,) = set(target.glob("*.backup")) - before
         return artifact
 
-    def goes_on(self, transactions: int) -> None:
+    def commit(self, transactions: int) -> None:
         cluster.save(cluster.load(self.folder).with_transactions("neo4j", transactions), self.folder)
 
     def at(self, clock: str) -> None:
@@ -105,7 +105,7 @@ def test_neo4j_describes_full_and_differential(community_home: Home, neo4j_versi
     source, target = Source.create(neo4j_version, tmp_path / "source"), tmp_path / "artifacts"
     source.at("2026-11-23T02:00:00")
     source.backup(target, "--type=FULL")
-    source.goes_on(5)
+    source.commit(5)
     source.at("2026-11-23T03:00:00")
     source.backup(target, "--type=DIFF")
 
