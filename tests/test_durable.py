@@ -118,10 +118,10 @@ def test_a_huge_file_takes_no_memory(tmp_path: Path) -> None:
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )
 
-    said = subprocess.check_output([sys.executable, "-c", program, str(tmp_path / "huge")], text=True)
+    printed = subprocess.check_output([sys.executable, "-c", program, str(tmp_path / "huge")], text=True)
 
-    assert said.startswith("larger than 1048576 bytes ")
-    assert int(said.split()[-1]) < 64 * 1024
+    assert printed.startswith("larger than 1048576 bytes ")
+    assert int(printed.split()[-1]) < 64 * 1024
 
 
 def test_a_folder_that_cannot_be_read_is_an_error_and_not_an_empty_folder(

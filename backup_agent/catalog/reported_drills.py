@@ -56,12 +56,12 @@ class ReportedNotes(NoteFolder):
 
     def add(self, artifact: str, version: str, drill: NotedDrill | None) -> None:
         """Note that the evidence of an artifact was read. `drill` is None if it is unreadable."""
-        said = (
+        words = (
             ()
             if drill is None
             else (drill.at.isoformat(), drill.outcome, drill.level, ("signed", "claimed")[drill.claimed])
         )
-        self._write(artifact, f"{' '.join((_short(version), *said))}\n".encode())
+        self._write(artifact, f"{' '.join((_short(version), *words))}\n".encode())
 
     def has(self, artifact: str) -> bool:
         """Return whether evidence of an artifact was read."""

@@ -115,8 +115,8 @@ class DemoText:
     def _answer(self, value: dict[str, Any], *, intended: bool) -> Iterator[str]:
         found = Answer.model_validate_json(json.dumps(value))
         first, *others = answers.lines(found)
-        said = ", as intended" if intended and found.state is not State.SUCCEEDED else ""
-        yield f"{INDENT}-> {first.partition(': ')[2]}{said}"
+        remark = ", as intended" if intended and found.state is not State.SUCCEEDED else ""
+        yield f"{INDENT}-> {first.partition(': ')[2]}{remark}"
         for line in others:
             if self._full:
                 yield f"{INDENT}{line}"

@@ -17,7 +17,7 @@ from backup_agent.cgroup import memory_limit
 from backup_agent.core.artifacts.names import SYSTEM
 from backup_agent.core.artifacts.records import Header, Record
 from backup_agent.core.capabilities import Version
-from backup_agent.core.drill.admin_output import cause_of, is_same_refusal, knows_no_command, said
+from backup_agent.core.drill.admin_output import cause_of, how_it_ended, is_same_refusal, knows_no_command
 from backup_agent.core.drill.evidence import LONGEST_TEXT, EntityCounts, Evidence, QueryOutcome, Skipped
 from backup_agent.core.drill.levels import Level
 from backup_agent.core.drill.memory import drill_memory, least_memory
@@ -259,10 +259,12 @@ class PointDrill:
                 self.findings.reached = Level.RESTORE
                 return neo4j
             if (cause := cause_of(completed)) is not None:
-                raise DrillStoppedError(cause, said(completed))
+                raise DrillStoppedError(cause, how_it_ended(completed))
             refusals.append(completed)
         same = is_same_refusal(*refusals)
-        raise DrillStoppedError(StopCause.REFUSED_TWICE if same else StopCause.REFUSED_DIFFERENTLY, said(refusals[-1]))
+        raise DrillStoppedError(
+            StopCause.REFUSED_TWICE if same else StopCause.REFUSED_DIFFERENTLY, how_it_ended(refusals[-1])
+        )
 
     def _restored(self, neo4j: ScratchNeo4j, scratch: ScratchFolder) -> Completed:
         """Restore the chain once: by `restore`, or on Community, which has no such command, by `load`."""
@@ -286,7 +288,7 @@ class PointDrill:
             return
         self.findings.report_sha256 = _digest_of_files(neo4j.folder / "report")
         if completed.exit_code != 0 or completed.ended_by is not None:
-            raise DrillStoppedError(cause or StopCause.PROGRAM_FAILED, said(completed))
+            raise DrillStoppedError(cause or StopCause.PROGRAM_FAILED, how_it_ended(completed))
         self.findings.reached = Level.CHECK
 
     def _query(self, neo4j: ScratchNeo4j) -> None:

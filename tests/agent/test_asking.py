@@ -89,12 +89,12 @@ def test_a_pass_and_a_backup_can_be_cancelled_during_a_pause(live: Live) -> None
 def test_record_and_log_have_the_attribution_of_a_request(live: Live) -> None:
     live.settings["retention"] = {"last": 2}
     live.start()
-    said: dict[str, Any] = {"requested_by": "the DBA", "reason": "before the upgrade", "traceparent": TRACE}
+    attribution: dict[str, Any] = {"requested_by": "the DBA", "reason": "before the upgrade", "traceparent": TRACE}
     live.ask("backup", id="backup", database="orders", traceparent=TRACE, **ATTRIBUTION)
-    live.ask("pause", id="pause", action="pause", **said)
-    live.ask("resume", id="resume", action="resume", **said)
-    live.ask("prune", id="prune", action="prune", **said)
-    live.ask("lost", id="lost", action="release", artifact="default/orders/x.backup", **said)
+    live.ask("pause", id="pause", action="pause", **attribution)
+    live.ask("resume", id="resume", action="resume", **attribution)
+    live.ask("prune", id="prune", action="prune", **attribution)
+    live.ask("lost", id="lost", action="release", artifact="default/orders/x.backup", **attribution)
 
     def lines(event: str, request: str) -> list[dict[str, object]]:
         return [line for line in live.events(event) if line.get("request") == request]

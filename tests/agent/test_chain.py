@@ -163,11 +163,11 @@ def test_a_chain_with_a_damaged_or_missing_artifact_is_not_continued_by_the_agen
         answer = live.ask(databases=list(links), type="DIFF")
 
         assert answer["state"] == "succeeded"
-        said = sorted(event["because"] for event in live.events("chain not continued"))
-        assert len(said) == len(links)
+        reasons = sorted(event["because"] for event in live.events("chain not continued"))
+        assert len(reasons) == len(links)
         for name, key in broken.items():
             assert types(live, name)[2:] == [("FULL", "chain_broken")]
-            assert sum(key in because for because in said) == 1
+            assert sum(key in because for because in reasons) == 1
             assert live.metric("neo4j_backup_chain_length", database=name) == 1
         commit(live, links)
         live.ask(databases=list(links))

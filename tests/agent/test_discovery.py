@@ -288,13 +288,13 @@ def test_without_bolt_backups_use_the_last_topology_and_log_and_status_say_so(li
     ask_again(live)
     live.commit()
     answer = live.ask(database="orders")
-    [said] = live.events("cluster not discovered")
+    [event] = live.events("cluster not discovered")
     status = live.status()
 
     assert answer["databases"]["orders"]["discovery"] == "last_topology"
-    assert (said["reason"], said["topology_seen"][:10]) == ("source_unreachable", status["topology_seen"][:10])
-    assert said["level"] == "warning"
-    assert (status["bolt_error"], status["bolt_reason"]) == (said["error"], "source_unreachable")
+    assert (event["reason"], event["topology_seen"][:10]) == ("source_unreachable", status["topology_seen"][:10])
+    assert event["level"] == "warning"
+    assert (status["bolt_error"], status["bolt_reason"]) == (event["error"], "source_unreachable")
 
 
 def test_a_name_that_has_only_failed_is_listed_and_can_be_forgotten(live: Live) -> None:

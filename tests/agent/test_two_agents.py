@@ -44,9 +44,9 @@ def owes(live: Live, answer: dict[str, Any], *sides: str) -> None:
     """Check that the backup has succeeded with a missing copy, and that the answer names the owner of the place."""
     assert (answer["state"], answer["reason"]) == WARNED
     assert answer["databases"]["orders"]["copies"] == {"offsite": "owed"}
-    said = json.dumps(answer)
+    text = json.dumps(answer)
     for side in sides:
-        assert side in said
+        assert side in text
     assert live.status()["destinations"]["offsite"]["reason"] == "foreign_root"
 
 

@@ -196,10 +196,10 @@ def test_a_second_cluster_with_the_same_name_is_refused(
     store, first, second = MemoryStore("offsite"), make("a", one), make("b", other)
     first.hold(store)
 
-    said = refusal(second, store)
+    error = refusal(second, store)
 
     for agent in (first, second):
-        assert this_volume(agent.settings).ours.id in said
+        assert this_volume(agent.settings).ours.id in error
     first.hold(store)
 
 

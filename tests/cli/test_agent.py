@@ -49,9 +49,9 @@ def test_a_user_asks_for_a_backup_finds_it_and_cancels_another(live: Live, capsy
     assert [one["newest"] for one in json_of("status")["databases"]] == [key]
     assert "\ndefault/orders " in run("status")[1]
 
-    whole, said = run("verify", "--all")
-    assert whole == 0, said
-    assert "  local: 1 read again and undamaged, 1 of 1 artifact and " in said
+    whole, printed = run("verify", "--all")
+    assert whole == 0, printed
+    assert "  local: 1 read again and undamaged, 1 of 1 artifact and " in printed
     assert run("verify", "--chain", key)[0] == run("verify", "--database", "orders")[0] == 0
     assert run("verify", "--database", "customers")[0] == 1
     assert run("verify", "--all", key)[0] == run("verify", "--chain")[0] == 2

@@ -77,9 +77,9 @@ def test_the_error_of_a_failed_pass_is_shown_beside_the_unread_artifacts() -> No
     place = PlaceResult(verified=0, not_read=READ.not_read[:1]).failed(
         Failure(Reason.NOTHING_VERIFIED, "local: nothing")
     )
-    said = answers.lines(verify_answer(places={"local": place}).concluded(NOW))
+    lines = answers.lines(verify_answer(places={"local": place}).concluded(NOW))
 
-    assert said[:4] == [
+    assert lines[:4] == [
         "v: failed (nothing_verified)",
         "  local: 0 read again and undamaged",
         "    not read, not reached: 2, 2.0 GiB",

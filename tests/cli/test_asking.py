@@ -93,11 +93,11 @@ def test_a_destructive_request_is_confirmed_at_a_terminal(place: Place, words: l
     ):
         read(terminal, "[y/N]: ")
         os.write(terminal, f"{answer}\n".encode())
-        said = read(terminal)
+        printed = read(terminal)
         code = exit_code(process)
 
     assert code == 1
-    assert ("nothing was requested" in said) == (answer == "n")
+    assert ("nothing was requested" in printed) == (answer == "n")
     assert len(dropped_requests(place)) == (answer == "y")
 
 

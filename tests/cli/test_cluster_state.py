@@ -105,7 +105,7 @@ def test_a_failure_that_will_not_pass_ends_the_wait_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["--cluster", "--write"], "--write or --cluster, not both"),
         (["--wait", "5m"], "--servers and --wait need --cluster"),
@@ -114,11 +114,11 @@ def test_a_failure_that_will_not_pass_ends_the_wait_at_once() -> None:
         (["--cluster", "--servers", "0"], "0 is not in the range"),
     ],
 )
-def test_options_that_do_not_fit_are_wrong_usage(place: Place, arguments: list[str], said: str) -> None:
+def test_options_that_do_not_fit_are_wrong_usage(place: Place, arguments: list[str], expected: str) -> None:
     result = place.run("doctor", *arguments)
 
     assert result.code == 2
-    assert said in result.err
+    assert expected in result.err
 
 
 @pytest.fixture(name="cluster")

@@ -117,7 +117,7 @@ def test_the_script_is_not_written_to_a_terminal(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("fetch", "orders"), "say where to write: --to FOLDER for the artifacts, or --metadata FILE for the script"),
         (("fetch", "orders", "--to", "a", "--metadata", "b"), "--to and --metadata exclude each other"),
@@ -126,11 +126,11 @@ def test_the_script_is_not_written_to_a_terminal(place: Place) -> None:
         (("show", NAME, "--from", "local"), "--from goes with --restore or --metadata"),
     ],
 )
-def test_options_that_exclude_each_other_are_refused(place: Place, arguments: tuple[str, ...], said: str) -> None:
+def test_options_that_exclude_each_other_are_refused(place: Place, arguments: tuple[str, ...], expected: str) -> None:
     result = place.run(*arguments)
 
     assert result.code == 2
-    assert said in result.err
+    assert expected in result.err
 
 
 def test_the_script_of_an_artifact_in_parts_is_read_across_them(place: Place) -> None:

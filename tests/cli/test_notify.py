@@ -19,7 +19,7 @@ def receivers(place: Place, folder: Path, **urls: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "path", "said"),
+    ("kind", "path", "expected"),
     [
         ("ping", f"/{SECRET}/log", b"demo: a test of the notifications\n"),
         ("webhook", f"/{SECRET}", b'{"event": "test", "cluster": "demo", "at": "'),
@@ -28,7 +28,7 @@ def receivers(place: Place, folder: Path, **urls: tuple[str, str]) -> None:
     ],
 )
 def test_a_receiver_gets_a_test_in_its_own_form(
-    place: Place, tmp_path: Path, kind: str, path: str, said: bytes
+    place: Place, tmp_path: Path, kind: str, path: str, expected: bytes
 ) -> None:
     with served() as receiver:
         receivers(place, tmp_path, team=(kind, receiver.url))
@@ -36,7 +36,7 @@ def test_a_receiver_gets_a_test_in_its_own_form(
 
     [(asked, _, body)] = receiver.got
     assert (result.code, result.out, asked) == (0, "team: sent\n", path)
-    assert body.startswith(said)
+    assert body.startswith(expected)
     assert b"health" not in body
 
 

@@ -114,10 +114,10 @@ def test_a_hold_that_is_only_wanted_at_a_destination_is_shown_there(place: Place
     offsite = place_of("offsite", load(place.config, {}).settings)
     offsite.record_notes.add(record.key, record.to_json())
     offsite.wanted_holds.hold(Hold(key=record.key, since=TAKEN, reason="audit", request="r"))
-    said = place.run("show", record.key)
+    result = place.run("show", record.key)
 
-    assert "\nheld          offsite: since 2026-11-23T02:00:00Z: audit\n" in said.out
-    assert "held          local" not in said.out
+    assert "\nheld          offsite: since 2026-11-23T02:00:00Z: audit\n" in result.out
+    assert "held          local" not in result.out
 
 
 def test_an_artifact_says_when_it_was_verified_and_drilled_at_each_place(place: Place) -> None:
@@ -358,7 +358,7 @@ PLANNED = PlaceResult(
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "expected"),
     [
         pytest.param(
             PLANNED.model_copy(update={"deleted": 1, "freed": 0, "kept_versions": 2048}),
@@ -390,12 +390,12 @@ PLANNED = PlaceResult(
         ),
     ],
 )
-def test_an_answer_shows_the_result_at_each_place(place: Place, result: PlaceResult, said: list[str]) -> None:
+def test_an_answer_shows_the_result_at_each_place(place: Place, result: PlaceResult, expected: list[str]) -> None:
     running = an_answer(id="p", state=State.RUNNING, action="prune", request={"action": "prune"})
     save(place, running.with_place(VOLUME, result).concluded(TAKEN))
 
     shown = place.run("show", "p").out
-    assert "".join(f"\n  {line}" for line in said) in shown
+    assert "".join(f"\n  {line}" for line in expected) in shown
 
 
 def test_an_unfinished_answer_shows_its_stage(place: Place) -> None:

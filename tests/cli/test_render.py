@@ -25,9 +25,9 @@ def with_servers(folder: Path, servers: int) -> str:
 def test_objects_go_to_stdout_and_notes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert code(["render", SPEC]) == 0
 
-    said = capsys.readouterr()
-    assert said.out == (GOLDEN / "smallest.yaml").read_text()
-    assert said.err.startswith(
+    printed = capsys.readouterr()
+    assert printed.out == (GOLDEN / "smallest.yaml").read_text()
+    assert printed.err.startswith(
         "NOTE: needed in namespace default, and not rendered: Secrets demo-auth (password); "
         "demo-backup-auth (password, username)\n"
     )
@@ -57,10 +57,10 @@ def test_rendering_fewer_servers_than_before_prints_the_steps_to_take_first(
 
     assert code(["render", with_servers(tmp_path, 3), "--out", out]) == 0
 
-    said = capsys.readouterr().err
-    assert "5 servers become 3: servers 3 to 4 must give up what they host" in said
-    assert "address STARTS WITH 'demo-server-3.demo-headless.default.svc.cluster.local'" in said
-    assert "kubectl delete pvc -n default data-demo-server-3 data-demo-server-4" in said
+    printed = capsys.readouterr().err
+    assert "5 servers become 3: servers 3 to 4 must give up what they host" in printed
+    assert "address STARTS WITH 'demo-server-3.demo-headless.default.svc.cluster.local'" in printed
+    assert "kubectl delete pvc -n default data-demo-server-3 data-demo-server-4" in printed
 
 
 def test_the_steps_are_printed_again_until_an_option_says_that_the_servers_are_removed(
@@ -69,14 +69,14 @@ def test_the_steps_are_printed_again_until_an_option_says_that_the_servers_are_r
     out = str(tmp_path / "out")
     code(["render", with_servers(tmp_path, 5), "--out", out])
     fewer = with_servers(tmp_path, 3)
-    said = []
+    printed = []
     for more in ([], [], ["--running", "4"], [], ["--running", "3"], []):
         capsys.readouterr()
         code(["render", fewer, "--out", out, *more])
-        said.append([line for line in capsys.readouterr().err.splitlines() if "servers become 3" in line])
+        printed.append([line for line in capsys.readouterr().err.splitlines() if "servers become 3" in line])
 
-    assert [len(lines) for lines in said] == [1, 1, 1, 1, 0, 0]
-    assert "4 servers become 3" in said[3][0]
+    assert [len(lines) for lines in printed] == [1, 1, 1, 1, 0, 0]
+    assert "4 servers become 3" in printed[3][0]
     assert not (tmp_path / "out" / "servers.running").exists()
 
 
@@ -145,9 +145,9 @@ def test_objects_of_another_cluster_are_not_reported_as_left_over(
     out, path = rendered_before(tmp_path, "cluster: demo => cluster: shop")
 
     assert code(["render", path, "--out", out]) == 0
-    said = capsys.readouterr().err
-    assert "this is a second cluster" in said
-    assert "kubectl delete" not in said
+    printed = capsys.readouterr().err
+    assert "this is a second cluster" in printed
+    assert "kubectl delete" not in printed
 
 
 def test_the_number_of_running_servers_can_be_given(capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,16 +183,16 @@ def test_a_faulty_spec_ends_with_2_and_every_fault(tmp_path: Path, capsys: pytes
 
     assert code(["render", str(path), "--out", str(tmp_path / "out")]) == 2
 
-    said = capsys.readouterr().err
-    assert f"2 faults in the spec ({path}):" in said
+    printed = capsys.readouterr().err
+    assert f"2 faults in the spec ({path}):" in printed
     assert not (tmp_path / "out").exists()
 
 
 def test_a_note_lists_the_names_that_certificates_must_have(capsys: pytest.CaptureFixture[str]) -> None:
     code(["render", str(GOLDEN / "everything.spec.yaml")])
 
-    said = capsys.readouterr().err
-    assert "tls.bolt must name: shop-client, shop-client.graphs.svc.example.internal, *.shop-headless.graphs" in said
+    printed = capsys.readouterr().err
+    assert "tls.bolt must name: shop-client, shop-client.graphs.svc.example.internal, *.shop-headless.graphs" in printed
 
 
 def test_the_schema_of_a_spec_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -138,7 +138,7 @@ def test_two_requests_with_one_id_are_two_files(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "text"),
     [
         pytest.param(["--database", "a b"], "--database: a database name or glob expected", id="database"),
         pytest.param(["--set", "/etc/passwd"], "--set: one name below the storage root expected", id="set"),
@@ -153,12 +153,12 @@ def test_two_requests_with_one_id_are_two_files(place: Place) -> None:
     ],
 )
 def test_a_fault_of_a_request_is_reported_under_the_name_of_its_option(
-    place: Place, options: list[str], said: str
+    place: Place, options: list[str], text: str
 ) -> None:
     result = place.run("request", *options)
 
     assert result.code == 2
-    assert said in result.err
+    assert text in result.err
     assert list(place.requests.iterdir()) == []
 
 
@@ -262,7 +262,7 @@ def failed_with(reason: Reason) -> Change:
 @pytest.mark.process
 @pytest.mark.usefixtures("present")
 @pytest.mark.parametrize(
-    ("last", "code", "said"),
+    ("last", "code", "expected"),
     [
         pytest.param(
             ended_with(Outcome.SUCCEEDED),
@@ -307,12 +307,12 @@ def failed_with(reason: Reason) -> Change:
     ],
 )
 def test_waiting_ends_with_the_final_answer_and_its_exit_code(
-    place: Place, last: Change, code: int, said: list[str]
+    place: Place, last: Change, code: int, expected: list[str]
 ) -> None:
     with answering(place, started, last):
         result = place.run("request", *WAIT, "--id", "x")
 
-    assert result.out.splitlines() == said
+    assert result.out.splitlines() == expected
     assert set(result.err.splitlines()) <= {"dropped", "x: queued", "x: running"}
     assert result.code == code
 

@@ -147,7 +147,7 @@ def test_a_moment_before_everything_is_refused_with_the_nearest_point(place: Pla
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("orders", "--at", "2999-01-01T00:00:00Z"), "2999-01-01 00:00:00 UTC is in the future"),
         (("orders", "--at", "2026-11-23 02:30 Europe/Berlim"), "'Europe/Berlim' is not"),
@@ -169,15 +169,17 @@ def test_a_moment_before_everything_is_refused_with_the_nearest_point(place: Pla
         "none",
     ],
 )
-def test_wrong_usage_is_refused_before_anything_is_read(place: Place, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_usage_is_refused_before_anything_is_read(
+    place: Place, arguments: tuple[str, ...], expected: str
+) -> None:
     result = place.run("restore", *arguments)
 
     assert (result.code, result.out) == (2, "")
-    assert said in result.err
+    assert expected in result.err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (("--as", "sales"), "the name of an existing database or alias"),
         (("--as", "a"), "not a name that Neo4j allows"),
@@ -187,16 +189,16 @@ def test_wrong_usage_is_refused_before_anything_is_read(place: Place, arguments:
     ids=["a name that exists", "a name that is not allowed", "older servers", "a way that is not possible"],
 )
 def test_a_restore_that_the_servers_do_not_support_is_refused(
-    place: Place, arguments: tuple[str, ...], said: str
+    place: Place, arguments: tuple[str, ...], expected: str
 ) -> None:
     chain(place)
     save_topology(place.root, cluster("orders", "sales"))
     result, with_json = place.run("restore", "orders", *arguments), place.run("restore", "orders", *arguments, "--json")
 
     assert (result.code, result.out) == (with_json.code, with_json.out) == (4, "")
-    assert said in result.err
+    assert expected in result.err
     assert "HINT: " in result.err
-    assert said in json.loads(with_json.err)["error"]
+    assert expected in json.loads(with_json.err)["error"]
 
 
 def cluster(*names: str) -> Topology:
@@ -315,8 +317,8 @@ def test_an_empty_differential_restores_the_artifact_before_it(place: Place, nam
     assert place.run("restore", empty.key).code == 1
 
 
-@pytest.mark.parametrize(("fault", "said"), [("damaged", "marked as damaged"), ("missing", "its file is missing")])
-def test_list_show_and_why_give_the_same_reason_as_show_restore(place: Place, fault: str, said: str) -> None:
+@pytest.mark.parametrize(("fault", "expected"), [("damaged", "marked as damaged"), ("missing", "its file is missing")])
+def test_list_show_and_why_give_the_same_reason_as_show_restore(place: Place, fault: str, expected: str) -> None:
     full, differential = chain(place)
     sound = [one["fault"] for one in place.run("list", "--json").json["artifacts"]]
     if fault == "damaged":
@@ -327,14 +329,14 @@ def test_list_show_and_why_give_the_same_reason_as_show_restore(place: Place, fa
     shown = [place.run("show", one.key).out for one in (full, differential)]
 
     assert sound == [None, None]
-    assert said in listed[1]
+    assert expected in listed[1]
     assert listed[2].endswith("a part of its chain is missing or damaged")
-    assert said in shown[0]
+    assert expected in shown[0]
     assert (
         f"  cannot be restored: {place.run('why', '--json', full.key).json['fault']}\n"
         in place.run("why", full.key).out
     )
-    assert said in place.run("why", full.key).out
+    assert expected in place.run("why", full.key).out
     assert "cannot be restored from the volume: a part of its chain is missing or damaged" in shown[1]
 
 

@@ -107,7 +107,7 @@ def check(found: RestorePlan) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "expected"),
     [
         (Wanted(name="Orders"), "the name of an existing database or alias"),
         (Wanted(name="SALES"), "the name of an existing database or alias"),
@@ -120,11 +120,11 @@ def check(found: RestorePlan) -> None:
     ],
     ids=["exists", "is an alias", "short", "a digit first", "reserved", "long", "a space", "a way for replacing"],
 )
-def test_a_name_or_way_that_is_not_possible_is_refused(wanted: Wanted, said: str) -> None:
+def test_a_name_or_way_that_is_not_possible_is_refused(wanted: Wanted, expected: str) -> None:
     found = plan(source(), known("2026.09.0"), wanted)
 
     assert isinstance(found, Failure)
-    assert said in found.error
+    assert expected in found.error
 
 
 def test_a_database_that_does_not_exist_is_restored_under_its_own_name_with_its_aliases() -> None:
@@ -174,7 +174,7 @@ def test_the_document_has_every_step() -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "said"),
+    ("offset", "expected"),
     [
         (None, "which may differ from yours"),
         (-0.4, "which agreed with that of the agent"),
@@ -182,11 +182,11 @@ def test_the_document_has_every_step() -> None:
         (-90.0, "which were 90 s behind that of the agent"),
     ],
 )
-def test_a_moment_has_a_note_on_the_clocks(offset: float | None, said: str) -> None:
+def test_a_moment_has_a_note_on_the_clocks(offset: float | None, expected: str) -> None:
     found = plan(source(until=AT, chain=(record(), record(hour=3, clock_offset=offset))), known("2026.09.0"), BESIDE)
 
     assert not isinstance(found, Failure)
-    assert any(said in note for note in found.notes)
+    assert any(expected in note for note in found.notes)
 
 
 def test_a_version_newer_than_the_manual_gets_a_note() -> None:

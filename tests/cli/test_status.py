@@ -103,11 +103,11 @@ def test_an_agent_that_does_not_answer_is_an_error_with_a_hint(place: Place) -> 
 def test_damage_is_shown_by_place(place: Place) -> None:
     offsite = PlaceStatus(damaged=tuple(f"default/orders/{number}.backup" for number in range(6)))
     with agent(place, places={"local": PlaceStatus(damaged=()), "offsite": offsite}):
-        said = place.run("status").out
+        printed = place.run("status").out
 
-    assert said.startswith("DEGRADED: damaged artifacts at offsite\n- damaged: 6 artifacts at offsite damaged: ")
-    assert "default/orders/4.backup, … (1h)\n" in said
-    assert "at local" not in said
+    assert printed.startswith("DEGRADED: damaged artifacts at offsite\n- damaged: 6 artifacts at offsite damaged: ")
+    assert "default/orders/4.backup, … (1h)\n" in printed
+    assert "at local" not in printed
 
 
 def test_the_agent_is_asked_without_a_proxy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,9 +137,9 @@ queue: 0 requests
 
 def test_an_unprotected_connection_is_shown(place: Place) -> None:
     with agent(place, unprotected_connections={"plain_bolt": "neo4j.uri has neo4j://"}):
-        said = place.run("status").out
+        printed = place.run("status").out
 
-    assert "CONNECTION NOT PROTECTED: neo4j.uri has neo4j://\n" in said
+    assert "CONNECTION NOT PROTECTED: neo4j.uri has neo4j://\n" in printed
 
 
 def test_an_agent_that_is_not_ready_says_why_and_exits_3(place: Place) -> None:
@@ -169,11 +169,11 @@ def test_the_status_is_json_for_programs(place: Place) -> None:
 def test_a_pause_is_shown_with_requester_and_reason(place: Place) -> None:
     since = NOW - timedelta(hours=2)
     with agent(place, paused=Pause(since=since, requested_by="ann", reason="the store moves")):
-        said = place.run("status").out
+        printed = place.run("status").out
     with agent(place, paused=Pause(since=since, until=NOW + timedelta(hours=1))):
         ends = place.run("status").out
 
-    assert said.startswith(
+    assert printed.startswith(
         "DEGRADED: paused\n- paused: requested by ann (the store moves); no work is started until `resume` (2h)\n"
     )
     assert "no work is started until 2026-11-23T11:00Z or `resume`" in ends
@@ -397,25 +397,25 @@ ONE_BROKEN = {
 
 def test_of_200_databases_the_one_that_failed_comes_first_and_the_others_are_counted(place: Place) -> None:
     with agent(place, **ONE_BROKEN):
-        said = place.run("status").out.splitlines()
+        printed = place.run("status").out.splitlines()
 
-    assert said[0] == "DEGRADED: 1 of 200 databases failed"
-    assert said[1].startswith("- failed: the last backup of orders failed: timeout: no answer")
-    first = next(number for number, line in enumerate(said) if line.startswith("SET/DATABASE"))
-    assert said[first + 1].startswith("default/orders")
-    assert said[first + 1].split()[1] == "failed"
-    assert said[-1] == "and 185 protected: `backup-agent status --database '*'` shows them"
-    assert len(said) < 30
+    assert printed[0] == "DEGRADED: 1 of 200 databases failed"
+    assert printed[1].startswith("- failed: the last backup of orders failed: timeout: no answer")
+    first = next(number for number, line in enumerate(printed) if line.startswith("SET/DATABASE"))
+    assert printed[first + 1].startswith("default/orders")
+    assert printed[first + 1].split()[1] == "failed"
+    assert printed[-1] == "and 185 protected: `backup-agent status --database '*'` shows them"
+    assert len(printed) < 30
 
 
 def test_no_line_is_wider_than_the_terminal(place: Place) -> None:
     with agent(place, **ONE_BROKEN), on_a_terminal("--config", str(place.config), "status") as (_, terminal):
         fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-        said = read(terminal).splitlines()
+        printed = read(terminal).splitlines()
 
-    assert said[0] == "\x1b[33mDEGRADED\x1b[0m: 1 of 200 databases failed"
-    assert max(len(re.sub(r"\x1b\[\d+m", "", line)) for line in said) <= 80
-    assert len(said) < 24
+    assert printed[0] == "\x1b[33mDEGRADED\x1b[0m: 1 of 200 databases failed"
+    assert max(len(re.sub(r"\x1b\[\d+m", "", line)) for line in printed) <= 80
+    assert len(printed) < 24
 
 
 def test_the_databases_that_match_are_all_shown_with_their_problems(place: Place) -> None:

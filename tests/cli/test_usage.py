@@ -118,18 +118,20 @@ def test_a_given_settings_file_that_is_missing_is_a_fault(place: Place) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         pytest.param(["stat"], "there is no command 'stat'; did you mean status?", id="command"),
         pytest.param(["catalog", "dif"], "Did you mean 'diff'?", id="part of a command"),
         pytest.param(["list", "--databse", "orders"], "'--database'", id="option"),
     ],
 )
-def test_the_error_for_a_misspelt_word_suggests_the_nearest_one(place: Place, arguments: list[str], said: str) -> None:
+def test_the_error_for_a_misspelt_word_suggests_the_nearest_one(
+    place: Place, arguments: list[str], expected: str
+) -> None:
     result = place.run_bare(*arguments)
 
     assert result.code == 2
-    assert said in result.err
+    assert expected in result.err
 
 
 def test_the_error_for_a_word_unlike_every_command_has_no_suggestion(place: Place) -> None:

@@ -91,8 +91,8 @@ def test_a_cluster_that_is_not_settled_has_reasons_to_wait(state: State, cluster
 
     assert found.readiness is Readiness.WAIT
     assert len(found.reasons) == len(reasons), found.reasons
-    for said, part in zip(found.reasons, reasons, strict=True):
-        assert part in said
+    for reason, part in zip(found.reasons, reasons, strict=True):
+        assert part in reason
 
 
 def test_a_stopped_database_does_not_stop_a_restart(state: State) -> None:
@@ -100,7 +100,7 @@ def test_a_stopped_database_does_not_stop_a_restart(state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "said"),
+    ("user", "expected"),
     [
         (User("neo4j", PASSWORD, show_servers=False), "SHOW SERVERS is not granted: GRANT SHOW SERVERS ON DBMS TO"),
         (
@@ -109,11 +109,11 @@ def test_a_stopped_database_does_not_stop_a_restart(state: State) -> None:
         ),
     ],
 )
-def test_facts_that_the_role_may_not_see_are_named(state: State, user: User, said: str) -> None:
+def test_facts_that_the_role_may_not_see_are_named(state: State, user: User, expected: str) -> None:
     found = state(three_servers().with_users(user))
 
     assert found.readiness is Readiness.UNKNOWN
-    assert said in found.unseen[0]
+    assert expected in found.unseen[0]
 
 
 def test_a_statement_that_is_refused_for_another_reason_is_named_by_its_code(state: State) -> None:

@@ -134,7 +134,7 @@ def _module(upstream: str) -> str:
 
 
 class RefusedError(Exception):
-    """The API server has said no."""
+    """The API server has refused a request."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{code}: {text}")

@@ -148,15 +148,15 @@ def test_unknown_fields_of_a_stored_request_are_ignored() -> None:
 
 
 def test_log_lines_have_the_requester_the_reason_and_the_trace() -> None:
-    said = {
+    attribution = {
         "requested_by": ATTRIBUTION["requested_by"],
         "request_reason": ATTRIBUTION["reason"],
         "labels": ATTRIBUTION["labels"],
     }
 
-    assert an_answer(request=ATTRIBUTION).attribution == said
+    assert an_answer(request=ATTRIBUTION).attribution == attribution
     assert an_answer(request={**ATTRIBUTION, "traceparent": TRACE}).attribution == {
-        **said,
+        **attribution,
         "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
     }
     assert an_answer(request=None).attribution == an_answer(request={"reason": ""}).attribution == {}

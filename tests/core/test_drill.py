@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backup_agent.core.artifacts.names import DEFAULT_SET, DatabaseName
-from backup_agent.core.drill.admin_output import cause_of, is_same_refusal, knows_no_command, said
+from backup_agent.core.drill.admin_output import cause_of, how_it_ended, is_same_refusal, knows_no_command
 from backup_agent.core.drill.budget import Candidate, cycle, fits, in_order
 from backup_agent.core.drill.evidence import DatabaseDrills, Evidence
 from backup_agent.core.drill.levels import Level
@@ -58,9 +58,9 @@ def test_the_message_of_a_neo4j_admin_without_the_command_restore_is_recognised(
 def test_lines_of_progress_are_left_out_of_the_quoted_output() -> None:
     lines = ("Files: 3/37, data:  9.3%", "....................  10%", "it is broken")
 
-    assert said(ended(1, *lines)) == "it ended with exit code 1\nit is broken"
-    assert said(ended(None, signal=9)) == "it was ended by signal 9"
-    assert said(ended(None, ended_by=EndedBy.TIMEOUT, duration=61.2)) == "it was ended (timeout) after 61 s"
+    assert how_it_ended(ended(1, *lines)) == "it ended with exit code 1\nit is broken"
+    assert how_it_ended(ended(None, signal=9)) == "it was ended by signal 9"
+    assert how_it_ended(ended(None, ended_by=EndedBy.TIMEOUT, duration=61.2)) == "it was ended (timeout) after 61 s"
 
 
 def test_two_refusals_that_differ_only_in_numbers_count_as_the_same() -> None:

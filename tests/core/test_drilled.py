@@ -54,9 +54,9 @@ def test_nothing_is_overdue_without_an_objective() -> None:
 def test_a_failure_that_only_a_claim_states_is_a_fault_and_is_called_a_claim() -> None:
     found = drills(passed=1, failed=DrillOutcome.ARTIFACT_FAILED)
     claimed = found.model_copy(update={"claimed": found.last_done, "last_done": None})
-    said = "says evidence that no trusted key has signed"
+    why = "says evidence that no trusted key has signed"
 
-    assert faults(claimed) == [f"the drill of a.backup at local ended as artifact_failed, {said}"]
+    assert faults(claimed) == [f"the drill of a.backup at local ended as artifact_failed, {why}"]
 
 
 def test_a_failed_drill_is_a_fault_even_without_an_objective() -> None:

@@ -86,7 +86,7 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
 
 
 @pytest.mark.parametrize(
-    ("document", "said"),
+    ("document", "text"),
     [
         pytest.param({"typ": "FULL"}, "typ: no such field (fields are action, id", id="unknown field"),
         pytest.param(
@@ -215,8 +215,8 @@ def test_a_path_that_leaves_the_root_or_has_more_than_one_name_is_refused(path: 
         pytest.param(b" " * (LARGEST + 1), "a request has at most 65536", id="too large"),
     ],
 )
-def test_every_fault_is_reported_with_the_expected_value(document: Any, said: str) -> None:
-    assert said in faults_of(document)
+def test_every_fault_is_reported_with_the_expected_value(document: Any, text: str) -> None:
+    assert text in faults_of(document)
 
 
 @pytest.mark.parametrize(

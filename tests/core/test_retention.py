@@ -32,12 +32,12 @@ def daily(text: str, every: timedelta = DAY) -> list[Entry]:
 def made(text: str, *, now: datetime = LATER, every: timedelta = DAY, force: bool = True, **more: Any) -> Plan:
     """Return a plan for the artifacts in `text`. Arguments that `plan` lacks are fields of the policy."""
     names = {"held", "damaged", "unreadable", "owed", "forgotten"}
-    said: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
+    given: dict[str, Any] = {name: [f"default/orders/{key}" for key in value.split()] if isinstance(value, str) else value
             for name, value in more.items() if name in names}  # fmt: skip
-    if isinstance(said.get("held"), list):
-        said["held"] = dict.fromkeys(said["held"])
+    if isinstance(given.get("held"), list):
+        given["held"] = dict.fromkeys(given["held"])
     policy = Policy(**{name: value for name, value in more.items() if name not in names})
-    return plan(daily(text, every), policy, now, force=force, **said)
+    return plan(daily(text, every), policy, now, force=force, **given)
 
 
 def kept(planned: Plan) -> str:

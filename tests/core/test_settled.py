@@ -64,7 +64,7 @@ def test_a_settled_cluster_may_lose_its_next_server(expected: int | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("servers", "said"),
+    ("servers", "text"),
     [
         (with_server(health="Unavailable"), "demo-server-2:7687 is Unavailable, not Available"),
         (with_server(health="Unavailable", address=None), "server s2 is Unavailable, not Available"),
@@ -76,11 +76,11 @@ def test_a_settled_cluster_may_lose_its_next_server(expected: int | None) -> Non
         ((), "0 servers are Enabled, and 3 are expected"),
     ],
 )
-def test_a_server_that_is_not_as_it_should_be_stops_the_next_restart(servers: tuple[ServerRow, ...], said: str) -> None:
+def test_a_server_that_is_not_as_it_should_be_stops_the_next_restart(servers: tuple[ServerRow, ...], text: str) -> None:
     found = cluster_state(servers, expected=3)
 
     assert found.readiness is Readiness.WAIT
-    assert said in found.reasons
+    assert text in found.reasons
 
 
 def test_a_cluster_that_lists_no_server_is_not_settled() -> None:
@@ -88,7 +88,7 @@ def test_a_cluster_that_lists_no_server_is_not_settled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("copies", "said"),
+    ("copies", "expected"),
     [
         (with_copy(current="starting"), "orders on demo-server-0:7687 is starting, and online is requested"),
         (
@@ -104,11 +104,11 @@ def test_a_cluster_that_lists_no_server_is_not_settled() -> None:
         (of_orders(writer=True), "several servers say that they accept writes to orders: the leader is changing"),
     ],
 )
-def test_a_database_that_is_not_as_requested_stops_the_next_restart(copies: tuple[CopyRow, ...], said: str) -> None:
+def test_a_database_that_is_not_as_requested_stops_the_next_restart(copies: tuple[CopyRow, ...], expected: str) -> None:
     found = cluster_state(copies=copies)
 
     assert found.readiness is Readiness.WAIT
-    assert said in found.reasons
+    assert expected in found.reasons
 
 
 def test_databases_with_the_same_status_on_one_server_share_one_reason() -> None:

@@ -120,22 +120,22 @@ class Vault:
     def record(self, artifact: Path, *, parent: Record | None = None, **header: Any) -> Record:
         """Write the record of an artifact. `header` are fields of the header that the record states wrongly."""
         reading = read_through(artifact)
-        said = reading.header.model_copy(update=header)
+        written_header = reading.header.model_copy(update=header)
         database = artifact.parent.name
         record = Record(
             key=f"default/{database}/{artifact.name}",
             cluster="demo",
             set="default",
             database=database,
-            type=BackupType.FULL if said.full else BackupType.DIFF,
-            type_reason="asked" if said.full else "chain_continues",
+            type=BackupType.FULL if written_header.full else BackupType.DIFF,
+            type_reason="asked" if written_header.full else "chain_continues",
             parent=parent.key if parent is not None else None,
-            header=said,
+            header=written_header,
             files=reading.files,
             raw_size=reading.raw_size,
             request="nightly-1",
-            started=said.taken,
-            finished=said.taken,
+            started=written_header.taken,
+            finished=written_header.taken,
         )
         return filled(self.root).add(record, files=False)
 

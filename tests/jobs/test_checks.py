@@ -121,7 +121,7 @@ def test_a_folder_that_may_not_be_written_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "expected"),
     [
         (errno.EMFILE, "no instance is free for this user on this node: fs.inotify.max_user_instances is 7"),
         (errno.ENOSPC, "no watch is free for this user on this node: fs.inotify.max_user_watches is 7"),
@@ -129,7 +129,7 @@ def test_a_folder_that_may_not_be_written_is_reported(tmp_path: Path) -> None:
     ],
 )
 def test_an_exhausted_limit_of_inotify_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, expected: str
 ) -> None:
     def refused(_: Path) -> None:
         raise OSError(number, os.strerror(number))
@@ -141,7 +141,7 @@ def test_an_exhausted_limit_of_inotify_is_named(
     found = volume(settings(tmp_path))[Check.REQUESTS_FOLDER]
 
     assert found.outcome.value == "warn"
-    assert f"cannot be watched, so it is listed every 5 seconds: {said}" in found.found
+    assert f"cannot be watched, so it is listed every 5 seconds: {expected}" in found.found
 
 
 def test_inotify_is_tried_at_the_folder_itself(tmp_path: Path) -> None:

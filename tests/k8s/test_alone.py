@@ -168,7 +168,7 @@ def test_the_policy_for_the_servers_admits_the_agent_only_and_is_in_their_namesp
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "text"),
     [
         pytest.param("server", {"data": {"size": "1Gi"}}, "server: leave it out: with neo4j, no servers", id="server"),
         pytest.param("auth", {"secret": "x"}, "write the agent's account as backup.auth", id="auth"),
@@ -181,8 +181,8 @@ def test_the_policy_for_the_servers_admits_the_agent_only_and_is_in_their_namesp
         pytest.param("neo4j", {}, "neo4j.uri: required", id="no-uri"),
     ],
 )  # fmt: skip
-def test_a_fault_says_what_to_write_instead(key: str, value: Any, said: str) -> None:
-    with pytest.raises(SpecError, match=said.replace("+", r"\+")):
+def test_a_fault_says_what_to_write_instead(key: str, value: Any, text: str) -> None:
+    with pytest.raises(SpecError, match=text.replace("+", r"\+")):
         rendered_from({**spec_tree(), key: value})
 
 
@@ -205,7 +205,7 @@ def test_the_fault_of_a_spec_without_servers_names_both_kinds_of_spec() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         ("helm-chart", "server.backup.listen_address=0.0.0.0:6362"),
         ("helm-chart", "neo4j.com/backup-of=demo,neo4j.com/component=backup of the namespace graphs"),
@@ -215,5 +215,5 @@ def test_the_fault_of_a_spec_without_servers_names_both_kinds_of_spec() -> None:
         ("elsewhere", "demo-backup-s3 (credentials); demo-backup-tls (ca.crt, tls.crt, tls.key); demo-ca (ca.crt)"),
     ],
 )
-def test_the_notes_state_the_requirements_of_the_servers(name: str, said: str) -> None:
-    assert said in "\n".join(notes(alone(name)))
+def test_the_notes_state_the_requirements_of_the_servers(name: str, expected: str) -> None:
+    assert expected in "\n".join(notes(alone(name)))

@@ -627,7 +627,7 @@ TAINT = {"key": "example.com/graphs", "operator": "Exists"}
 
 
 @pytest.mark.parametrize(
-    ("section", "change", "said"),
+    ("section", "change", "expected"),
     [
         ("server", {"cpu_limit": "500m"}, "must be less than or equal to cpu limit of 500m"),
         ("client_service", {"source_ranges": ["10.0.0.0/8"]}, "may only be used when `type` is 'LoadBalancer'"),
@@ -639,7 +639,7 @@ TAINT = {"key": "example.com/graphs", "operator": "Exists"}
     ],
 )
 def test_the_server_names_the_faults_that_the_spec_does_not_check(
-    kubernetes: Kubernetes, namespace: str, section: str, change: Json, said: str
+    kubernetes: Kubernetes, namespace: str, section: str, change: Json, expected: str
 ) -> None:
     tree = yaml.safe_load(text("smallest"))
     found = read_tree(tree | {"namespace": namespace, section: tree.get(section, {}) | change})
@@ -649,7 +649,7 @@ def test_the_server_names_the_faults_that_the_spec_does_not_check(
     )
 
     assert completed.returncode == 1
-    assert said in completed.stderr
+    assert expected in completed.stderr
 
 
 def documents(found: ClusterSpec, namespace: str) -> list[str]:

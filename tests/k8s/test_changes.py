@@ -186,7 +186,7 @@ def test_the_first_servers_beside_a_single_one_have_the_steps_of_the_manual() ->
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "said"),
+    ("before", "after", "expected"),
     [
         ({"servers": 3}, {"servers": 3, "spread": "require"}, "needs 3 nodes that match server.placement, where 1"),
         ({"servers": 3, "spread": "require"}, {"servers": 5, "spread": "require"}, "needs 5 nodes"),
@@ -194,10 +194,10 @@ def test_the_first_servers_beside_a_single_one_have_the_steps_of_the_manual() ->
         ({"servers": 3, "spread": "require"}, {"servers": 5}, None),
     ],
 )
-def test_a_need_for_more_nodes_is_noted(before: dict[str, Any], after: dict[str, Any], said: str | None) -> None:
+def test_a_need_for_more_nodes_is_noted(before: dict[str, Any], after: dict[str, Any], expected: str | None) -> None:
     found = steps(compare(objects(topology=before), objects(topology=after)))
 
-    assert (said in found) if said else ("nodes that match" not in found)
+    assert (expected in found) if expected else ("nodes that match" not in found)
 
 
 def test_zones_that_become_required_are_noted_once() -> None:

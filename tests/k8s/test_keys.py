@@ -185,8 +185,8 @@ def test_two_accounts_of_the_agent_are_a_fault() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "said"),
+    ("keys", "expected"),
     [({}, "Create the account once the servers run"), ({"use_servers_account": True}, "logs in as an administrator")],
 )
-def test_the_account_is_noted(keys: dict[str, Any], said: str) -> None:
-    assert said in "\n".join(notes(parsed(spec_with(backup=keys))))
+def test_the_account_is_noted(keys: dict[str, Any], expected: str) -> None:
+    assert expected in "\n".join(notes(parsed(spec_with(backup=keys))))

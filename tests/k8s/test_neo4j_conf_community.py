@@ -119,10 +119,12 @@ def test_heap_and_page_cache_are_those_that_neo4j_recommends(
     community_home: Callable[[str], CommunityHome], neo4j_version: str, memory: int
 ) -> None:
     completed = community_home(neo4j_version).admin("server", "memory-recommendation", f"--memory={memory}g")
-    said = dict(line.split("=", 1) for line in completed.stdout.splitlines() if line.startswith("server.memory."))
+    recommended = dict(
+        line.split("=", 1) for line in completed.stdout.splitlines() if line.startswith("server.memory.")
+    )
     ours = neo4j_conf.memory({}, memory * 1024**3)
 
     assert completed.returncode == 0, completed.stderr
     assert {key: neo4j_conf.size_of(value) for key, value in ours.items()} == {
-        key: neo4j_conf.size_of(value) for key, value in said.items()
+        key: neo4j_conf.size_of(value) for key, value in recommended.items()
     }

@@ -7,7 +7,7 @@ from tests.k8s.specs import SMALLEST, parsed
 
 
 @pytest.mark.parametrize(
-    ("memory", "settings", "said"),
+    ("memory", "settings", "expected"),
     [
         pytest.param("256Mi", "{}", None, id="the-smallest-profile"),
         pytest.param("1Gi", "{limits: {parallel: 4}}", None, id="as-small-for-each"),
@@ -19,12 +19,12 @@ from tests.k8s.specs import SMALLEST, parsed
         pytest.param("1Gi", "{neo4j: {heap: 512MiB}, limits: {parallel: 2}}", "do not fit", id="two-heaps-too-large"),
     ],
 )
-def test_too_little_memory_is_noted(memory: str, settings: str, said: str | None) -> None:
+def test_too_little_memory_is_noted(memory: str, settings: str, expected: str | None) -> None:
     found = notes(parsed(f"{SMALLEST}  memory: {memory}\n  settings: {settings}\n"))
     about_memory = [note for note in found if "backup.memory" in note]
 
-    assert len(about_memory) == (said is not None)
-    assert said is None or said in about_memory[0]
+    assert len(about_memory) == (expected is not None)
+    assert expected is None or expected in about_memory[0]
 
 
 def notes_of(more: str) -> str:
@@ -32,7 +32,7 @@ def notes_of(more: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("more", "said", "unsaid"),
+    ("more", "expected", "unexpected"),
     [
         ("client_service: {type: LoadBalancer}", "LoadBalancer without tls.bolt and tls.https", ""),
         ("client_service: {type: LoadBalancer}", "without client_service.source_ranges: every address", ""),
@@ -46,9 +46,9 @@ def notes_of(more: str) -> str:
         ("", "", "LoadBalancer"),
     ],
 )
-def test_a_load_balancer_without_protection_is_noted(more: str, said: str, unsaid: str) -> None:
-    assert said in notes_of(more)
-    assert not unsaid or unsaid not in notes_of(more)
+def test_a_load_balancer_without_protection_is_noted(more: str, expected: str, unexpected: str) -> None:
+    assert expected in notes_of(more)
+    assert not unexpected or unexpected not in notes_of(more)
 
 
 def test_a_setting_that_looks_like_a_secret_is_noted_without_its_value() -> None:
@@ -76,7 +76,7 @@ def test_every_object_that_is_needed_and_not_rendered_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "key", "said"),
+    ("version", "key", "expected"),
     [
         (
             "2026.09.0",
@@ -99,10 +99,10 @@ def test_every_object_that_is_needed_and_not_rendered_is_named() -> None:
     ],
 )
 def test_a_setting_of_earlier_versions_is_noted_with_the_one_that_replaced_it(
-    version: str, key: str, said: str | None
+    version: str, key: str, expected: str | None
 ) -> None:
     text = SMALLEST.replace("server: {", f"server: {{config: {{{key}: 1g}}, ").replace("2026.09.0", version)
     found = [note for note in notes(parsed(text)) if "of earlier versions" in note]
 
-    assert len(found) == (said is not None)
-    assert said is None or said in found[0]
+    assert len(found) == (expected is not None)
+    assert expected is None or expected in found[0]

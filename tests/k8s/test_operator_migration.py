@@ -121,9 +121,9 @@ REFUSED: dict[str, tuple[list[Object], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_objects_that_are_not_those_of_the_operator_are_refused(case: str) -> None:
-    objects, said = REFUSED[case]
+    objects, message = REFUSED[case]
 
-    with pytest.raises(MigrationError, match=said):
+    with pytest.raises(MigrationError, match=message):
         plan(objects)
 
 
@@ -138,9 +138,9 @@ def test_the_command_reads_a_list_and_prints_steps(tmp_path: Any, capsys: pytest
     path.write_text(json.dumps({"kind": "List", "items": everything()}))
 
     assert code(["migrate", "operator", str(path)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("# 1. Back up every database")
-    assert "\nkubectl patch -n graphs neo4jenterprisecluster/demo --type merge" in said
+    printed = capsys.readouterr().out
+    assert printed.startswith("# 1. Back up every database")
+    assert "\nkubectl patch -n graphs neo4jenterprisecluster/demo --type merge" in printed
     assert code(["migrate", "operator", str(path), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["steps"]) == 9
 

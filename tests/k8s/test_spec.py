@@ -31,7 +31,7 @@ def faults(content: bytes) -> tuple[Fault, ...]:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "text"),
     [
         pytest.param("cluster", "Demo", "cluster: expected lower-case", id="cluster"),
         pytest.param("cluster", "d" * 41, "cluster: expected at most 40 characters", id="long-cluster"),
@@ -122,8 +122,8 @@ def faults(content: bytes) -> tuple[Fault, ...]:
         pytest.param("backup/settings", {"storage": {"root": "/x"}}, "it is /backups", id="root"),
     ],
 )  # fmt: skip
-def test_a_fault_names_its_path_and_what_to_write(path: str, value: Any, said: str) -> None:
-    assert said in "\n".join(str(fault) for fault in faults(changed(path, value)))
+def test_a_fault_names_its_path_and_what_to_write(path: str, value: Any, text: str) -> None:
+    assert text in "\n".join(str(fault) for fault in faults(changed(path, value)))
 
 
 @pytest.mark.parametrize("value", ["x\ny=z", ["x"], None, {}], ids=repr)

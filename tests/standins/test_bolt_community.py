@@ -49,10 +49,10 @@ def test_the_stand_in_answers_as_a_real_server_does(
         expected = {statement: _said(driver, *statement) for statement in STATEMENTS}
     driver = serve(cluster).driver(scheme=scheme, auth=auth)
     ours = driver.get_server_info()
-    said = {statement: _said(driver, *statement) for statement in STATEMENTS}
+    answers = {statement: _said(driver, *statement) for statement in STATEMENTS}
 
     assert (ours.agent, ours.protocol_version) == (info.agent, info.protocol_version)
-    assert said == expected
+    assert answers == expected
 
 
 def _said(driver: neo4j.Driver, database: str, statement: str) -> Any:

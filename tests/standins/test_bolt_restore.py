@@ -168,18 +168,18 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("version", "statement", "said"), REFUSED)
-def test_a_statement_is_refused_by_version(serve: Serve, version: str, statement: str, said: str) -> None:
+@pytest.mark.parametrize(("version", "statement", "expected"), REFUSED)
+def test_a_statement_is_refused_by_version(serve: Serve, version: str, statement: str, expected: str) -> None:
     served = serve(three_servers(version))
     served.change(served.cluster.with_alias("sales", "orders"))
     before = served.cluster
 
-    assert said in str(served.refusal(statement))
+    assert expected in str(served.refusal(statement))
     assert served.cluster == before
 
 
 @pytest.mark.parametrize(
-    ("providers", "uri", "until", "said"),
+    ("providers", "uri", "until", "expected"),
     [
         ("CloudSeedProvider", "{full}", "", "supports the scheme 'file'"),
         ("FileSeedProvider", "server://server-0/{name}", "", "supports the scheme 'server'"),
@@ -192,7 +192,7 @@ def test_a_statement_is_refused_by_version(serve: Serve, version: str, statement
     ],
 )  # fmt: skip
 def test_a_seed_that_cannot_be_used_fails_after_the_statement(
-    start: Callable[..., Served], seeds: Seeds, providers: str, uri: str, until: str, said: str
+    start: Callable[..., Served], seeds: Seeds, providers: str, uri: str, until: str, expected: str
 ) -> None:
     served = start(providers=providers)
     text = uri.format(full=seeds.full.as_uri(), name=seeds.full.name, folder=seeds.folder.as_uri())
@@ -202,7 +202,7 @@ def test_a_seed_that_cannot_be_used_fails_after_the_statement(
     assert [row["success"] for row in answered] == [False]
     assert (row["requestedStatus"], row["currentStatus"]) == ("online", "offline")
     assert "Unable to start" in row["statusMessage"]
-    assert said in debug_log(served)
+    assert expected in debug_log(served)
 
 
 @pytest.mark.parametrize("which", ["full", "differential"])

@@ -219,7 +219,7 @@ def test_all_faults_of_the_options_are_reported_at_once(options: dict[str, Any],
     found = check_put_options(options)
 
     assert len(found) == len(faults)
-    assert all(said.startswith(fault) for said, fault in zip(found, faults, strict=True))
+    assert all(text.startswith(fault) for text, fault in zip(found, faults, strict=True))
 
 
 def test_each_option_that_the_settings_allow_exists_for_every_way_to_store_an_object() -> None:

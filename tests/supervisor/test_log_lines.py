@@ -93,13 +93,13 @@ def test_every_line_about_a_request_says_who_asked_and_why() -> None:
         log_lines.copy_ended(OFFSITE, asked, CopyStored(key="k", type="FULL", bytes=7, seconds=0.5)),
     ]
 
-    said = {
+    attribution = {
         "requested_by": ATTRIBUTION["requested_by"],
         "request_reason": ATTRIBUTION["reason"],
         "labels": ATTRIBUTION["labels"],
     }
-    assert all(line.fields.items() >= said.items() for line in lines)
-    assert not any(said.keys() & line.fields.keys() for line in LINES)
+    assert all(line.fields.items() >= attribution.items() for line in lines)
+    assert not any(attribution.keys() & line.fields.keys() for line in LINES)
 
 
 def test_a_line_of_an_accepted_request_has_no_field_without_a_value() -> None:

@@ -50,7 +50,7 @@ def test_every_request_waits_for_the_survey_and_for_the_end_of_a_pause(
 
 
 @pytest.mark.parametrize(
-    ("kind", "place", "said"),
+    ("kind", "place", "expected"),
     [
         ("prune", VOLUME, "retention at local"),
         ("verify", VOLUME, "a verification at local"),
@@ -58,11 +58,11 @@ def test_every_request_waits_for_the_survey_and_for_the_end_of_a_pause(
     ],
 )
 def test_a_backup_waits_for_work_on_the_volume_and_for_the_cluster(
-    agent: AgentParts, kind: str, place: str | None, said: str
+    agent: AgentParts, kind: str, place: str | None, expected: str
 ) -> None:
     agent.ask("one")
     work(agent, kind, place)
-    assert waits(agent, "one") == said
+    assert waits(agent, "one") == expected
     agent.parts.runs._runs.clear()
 
     assert waits(agent, "one") is None

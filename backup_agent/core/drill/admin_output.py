@@ -81,8 +81,8 @@ def cause_of(completed: Completed) -> StopCause | None:
     return None if completed.exit_code == REFUSED else StopCause.PROGRAM_FAILED
 
 
-def said(completed: Completed) -> str:
-    """Return the lines that say why a call failed, without progress."""
+def how_it_ended(completed: Completed) -> str:
+    """Return how a call ended, and its last lines without those of progress."""
     lines = [line for line in completed.last_lines if not _PROGRESS.fullmatch(line)]
     if completed.ended_by is not None:
         end = f"it was ended ({completed.ended_by.value}) after {completed.duration:.0f} s"
@@ -99,7 +99,7 @@ _PROGRESS = re.compile(r"Files: \d+/\d+, data:.*|[. ]*\s*\d+%|-+|Command Failed|
 
 def is_same_refusal(one: Completed, other: Completed) -> bool:
     """Return whether two calls failed for the same reason: with the same text, apart from numbers."""
-    return _NUMBERS.sub("", said(one)) == _NUMBERS.sub("", said(other))
+    return _NUMBERS.sub("", how_it_ended(one)) == _NUMBERS.sub("", how_it_ended(other))
 
 
 _NUMBERS = re.compile(r"\d+")

@@ -121,13 +121,13 @@ def refusal(error: exceptions.ClientError) -> str:
     words = [f"HTTP {status}"] if status else []
     words += [f"request {request}"] if _PLAIN.fullmatch(request) else []
     if _PLAIN.fullmatch(code) and not code.isdecimal():
-        said = f"{code} ({', '.join(words)})" if words else code
+        answer = f"{code} ({', '.join(words)})" if words else code
     else:
         if _is_a_page(error):
             words.append(f"{_content_type(error)}, which is not an answer of S3")
-        said = ", ".join(words) or "refused"
+        answer = ", ".join(words) or "refused"
     text = _meaning_of(error).text
-    return f"{said}: {text}" if text else said
+    return f"{answer}: {text}" if text else answer
 
 
 def _meaning_of(error: exceptions.ClientError) -> failures.Meaning:
@@ -161,8 +161,8 @@ def _kind_of(error: Exception) -> str:
     """Return what may be quoted of an error of botocore: its class, and the text of the system error that caused it."""
     if isinstance(error, OSError):
         return f"{error.filename}: {quoting.shown(error)}" if error.filename else quoting.shown(error)
-    said = next((one.strerror for one in _beneath(error) if isinstance(one, OSError) and one.errno is not None), None)
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    cause = next((one.strerror for one in _beneath(error) if isinstance(one, OSError) and one.errno is not None), None)
+    return f"{type(error).__name__}: {cause}" if cause else type(error).__name__
 
 
 def _beneath(error: BaseException) -> Iterator[BaseException]:
