@@ -7,8 +7,11 @@ The tag names the supervisor by process id and start time, since ids are reused.
 import os
 import select
 import signal
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 TAG = "BACKUP_AGENT_RUN"
 """`<supervisor's pid>:<its start in clock ticks>:<storage root>`, in the environment of every process of a run."""
@@ -17,6 +20,17 @@ LOCK_DESCRIPTOR = "BACKUP_AGENT_LOCK"
 """The descriptor that holds the lock of the storage root, inherited by every process of a run."""
 
 PROC = Path("/proc")
+
+
+def leave(code: int = 0) -> NoReturn:
+    """End this process without waiting for its threads.
+
+    Python would free all modules first, which takes a sixth of the processor time of a child with a small task.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def send(pid: int, number: signal.Signals) -> None:

@@ -78,9 +78,8 @@ EXITS = {
     "backup_agent/supervisor/__main__.py": "`backup-agent run` becomes this program by exec",
     "backup_agent/cli/main.py": "the one command line",
     "backup_agent/cli/signals.py": "the one command line, interrupted while it is imported",
-    "backup_agent/cluster/__main__.py": "the exit code of a child",
-    "backup_agent/jobs/check_cluster.py": "the exit code of a child: threads of the driver may block for ever",
-    "backup_agent/jobs/cluster_state.py": "the exit code of a child: threads of the driver may block for ever",
+    "backup_agent/cluster/__main__.py": "a child whose supervisor has ended",
+    "backup_agent/processes.py": "the end of every child",
 }
 """Modules that may end the process."""
 

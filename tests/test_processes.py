@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from backup_agent import processes
+from backup_agent import jobs, processes
+from tests.polling import PATIENCE
 
 FORKS = "import os, sys, time; pid = os.fork(); sys.stdout.write('x'); sys.stdout.flush(); time.sleep(60)"
 
@@ -57,3 +58,27 @@ def test_a_reused_process_id_is_not_the_same_supervisor(tmp_path: Path) -> None:
 
 def test_the_start_of_a_process_that_does_not_exist_is_unknown() -> None:
     assert processes.start_of(2**22 + 1) is None
+
+
+LEAVES = """
+import atexit, sys, threading
+from backup_agent import processes
+threading.Thread(target=threading.Event().wait).start()
+atexit.register(print, "freeing modules")
+sys.stdout.write("the last event")
+processes.leave(3)
+"""
+
+
+def test_a_process_that_leaves_writes_its_output_and_waits_for_nothing() -> None:
+    ended = subprocess.run([sys.executable, "-c", LEAVES], stdout=subprocess.PIPE, check=False, timeout=PATIENCE)
+
+    assert (ended.returncode, ended.stdout) == (3, b"the last event")
+
+
+def test_every_child_leaves() -> None:
+    programs = [path.read_text() for path in Path(jobs.__path__[0]).glob("*.py")]
+    children = [program for program in programs if '__name__ == "__main__"' in program]
+
+    assert children
+    assert all(program.endswith("    main()\n    processes.leave()\n") for program in children)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from backup_agent import quoting
+from backup_agent import processes, quoting
 from backup_agent.cluster import bolt
 from backup_agent.cluster.probe import probe
 from backup_agent.cluster.rows import ALIASES, BACKUP_ADDRESSES, COPIES, DEFINITIONS, REACHABLE, events_with
@@ -131,6 +131,4 @@ def _end_with_the_lifeline() -> None:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)
+    processes.leave(main())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from backup_agent import durable, quoting
+from backup_agent import durable, processes, quoting
 from backup_agent.artifact.reading import ArtifactReading
 from backup_agent.catalog.contents import Contents, of_database
 from backup_agent.catalog.place import place_of
@@ -505,3 +505,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

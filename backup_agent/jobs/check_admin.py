@@ -2,6 +2,7 @@
 
 import os
 
+from backup_agent import processes
 from backup_agent.core.doctor.checks import Check
 from backup_agent.core.doctor.cluster import judge_admin, judge_versions, of_failure
 from backup_agent.core.neo4j.command import Launch
@@ -35,3 +36,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

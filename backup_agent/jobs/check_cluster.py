@@ -4,11 +4,11 @@ It asks what discovery asks. Threads of the driver may block for ever, so the pr
 """
 
 import os
-import sys
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from backup_agent import processes
 from backup_agent.cluster.__main__ import discover, limit_memory
 from backup_agent.cluster.probe import resolve
 from backup_agent.cluster.rows import COPIES, REACHABLE, IncompleteError, Rows
@@ -54,8 +54,6 @@ def main() -> None:
     versions = seen.end.versions if isinstance(seen.end, TopologyTold) else ()
     addresses = tuple(address for address, fault in seen.reachable.items() if fault is None)
     writer.tell(ChecksEnded(server_versions=versions, backup_addresses=addresses[:MOST_ADDRESSES]))
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def before_login(neo4j: Neo4j) -> Iterator[CheckFinding]:
@@ -106,3 +104,4 @@ def judge(seen: SeenCluster, *, login: bool) -> Iterator[CheckFinding]:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

@@ -3,6 +3,7 @@
 It writes a small object if nothing is known of the store yet, or if its task says so.
 """
 
+from backup_agent import processes
 from backup_agent.catalog.place import place_of
 from backup_agent.core.doctor.destination import DestinationAsked, StoreFacts, judge_destination
 from backup_agent.core.reasons import BackupError
@@ -49,3 +50,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

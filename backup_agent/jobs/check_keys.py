@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from backup_agent import durable, quoting
+from backup_agent import durable, processes, quoting
 from backup_agent.core.doctor.certificates import CertificateEnd, judge_certificates
 from backup_agent.core.doctor.checks import Check, CheckFinding, ok, warn
 from backup_agent.core.neo4j.topology import split
@@ -137,3 +137,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

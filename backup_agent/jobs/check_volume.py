@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from backup_agent import durable
+from backup_agent import durable, processes
 from backup_agent.catalog.contents import by_database
 from backup_agent.catalog.drill_cycles import drill_cycles
 from backup_agent.catalog.mounts import MOUNTS, Require, is_own_disk, mount_of, parse
@@ -164,3 +164,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

@@ -4,9 +4,9 @@ Threads of the driver may block for ever, so the process ends by `os._exit`.
 """
 
 import os
-import sys
 from collections.abc import Mapping
 
+from backup_agent import processes
 from backup_agent.cluster import bolt
 from backup_agent.cluster.__main__ import endpoint, limit_memory
 from backup_agent.core.neo4j.settled import state_of
@@ -22,8 +22,6 @@ def main() -> None:
     limit_memory()
     task, settings, writer = begin(ClusterStateTask)
     writer.tell(see(task, settings.neo4j, os.environ))
-    sys.stderr.flush()
-    os._exit(0)
 
 
 def see(task: ClusterStateTask, neo4j: Neo4j, environ: Mapping[str, str]) -> ClusterStateTold | DiscoveryFailed:
@@ -37,3 +35,4 @@ def see(task: ClusterStateTask, neo4j: Neo4j, environ: Mapping[str, str]) -> Clu
 
 if __name__ == "__main__":
     main()
+    processes.leave()

@@ -10,6 +10,7 @@ from importlib import import_module
 
 from pydantic import TypeAdapter
 
+from backup_agent import processes
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.core.requests.tasks import PlaceTask
 from backup_agent.jobs.event_writer import EventWriter, serve
@@ -47,3 +48,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

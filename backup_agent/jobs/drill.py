@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from backup_agent import processes
 from backup_agent.catalog import drill_notes, evidence, reported_drills
 from backup_agent.catalog.contents import by_database
 from backup_agent.catalog.pending_evidence import pending_at
@@ -207,3 +208,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

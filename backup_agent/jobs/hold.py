@@ -6,6 +6,7 @@ It writes only to the volume: marks of artifacts there, and notes of the holds t
 import threading
 from collections.abc import Iterator
 
+from backup_agent import processes
 from backup_agent.catalog import holds, volume_records
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.place import Place, place_of
@@ -137,3 +138,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

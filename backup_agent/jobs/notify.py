@@ -14,7 +14,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
-from backup_agent import __version__
+from backup_agent import __version__, processes
 from backup_agent.core.reasons import PermanentError
 from backup_agent.core.requests.events import NotificationEnded
 from backup_agent.core.requests.notices import HealthNotice, Message, ReceiverKind, RunNotice, TrialNotice, message
@@ -172,3 +172,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

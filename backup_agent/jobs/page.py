@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from backup_agent import durable
+from backup_agent import durable, processes
 from backup_agent.catalog.contents import by_database
 from backup_agent.catalog.holds import holds_at
 from backup_agent.catalog.index import Rewriting
@@ -188,3 +188,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import NamedTuple, Self
 
-from backup_agent import durable
+from backup_agent import durable, processes
 from backup_agent.catalog import evidence, hold_marks, reported_drills, volume_records
 from backup_agent.catalog.contents import Contents, of_database, survey
 from backup_agent.catalog.holds import holds_at, remove_ended
@@ -476,3 +476,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

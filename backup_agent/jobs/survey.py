@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 
-from backup_agent import durable
+from backup_agent import durable, processes
 from backup_agent.catalog import volume_records
 from backup_agent.catalog.contents import Contents, by_database
 from backup_agent.catalog.place import Place, destinations, place_of
@@ -130,3 +130,4 @@ def _fail(failure: Failure, writer: EventWriter) -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()

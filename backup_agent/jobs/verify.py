@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from backup_agent import processes
 from backup_agent.catalog.contents import Contents, by_database, of_database
 from backup_agent.catalog.damage_marks import is_believed
 from backup_agent.catalog.place import Place, all_places, place_of
@@ -474,3 +475,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    processes.leave()
