@@ -39,7 +39,7 @@ ACCOUNTS = Path(__file__).parent / "accounts"
 STAND_IN = "backup_agent.standins.neo4j_admin"
 SUPERVISOR = "backup_agent.supervisor"
 DOCTOR = "backup_agent.jobs.check_"
-"""Modules of the doctor. It runs 15 s after the start of the agent and then once a day, so a night may contain it."""
+"""Modules of the doctor. It runs a minute after the start of the agent and then once a day: a night may contain it."""
 CGROUPS = Path("/sys/fs/cgroup")
 PERIOD = 100_000
 """Period of the processor limit in microseconds, as Kubernetes has it."""
