@@ -134,7 +134,7 @@ def test_a_folder_of_the_helm_chart_is_adopted_without_its_reports(world: World)
     [
         pytest.param("backups", {}, "default", id="at the root"),
         pytest.param("backups/old", {}, "old", id="in a set's folder, as the predecessor left it"),
-        pytest.param("backups/old/orders", {}, "old", id="in its place"),
+        pytest.param("backups/old/orders", {}, "old", id="in the folders of its set and database"),
         pytest.param("backups/2024/deep/er", {}, "default", id="deep"),
         pytest.param("backups/orders", {}, "default", id="in a folder of its database"),
         pytest.param("elsewhere/old", {"source": "elsewhere"}, "default", id="outside"),

@@ -19,7 +19,7 @@ def test_a_local_folder_allows_hard_links_and_keeps_no_probe(tmp_path: Path) -> 
         pytest.param(errno.EPERM, False, id="refused"),
         pytest.param(errno.EOPNOTSUPP, False, id="not supported"),
         pytest.param(errno.ENOSPC, True, id="no room for the probe"),
-        pytest.param(errno.EDQUOT, True, id="nor in the quota"),
+        pytest.param(errno.EDQUOT, True, id="no room in the quota"),
     ],
 )
 def test_only_a_refused_link_means_that_links_are_not_allowed(

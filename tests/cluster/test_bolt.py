@@ -351,7 +351,7 @@ def test_a_wrong_password_is_tried_once(bolt_server: Start) -> None:
             "knows no leader at the moment",
             id="not-a-leader",
         ),
-        pytest.param(BoltFault("close_in_answer"), TransientError, "", id="closed-in-mid-answer"),
+        pytest.param(BoltFault("close_in_answer"), TransientError, "", id="closed in the middle of an answer"),
         pytest.param(BoltFault("refuse"), TransientError, "refused the connection", id="refused"),
         pytest.param(BoltFault("reset"), TransientError, "", id="reset"),
     ],

@@ -79,7 +79,7 @@ def chain_names(found: Iterable[Chain[Record]]) -> list[str]:
         ),
         pytest.param("F1[1-20] D1[16-25]@5.26.31", ["F1"], "D1", id="before 2026.02 no differential overlaps"),
         pytest.param("F1[1-20] D1[16-25]@none", ["F1 D1"], "", id="with an unknown version it may"),
-        pytest.param("F1[1-10] D1[11-20] D2[16-25]", ["F1 D1"], "D2", id="a later one may not overlap"),
+        pytest.param("F1[1-10] D1[11-20] D2[16-25]", ["F1 D1"], "D2", id="a later one must not overlap"),
         pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]@5.26.31", ["F1 D1", "F2 D2"], "", id="5.26: an idle full between"),
         pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]", ["F1 D1 D2", "F2 D2"], "", id="2026.02: an idle full between"),
         pytest.param("F1[1-10] D1[11-15] F2[1-15] D2[16-20]<F2", ["F1 D1", "F2 D2"], "", id="the recorded parent decides"),

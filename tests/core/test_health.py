@@ -101,7 +101,7 @@ TWO_PLACES = {VOLUME: PlaceFacts(), OFFSITE: PlaceFacts()}
         pytest.param({"attempts": failed("orders")}, "DEGRADED: 1 of 200 databases failed", id="one failed"),
         pytest.param({"attempts": failed("orders", minutes=4)}, NEW, id="a failure four minutes ago"),
         pytest.param({"attempts": failed("orders", reason=Reason.CANCELLED)}, "OK", id="a person cancelled it"),
-        pytest.param({"attempts": failed("dropped")}, "OK", id="a failure of a database that is expected no more"),
+        pytest.param({"attempts": failed("dropped")}, "OK", id="a failure of a database that is no longer expected"),
         pytest.param(
             {"attempts": failed("orders", "sales", *MANY)}, "FAILING: 200 of 200 databases failed", id="all failed",
         ),

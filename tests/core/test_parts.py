@@ -83,7 +83,7 @@ def test_ranges_cover_the_whole_object_in_order_and_fit_into_their_buffer(size: 
 @pytest.mark.parametrize(
     ("memory", "expected"),
     [
-        pytest.param(1, 2, id="hardly any"),
+        pytest.param(1, 2, id="a byte"),
         pytest.param(128 * MIB, 4, id="128 MiB"),
         pytest.param(256 * MIB, 8, id="256 MiB"),
         pytest.param(512 * MIB, 16, id="512 MiB"),

@@ -182,7 +182,7 @@ IDLE = " ".join(f"F{day}[1-10]" for day in range(30))
 @pytest.mark.parametrize(
     ("last", "expected"),
     [
-        pytest.param("D1[11-15]<F29", "F29 D1", id="the stated parent settles it"),
+        pytest.param("D1[11-15]<F29", "F29 D1", id="the stated parent decides"),
         pytest.param(
             "D1[11-15]", " ".join(f"F{day}" for day in range(30)) + " D1", id="without a stated parent each is kept"
         ),
@@ -211,7 +211,7 @@ OVERLAPPED = "F1[1-20] D1[16-25]@5.26.31 F2[1-30]"
         pytest.param({"last": 2}, "F1 D1 F2", id="as long as a rule keeps the differential"),
         pytest.param({"last": 1}, "F2", id="no longer"),
         pytest.param({"last": 1, "held": "D1"}, "F1 D1 F2", id="as long as the differential is held"),
-        pytest.param({"last": 2, "forgotten": {"orders": START}}, "F1 D1 F2", id="though the full was forgotten"),
+        pytest.param({"last": 2, "forgotten": {"orders": START}}, "F1 D1 F2", id="although the full was forgotten"),
         pytest.param({"last": 2, "forgotten": {"orders": START + DAY}}, "F2", id="not if both were forgotten"),
     ],
 )

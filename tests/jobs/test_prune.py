@@ -447,9 +447,9 @@ def test_deletions_for_which_a_pass_has_no_time_are_left_to_the_next_pass(
 @pytest.mark.parametrize(
     ("note", "stays"),
     [
-        pytest.param(None, False, id="not asked for since"),
-        pytest.param(timedelta(days=8), False, id="asked for longer ago than it is kept"),
-        pytest.param(timedelta(days=6), True, id="asked for lately, in vain"),
+        pytest.param(None, False, id="not requested since"),
+        pytest.param(timedelta(days=8), False, id="requested more than a week ago"),
+        pytest.param(timedelta(days=6), True, id="requested less than a week ago"),
         pytest.param("{", True, id="notes that cannot be read"),
     ],
 )

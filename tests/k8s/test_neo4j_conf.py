@@ -167,7 +167,7 @@ def with_memory(memory: str, config: dict[str, str | int]) -> tuple[str, ...]:
         pytest.param("8Gi", {HEAP[0]: "1g", HEAP[1]: "3g"}, ("1g", "3g", "2560m"), id="both-stay-as-they-are"),
         pytest.param("8Gi", {HEAP[1]: "6g"}, ("6g", "6g", "1024m"), id="the-page-cache-makes-room-for-the-heap"),
         pytest.param("8Gi", {HEAP[2]: "5g"}, ("2048m", "2048m", "5g"), id="the-heap-makes-room-for-the-page-cache"),
-        pytest.param("8Gi", {HEAP[2]: "1g"}, ("3584m", "3584m", "1g"), id="a-small-page-cache-moves-nothing"),
+        pytest.param("8Gi", {HEAP[2]: "1g"}, ("3584m", "3584m", "1g"), id="a small page cache changes nothing"),
         pytest.param("8Gi", {HEAP[1]: 6442450944}, ("6442450944", "6442450944", "1024m"), id="in-bytes"),
         pytest.param("8Gi", {HEAP[1]: "6 GiB"}, ("6 GiB", "6 GiB", "1024m"), id="in-another-unit-of-neo4j"),
         pytest.param("8Gi", {HEAP[1]: "$(cmd)"}, ("$(cmd)", "$(cmd)", "2048m"), id="an-invalid-size-is-left-to-neo4j"),
