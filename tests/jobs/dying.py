@@ -14,6 +14,7 @@ A fork is ten times as fast as a new interpreter. One line of JSON on stdin is a
     died, code, told (the output)
 """
 
+import functools
 import importlib
 import json
 import os
@@ -25,9 +26,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-import boto3.session
-import botocore.loaders
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
+
+from backup_agent.stores.s3 import descriptions
 
 CHANGES = {"os.rename", "os.link", "os.remove", "os.rmdir", "os.mkdir", "os.truncate"}
 """Audit events of CPython that count as changes, in addition to files opened for writing and changing requests."""
@@ -55,6 +56,7 @@ def main() -> None:
     for name in PRELOADED:
         importlib.import_module(f"backup_agent.{name}")
     read_descriptions()
+    build_models()
     for line in sys.stdin:
         sys.stdout.write(json.dumps(run(json.loads(line))) + "\n")
         sys.stdout.flush()
@@ -62,16 +64,20 @@ def main() -> None:
 
 def read_descriptions() -> None:
     """Read botocore's descriptions of S3, and import what its first client imports, once for all forks."""
-    loader = botocore.loaders.JSONFileLoader
-    read, known = loader.load_file, dict[str, Any]()
+    read = functools.cache(descriptions._PlainFiles().load_file)
 
-    def load_file(self: Any, path: str) -> Any:
-        if path not in known:
-            known[path] = read(self, path)
-        return known[path]
+    def load_file(_: object, file_path: str) -> Any:
+        return read(file_path)
 
-    loader.load_file = load_file
-    boto3.session.Session().client("s3", region_name="us-east-1").close()
+    descriptions._PlainFiles.load_file = load_file  # type: ignore[assignment,method-assign]  # a function in place of the method
+    descriptions.new_session().create_client("s3", region_name="us-east-1").close()
+
+
+def build_models(base: type[BaseModel] = BaseModel) -> None:
+    """Build the validators of all models once for all forks."""
+    for model in base.__subclasses__():
+        model.model_rebuild()
+        build_models(model)
 
 
 def run(order: dict[str, Any]) -> dict[str, Any]:
