@@ -30,7 +30,7 @@ class Bounds:
     """CPU time of the reading thread. A second is added for each `bytes_a_second` packed bytes."""
     bytes_a_second: int = 8 << 20
 
-    def crossed(self, packed: int, unpacked: int, entries: int) -> Iterator[str]:
+    def exceeded(self, packed: int, unpacked: int, entries: int) -> Iterator[str]:
         """Yield a text for each bound of size that an artifact exceeds. Call this when all of it has been read."""
         if unpacked > max(self.unpacked, self.ratio * packed):
             yield f"it unpacks to {unpacked} bytes, more than {self.ratio} times its own {packed}"

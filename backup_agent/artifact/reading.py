@@ -122,7 +122,7 @@ def judge(packed: Cursor, bounds: Bounds = BOUNDS) -> tuple[Header, int, tuple[s
         problems.append(error.failure.error)
         _drain(packed)
     else:
-        problems.extend(bounds.crossed(packed.offset, raw_before + inside.offset, counted.entries))
+        problems.extend(bounds.exceeded(packed.offset, raw_before + inside.offset, counted.entries))
     return header, raw_before + inside.offset, tuple(problems)
 
 

@@ -62,7 +62,7 @@ class Frame:
 
     def finish(self) -> None:
         """Raise DamagedError if anything follows the frame. Call this after reading the frame to its end."""
-        if self._skeleton.behind():
+        if self._skeleton.has_more():
             raise DamagedError(self._skeleton.where, "the zstd frame ends here, and the file goes on")
 
 
@@ -100,7 +100,7 @@ class _Skeleton:
         self._rest = chunk[end:]
         return chunk[:end]
 
-    def behind(self) -> bool:
+    def has_more(self) -> bool:
         """Return whether anything follows the frame."""
         return bool(self._rest or self._packed.read(CHUNK))
 

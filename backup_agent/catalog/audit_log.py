@@ -90,7 +90,7 @@ class AuditLog:
         """Return the closed segments in order. Raise OSError if they cannot be listed."""
         return tuple(filter(None, map(Segment.of, durable.names(self.folder))))
 
-    def torn(self) -> tuple[str, ...]:
+    def torn_files(self) -> tuple[str, ...]:
         """Return the names of the files with lines that were cut off."""
         return tuple(name for name in durable.names(self.folder) if name.startswith(_TORN))
 

@@ -184,7 +184,7 @@ def survey(place: Place, *, sets: Collection[SetName] | None = None, indexed: bo
     If `indexed` is false, every record is read, and the index is not updated. Raise the store's error if the place
     cannot be listed or read, because incomplete contents would be taken for complete ones.
     """
-    return together(by_database(place, sets=sets, trust=indexed, writes=indexed))
+    return joined(by_database(place, sets=sets, trust=indexed, writes=indexed))
 
 
 def by_database(
@@ -254,7 +254,7 @@ def of_database(place: Place, set_name: SetName, database: DatabaseName, *, read
     listed = (ListedKey(one.key, one.size) for one in place.store.list(prefix))
     recognition = Recognition(place)
     with ThreadPoolExecutor(place.store.concurrent_reads, thread_name_prefix="record") as pool:
-        return together(
+        return joined(
             Contents(foreign=(one,))
             if isinstance(one, ListedKey)
             else _contents(
@@ -264,7 +264,7 @@ def of_database(place: Place, set_name: SetName, database: DatabaseName, *, read
         )
 
 
-def together(parts: Iterable[Contents]) -> Contents:
+def joined(parts: Iterable[Contents]) -> Contents:
     """Return the contents of several folders as one."""
     whole = Contents()
     orphans: list[ListedKey] = []

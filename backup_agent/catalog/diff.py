@@ -42,7 +42,9 @@ def diff(place: Place, *, checksums: bool = False) -> Iterator[Finding]:
         yield Finding(Kind.FOREIGN, place.name, f"{more_foreign} more files that are not the agent's, left alone")
 
 
-def lasting(place: Place, *, checksums: bool = False, wait: Callable[[float], object] = time.sleep) -> list[Finding]:
+def confirmed_drift(
+    place: Place, *, checksums: bool = False, wait: Callable[[float], object] = time.sleep
+) -> list[Finding]:
     """Return the drift that a second look confirms.
 
     A backup that is published, and a pass that deletes, change a record and its files one after the other: between

@@ -43,7 +43,7 @@ _VALUES = 13
 """Number of values that are read from a line; the last is the list of files. A newer agent may append others."""
 
 
-def sealed(text: bytes) -> bytes:
+def with_checksum(text: bytes) -> bytes:
     """Return a line with its CRC-32 before it. Deletions depend on the index, so a flipped bit must be noticed."""
     return b"%08x %b\n" % (crc32(text), text)
 
@@ -70,13 +70,13 @@ class IndexLine(NamedTuple):
         ids = (one.database_id, one.store_id, one.parent, one.version)
         files = [*chain(*self.files)]
         values = (one.key, self.record_size, self.recognised, one.full, *times, one.lowest, one.highest, *ids, files)
-        return sealed(json.dumps(values, separators=(",", ":")).encode())
+        return with_checksum(json.dumps(values, separators=(",", ":")).encode())
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
         """Parse a stored line. Raise ValueError if it is damaged."""
         text = raw[_SEAL:-1]
-        if raw != sealed(text):
+        if raw != with_checksum(text):
             raise ValueError("not a line of an index: its checksum is wrong")
         try:
             key, record_size, recognised, full, taken, finished, lowest, highest, *ids, files = islice(

@@ -75,7 +75,7 @@ def check_volume(
                 # Without a stored id, publishing is forbidden. Deleting is allowed: the flock makes the root ours.
                 return VolumeOwner(ours, error.failure)
         newer = unreadable(name, found) if found.fault else None
-        return VolumeOwner(found.owner.knowing(ours) if found.owner else ours, None, newer)
+        return VolumeOwner(found.owner.with_facts_of(ours) if found.owner else ours, None, newer)
     raise PermanentError(Reason.INTERNAL, f"{root}/{KEY} is changed again and again by another program")
 
 
@@ -99,7 +99,7 @@ def write_owner(store: Store, found: FoundOwner, ours: Owner) -> None:
     `found` is the `owner.json` that was read. An object that a newer agent has written is left unchanged. Raise
     ConflictError if the object has changed since it was read.
     """
-    known = found.owner.knowing(ours) if found.owner and found.owner.id == ours.id else ours
+    known = found.owner.with_facts_of(ours) if found.owner and found.owner.id == ours.id else ours
     if known != found.owner and not found.fault:
         store.swap(KEY, known.to_json(), found.version)
 

@@ -15,7 +15,7 @@ from backup_agent.catalog import mounts, owner_file, root_lock
 from backup_agent.catalog.acceptance import accept, chosen, files_of, unrecognised
 from backup_agent.catalog.adopt import Adopting, AdoptOutcome, Result
 from backup_agent.catalog.contents import Unrecognised
-from backup_agent.catalog.diff import lasting
+from backup_agent.catalog.diff import confirmed_drift
 from backup_agent.catalog.place import Place, place_of
 from backup_agent.catalog.place_ownership import hold_place
 from backup_agent.catalog.rebuild import rebuild
@@ -356,7 +356,7 @@ def _rebuild(place: Place, *, as_json: bool) -> int:
 
 
 def _diff(place: Place, *, checksums: bool, as_json: bool) -> int:
-    found = lasting(place, checksums=checksums)
+    found = confirmed_drift(place, checksums=checksums)
     if as_json:
         printing.as_json({"place": place.name, "findings": [one._asdict() for one in found]})
     elif found:

@@ -57,7 +57,7 @@ class PlacePreview:
 
     def _reasons(self, key: str, reasons: Iterable[KeepReason], time: Callable[[datetime], str]) -> list[str]:
         hold = self.holds.get(key)
-        held = f"held {hold.story(time)}" if hold is not None else None
+        held = f"held {hold.in_words(time)}" if hold is not None else None
         return [held if held and reason.rule is Rule.HELD else reason.text(time) for reason in reasons]
 
     @cached_property

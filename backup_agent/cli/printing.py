@@ -185,7 +185,7 @@ def table_lines(
         if longest is not None:
             shown = [[*(shortened(cell, longest) for cell in row[:-1]), row[-1]] for row in shown]
         widths = [max(wide, *(len(row[column]) for row in shown)) for column, wide in enumerate(widths)]
-        cut = widths if width is None else fitting(widths, width, never_cut)
+        cut = widths if width is None else fitted_widths(widths, width, never_cut)
         for row in shown:
             last = textwrap.wrap(row[-1], cut[-1], break_on_hyphens=False) if wraps else [row[-1]]
             yield _row((*row[:-1], *last[:1]), cut)
@@ -196,12 +196,12 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(shortened(cell, wide).ljust(wide) for cell, wide in zip(cells, widths, strict=False)).rstrip()
 
 
-def fitting(widths: Sequence[int], total: int, never_cut: Collection[int] = ()) -> list[int]:
+def fitted_widths(widths: Sequence[int], total: int, never_cut: Collection[int] = ()) -> list[int]:
     """Return widths of columns that fit into `total` with two blanks between them. The widest columns are narrowed.
 
-    >>> fitting([30, 10, 5], 40)
+    >>> fitted_widths([30, 10, 5], 40)
     [21, 10, 5]
-    >>> fitting([30, 10, 5], 40, never_cut=[0])
+    >>> fitted_widths([30, 10, 5], 40, never_cut=[0])
     [30, 8, 5]
     """
     found = list(widths)

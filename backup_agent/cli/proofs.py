@@ -93,7 +93,7 @@ def facts(found: tuple[Proof, ...]) -> Iterator[tuple[str, str]]:
     for one in found:
         if one.hold is not None:
             over = " (ended)" if one.hold.ended(now) else ""
-            yield "held", f"{one.place}: {one.hold.story(printing.moment)}{over}"
+            yield "held", f"{one.place}: {one.hold.in_words(printing.moment)}{over}"
     for one in found:
         if one.stored:
             yield "verified", f"{one.place}: {_verified(one, now)}"

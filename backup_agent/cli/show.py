@@ -168,7 +168,7 @@ def _facts(
     yield "from", f"{record.source or 'unknown'}, server {record.server_version or 'unknown'}"
     yield "by", f"neo4j-admin {record.admin_version or 'unknown'} ({record.launch or 'unknown'})"
     yield "for", f"request {record.request}"
-    for name, value in record.given().items():
+    for name, value in record.fields_given().items():
         pairs = [f"{key}={text}" for key, text in value.items()] if isinstance(value, dict) else [str(value)]
         yield from _list(name.replace("_", " "), pairs)
     yield from _list("copies", [f"{name}: {state}" for name, state in copies.items()] or ["no destination"])

@@ -10,7 +10,7 @@ from backup_agent.cli.planning import planned
 from backup_agent.core.reasons import PermanentError, Reason
 from backup_agent.core.restore.asked import AskedArtifact
 from backup_agent.core.retention.outlook import predict
-from backup_agent.restore.finding import several
+from backup_agent.restore.finding import ambiguous
 
 
 @click.command(
@@ -43,7 +43,7 @@ def command(context: click.Context, artifact: str, place: str, as_json: bool) ->
     if not found:
         raise PermanentError(Reason.NOT_FOUND, f"{artifact}: no artifact of that name is recorded at {place}")
     if len(found) > 1:
-        raise several(artifact, [key for _, key in found])
+        raise ambiguous(artifact, [key for _, key in found])
     [(plan, key)] = found
     outlook = predict(plan, key, preview.found.entries.values(), preview.place.policy)
     fault = preview.found.unrestorable.get(key)

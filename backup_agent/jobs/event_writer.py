@@ -99,7 +99,7 @@ def serve(read: TypeAdapter[T], perform: Callable[[T, Settings, EventWriter, thr
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if cancel.is_set() or writer.result is None or not is_success(writer.result):
             return
-        lifeline.rest()
+        lifeline.task_done()
         writer.tell(TaskEnded())
 
 

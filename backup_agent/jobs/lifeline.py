@@ -31,7 +31,7 @@ class Lifeline:
         """Wait for the next task and return it. Return None at the end of standard input."""
         return self._tasks.get()
 
-    def rest(self) -> None:
+    def task_done(self) -> None:
         """Note that the task is done. Called before the supervisor is told, which may then close standard input."""
         with self._lock:
             self._busy = False

@@ -145,7 +145,7 @@ def text(spec: ClusterSpec) -> str:
     return "\n".join([*lines, *(f"server.jvm.additional={option}" for option in _jvm(spec)), ""])
 
 
-def lasting(spec: ClusterSpec) -> str:
+def restart_lines(spec: ClusterSpec) -> str:
     """Return the lines of the file that require a restart if they change.
 
     The list of servers is omitted, since a running server learns it from its peers, and so are settings that apply only

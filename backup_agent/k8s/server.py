@@ -83,7 +83,7 @@ def image(spec: ClusterSpec) -> str:
 
 def stateful_set(spec: ClusterSpec) -> Object:
     """Return the StatefulSet. Its template does not depend on the number of servers."""
-    digest = hashlib.sha256(neo4j_conf.lasting(spec).encode()).hexdigest()[:32]
+    digest = hashlib.sha256(neo4j_conf.restart_lines(spec).encode()).hexdigest()[:32]
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",

@@ -136,7 +136,7 @@ def _follow(
     """Read the output until the program ends by itself, or return why it must be ended."""
     while not _has_ended(process):
         if output.read(_TICK):
-            watch.heard()
+            watch.note_output()
         ended_by = EndedBy.CANCELLED if cancel.is_set() else watch.verdict()
         if ended_by is not None:
             return ended_by
@@ -217,7 +217,7 @@ class _Watch:
         self._alive = self._looked = clock()
         self._measured = 0
 
-    def heard(self) -> None:
+    def note_output(self) -> None:
         """Note that there was output."""
         self._alive = self._clock()
 

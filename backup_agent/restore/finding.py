@@ -112,11 +112,11 @@ def find_artifact(place: Place, asked: AskedArtifact) -> tuple[Contents, str] | 
                 )
     found = recognised or unrecognised
     if len(found) > 1:
-        raise several(asked.text, [each for _, each in found])
+        raise ambiguous(asked.text, [each for _, each in found])
     return found[0] if found else None
 
 
-def several(text: str, keys: Collection[str]) -> PermanentError:
+def ambiguous(text: str, keys: Collection[str]) -> PermanentError:
     """Return the error for a text that names several artifacts."""
     return PermanentError(
         Reason.INVALID_REQUEST, f"{quoted(text)} names several artifacts: {first_few(keys)}", "give the whole key"

@@ -25,7 +25,7 @@ class Backoff:
         self._again = monotonic + min(FIRST_WAIT * 2 ** min(self.failures, 10), LONGEST_WAIT)
         self.failures += 1
 
-    def hurry(self) -> None:
+    def try_at_once(self) -> None:
         """Allow the next try at once."""
         self._again = 0.0
 

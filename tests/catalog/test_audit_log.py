@@ -54,7 +54,7 @@ def test_a_line_that_was_cut_off_is_moved_aside_and_the_log_says_so(log: AuditLo
     log.append(STARTED)
 
     assert kinds(log) == ["begun", "started", "torn", "started"]
-    assert [(log.folder / name).read_bytes() for name in log.torn()] == [rest]
+    assert [(log.folder / name).read_bytes() for name in log.torn_files()] == [rest]
     assert faults(log) == [AuditFault.GAP]
 
 

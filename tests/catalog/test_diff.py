@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backup_agent.catalog.contents import survey
-from backup_agent.catalog.diff import diff, lasting
+from backup_agent.catalog.diff import confirmed_drift, diff
 from backup_agent.catalog.index import HEAD
 from backup_agent.catalog.place import Place
 from backup_agent.catalog.rebuild import rebuild
@@ -219,7 +219,7 @@ def test_an_artifact_that_a_pass_deletes_between_the_two_looks_is_not_drift(plac
     going, left = place.add(a_record(0)), place.add(a_record(24))
     for one in (going, left):
         place.store.delete(record_key(one.key))
-    found = lasting(at, wait=lambda _: place.store.delete(going.key))
+    found = confirmed_drift(at, wait=lambda _: place.store.delete(going.key))
 
     assert [(one.kind, one.key) for one in found] == [(Kind.ARTIFACT_WITHOUT_RECORD, left.key)]
 
@@ -228,7 +228,7 @@ def test_a_changed_checksum_is_compared_again(place: FilledPlace, at: Place) -> 
     mended, bad = place.add(a_record(0)), place.add(a_record(24, parts=1))
     for one in (mended, bad):
         place.put(one.key, flipped(one))
-    found = lasting(at, checksums=True, wait=lambda _: place.put(mended.key, content(mended.files[0].name)))
+    found = confirmed_drift(at, checksums=True, wait=lambda _: place.put(mended.key, content(mended.files[0].name)))
 
     assert [(one.kind, one.key) for one in found] == [(Kind.CHECKSUM_CHANGED, bad.key)]
 
@@ -239,4 +239,4 @@ def test_without_drift_there_is_no_second_look(place: FilledPlace, at: Place) ->
     def never(_: float) -> None:
         raise AssertionError
 
-    assert lasting(at, wait=never) == []
+    assert confirmed_drift(at, wait=never) == []

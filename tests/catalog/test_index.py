@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from backup_agent import durable
 from backup_agent.catalog import index as module
 from backup_agent.catalog.contents import survey
-from backup_agent.catalog.index import HEAD, IndexLine, faults, lines_of, sealed
+from backup_agent.catalog.index import HEAD, IndexLine, faults, lines_of, with_checksum
 from backup_agent.core.artifacts.records import Record
 from tests.builders import a_record
 from tests.catalog.places import filled
@@ -64,8 +64,8 @@ SPOILERS: dict[str, Callable[[bytes], bytes]] = {
     "cut in a line": lambda data: data[: len(data) // 2],
     "cut at a line": lambda data: data[: data.rindex(b"\n", 0, -1) + 1],
     "a line is no JSON": lambda data: data.replace(b"[", b"{", 1),
-    "a line is too short": lambda data: data.replace(b"\n", b"\n" + sealed(b'["default/orders/x.backup",1]'), 1),
-    "a line is nested without end": lambda data: data.replace(b"\n", b"\n" + sealed(b"[" * 100_000), 1),
+    "a line is too short": lambda data: data.replace(b"\n", b"\n" + with_checksum(b'["default/orders/x.backup",1]'), 1),
+    "a line is nested without end": lambda data: data.replace(b"\n", b"\n" + with_checksum(b"[" * 100_000), 1),
     "a line twice": lambda data: data + data.splitlines(keepends=True)[-1],
     "lines in disorder": lambda data: b"".join([HEAD, *reversed(data.splitlines(keepends=True)[1:])]),
 }

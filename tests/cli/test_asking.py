@@ -249,7 +249,7 @@ def test_an_interruption_says_how_to_cancel_a_request_that_was_taken(
         for name in ("open", "done", "rejected"):
             (place.requests / ".spool" / name).mkdir()
         (place.requests / "answers").mkdir()
-        (name,) = spool.dropped.ripe(time.monotonic())
+        (name,) = spool.dropped.takeable(time.monotonic())
         assert spool.take(name, datetime.now(UTC)) is not None
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)

@@ -222,7 +222,7 @@ def answering(place: Place, *changes: Change) -> Iterator[None]:
     spool = a_spool(place.requests, place.root)
 
     def serve() -> None:
-        name, *_ = until(lambda: spool.dropped.ripe(time.monotonic()), "dropped request")
+        name, *_ = until(lambda: spool.dropped.takeable(time.monotonic()), "dropped request")
         taken = spool.take(name, datetime.now(UTC))
         assert taken is not None
         answer = taken.answer

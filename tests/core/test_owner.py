@@ -68,7 +68,7 @@ def test_new_facts_are_added_and_known_facts_are_kept() -> None:
     old = Owner(id="a", cluster="demo", system_id="S1")
     new = Owner(id="a", cluster="demo", namespace="prod")
 
-    assert old.knowing(new) == Owner(id="a", cluster="demo", namespace="prod", system_id="S1")
+    assert old.with_facts_of(new) == Owner(id="a", cluster="demo", namespace="prod", system_id="S1")
 
 
 def test_an_owner_survives_a_round_trip_through_json() -> None:

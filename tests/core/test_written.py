@@ -147,7 +147,7 @@ def test_a_record_has_the_whole_attribution_of_its_request() -> None:
     record = Record.from_json(a_record(**Request(**ATTRIBUTION).attribution.model_dump()).to_json())
 
     assert record.attribution == Request(**ATTRIBUTION).attribution == Attribution(**ATTRIBUTION)
-    assert record.given() == ATTRIBUTION
+    assert record.fields_given() == ATTRIBUTION
     assert ATTRIBUTION.keys() == Attribution.model_fields.keys(), "each field has an example"
 
 

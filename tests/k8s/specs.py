@@ -80,7 +80,7 @@ def of_layout(name: str, layout: int) -> ClusterSpec:
 def lasting(found: ClusterSpec) -> str:
     """Return everything whose change restarts the servers: the pod template, and lines of neo4j.conf."""
     template = server.stateful_set(found)["spec"]["template"]
-    return manifests.to_yaml({"neo4j.conf": neo4j_conf.lasting(found), "template": template})
+    return manifests.to_yaml({"neo4j.conf": neo4j_conf.restart_lines(found), "template": template})
 
 
 def alerts_file() -> str:

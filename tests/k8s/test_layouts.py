@@ -38,7 +38,7 @@ def test_a_golden_file_contains_everything_whose_change_restarts_a_server() -> N
     found = yaml.safe_load(lasting(spec))
 
     assert found["template"] == server.stateful_set(spec)["spec"]["template"]
-    assert found["neo4j.conf"] == neo4j_conf.lasting(spec)
+    assert found["neo4j.conf"] == neo4j_conf.restart_lines(spec)
 
 
 def test_rendering_anew_restarts_no_server() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from backup_agent.catalog.index import IndexLine, sealed
+from backup_agent.catalog.index import IndexLine, with_checksum
 from backup_agent.core.artifacts.marks import Mark
 from backup_agent.core.artifacts.records import StoredValue
 from backup_agent.core.neo4j.topology import Topology
@@ -88,4 +88,4 @@ def test_an_unknown_field_in_a_line_of_the_index_is_ignored() -> None:
     line = IndexLine.of(RECORD, 2222, recognised=True)
     values = json.loads(line.to_bytes()[9:])
 
-    assert IndexLine.from_bytes(sealed(json.dumps([*values, {"label": "gold"}, None]).encode())) == line
+    assert IndexLine.from_bytes(with_checksum(json.dumps([*values, {"label": "gold"}, None]).encode())) == line

@@ -66,7 +66,7 @@ def test_a_due_time_is_submitted_once_however_often_it_is_checked(tmp_path: Path
     assert queue.ids == ["often@20261123T120100Z"]
     schedule, request = queue.taken[0]
     assert (schedule, request.type, request.asked, request.path) == ("often", "DIFF", ("ord*",), "fast")
-    assert request.given() == {"requested_by": "schedule often"}
+    assert request.fields_given() == {"requested_by": "schedule often"}
 
 
 def test_a_request_has_the_attribution_of_its_schedule(tmp_path: Path, queue: Queue) -> None:
@@ -74,7 +74,7 @@ def test_a_request_has_the_attribution_of_its_schedule(tmp_path: Path, queue: Qu
     made.check(NOON)
     made.check(NOON + MINUTE)
 
-    assert queue.taken[0][1].given() == ATTRIBUTION
+    assert queue.taken[0][1].fields_given() == ATTRIBUTION
 
 
 def test_a_dropped_file_cannot_replace_the_request_of_a_due_time(tmp_path: Path, queue: Queue) -> None:

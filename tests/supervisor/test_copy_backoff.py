@@ -49,7 +49,7 @@ def test_a_success_resets_the_wait() -> None:
 
 def test_after_a_change_of_settings_the_next_try_is_at_once_and_the_wait_after_it_still_doubles() -> None:
     destination = backoff_after(3)
-    destination.retry.hurry()
+    destination.retry.try_at_once()
 
     assert destination.retry.due(1000.0)
     assert not destination.up

@@ -103,7 +103,7 @@ def test_an_answer_is_used_longer_for_databases_that_are_selected_already(tmp_pa
 
     assert [known.fresh(now) for now in at] == [True, False, False]
     assert [known.serves(now) for now in at] == [True, True, False]
-    known.outlive()
+    known.note_failed_backup()
     assert [known.serves(now) for now in at] == [True, False, False]
     answer(known, "orders")
     assert [known.serves(now) for now in at] == [True, True, False]

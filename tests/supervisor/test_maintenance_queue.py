@@ -237,15 +237,18 @@ def test_each_place_has_its_own_next_pass() -> None:
 def test_a_copy_pass_should_end_for_requests_marks_and_overdue_retention() -> None:
     passes = queue([])
     passes.succeeded([OFFSITE], 0.0)
-    pressed = [passes.presses(OFFSITE, OVERDUE_SECONDS), passes.presses(OFFSITE, OVERDUE_SECONDS + 1.0)]
+    pressed = [
+        passes.ends_copying(OFFSITE, OVERDUE_SECONDS),
+        passes.ends_copying(OFFSITE, OVERDUE_SECONDS + 1.0),
+    ]
     passes.begin(Wish("prune", OFFSITE), NOW)
-    pressed.append(passes.presses(OFFSITE, OVERDUE_SECONDS + 1.0))
-    passes.hurry(OFFSITE, 0.0)
-    pressed.append(passes.presses(OFFSITE, 0.0))
+    pressed.append(passes.ends_copying(OFFSITE, OVERDUE_SECONDS + 1.0))
+    passes.make_retention_due(OFFSITE, 0.0)
+    pressed.append(passes.ends_copying(OFFSITE, 0.0))
 
     assert pressed == [False, True, False, True]
     asked, _ = waiting(place="offsite")
-    assert (asked.presses(OFFSITE, 0.0), asked.presses(VOLUME, 0.0)) == (True, False)
+    assert (asked.ends_copying(OFFSITE, 0.0), asked.ends_copying(VOLUME, 0.0)) == (True, False)
 
 
 def test_a_request_continues_after_a_slice_that_is_not_the_last() -> None:

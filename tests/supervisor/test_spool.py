@@ -39,28 +39,28 @@ def test_only_files_with_the_name_of_a_request_are_taken(requests: RequestsFolde
     for name in ("x.status.json", ".x.request", "readme.txt", "x.request.tmp", "backup.status"):
         requests.drop(name)
 
-    assert requests.spool.dropped.ripe(0.0) == []
+    assert requests.spool.dropped.takeable(0.0) == []
 
 
 def test_the_oldest_file_is_taken_first(requests: RequestsFolder) -> None:
     for number, name in enumerate(["b.json", "a.json", "c.json"]):
         os.utime(requests.drop(name), (number, number))
 
-    assert requests.spool.dropped.ripe(0.0) == ["b.json", "a.json", "c.json"]
+    assert requests.spool.dropped.takeable(0.0) == ["b.json", "a.json", "c.json"]
 
 
 def test_an_incomplete_request_waits_until_it_is_complete(requests: RequestsFolder) -> None:
     requests.drop("x.json", b'{"type":')
-    assert requests.spool.dropped.ripe(0.0) == []
+    assert requests.spool.dropped.takeable(0.0) == []
     assert requests.spool.dropped.waits_for_quiet
     requests.drop("x.json", b'{"type":"FULL"}')
 
-    assert requests.spool.dropped.ripe(0.1) == ["x.json"]
+    assert requests.spool.dropped.takeable(0.1) == ["x.json"]
 
 
 def test_an_incomplete_request_that_no_longer_changes_is_rejected(requests: RequestsFolder) -> None:
     requests.drop("x.json", b'{"type":')
-    assert [requests.spool.dropped.ripe(now) for now in (0.0, QUIET_SECONDS - 0.1, QUIET_SECONDS)] == [
+    assert [requests.spool.dropped.takeable(now) for now in (0.0, QUIET_SECONDS - 0.1, QUIET_SECONDS)] == [
         [],
         [],
         ["x.json"],
@@ -73,16 +73,16 @@ def test_an_incomplete_request_that_no_longer_changes_is_rejected(requests: Requ
 
 def test_an_incomplete_request_that_still_grows_waits(requests: RequestsFolder) -> None:
     requests.drop("x.json", b"{")
-    requests.spool.dropped.ripe(0.0)
+    requests.spool.dropped.takeable(0.0)
     requests.drop("x.json", b'{"type"')
-    requests.spool.dropped.ripe(QUIET_SECONDS)
+    requests.spool.dropped.takeable(QUIET_SECONDS)
 
-    assert requests.spool.dropped.ripe(QUIET_SECONDS + 1) == []
+    assert requests.spool.dropped.takeable(QUIET_SECONDS + 1) == []
 
 
 def test_the_content_of_a_file_when_it_is_taken_decides(requests: RequestsFolder) -> None:
     requests.drop("x.json", type="DIFF")
-    assert requests.spool.dropped.ripe(0.0) == ["x.json"]
+    assert requests.spool.dropped.takeable(0.0) == ["x.json"]
 
     assert requests.ask("x.json", type="FULL").asked.type is BackupType.FULL
 
@@ -202,8 +202,8 @@ def test_a_file_that_is_no_request_is_rejected_and_kept(
     requests: RequestsFolder, make: Callable[[Path], None], error: str
 ) -> None:
     make(requests.path / "x.json")
-    requests.spool.dropped.ripe(0.0)
-    assert requests.spool.dropped.ripe(QUIET_SECONDS) == ["x.json"]
+    requests.spool.dropped.takeable(0.0)
+    assert requests.spool.dropped.takeable(QUIET_SECONDS) == ["x.json"]
     answer = requests.take("x.json")
 
     assert error in (answer.error or "")
@@ -221,7 +221,7 @@ def test_a_file_whose_name_is_not_utf8_is_rejected_with_an_answer(requests: Requ
 def test_a_rejected_file_keeps_its_mode_and_is_not_quoted(requests: RequestsFolder) -> None:
     """The file may be a link to a file with secrets, which readers of the folder must not see."""
     requests.drop("x.request", b"root:$6$secret:19000:0:99999:7:::\n").chmod(0o600)
-    requests.spool.dropped.ripe(0.0)
+    requests.spool.dropped.takeable(0.0)
     answer = requests.take()
     (kept,) = (requests.path / ".spool" / "rejected").iterdir()
 
@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_moved_is_rejected_once_and_taken_when_it_can_be_m
     with monkeypatch.context() as patch:
         patch.setattr(requests.spool, "_rename", refuse)
         answer = requests.take()
-        assert requests.spool.dropped.ripe(1.0) == ["x.request"]
+        assert requests.spool.dropped.takeable(1.0) == ["x.request"]
         assert requests.spool.take("x.request", TAKEN) is None
 
     assert (answer.state, answer.reason) == (State.REJECTED, Reason.INVALID_REQUEST)

@@ -34,7 +34,7 @@ def tried(holdings: VolumeSummaries) -> list[str]:
 
 def counts(holdings: VolumeSummaries, place: PlaceName, owed: int) -> None:
     """Make a pass, which begins now, that counts the missing copies of a database."""
-    holdings.owes(DEFAULT_SET, ORDERS, {place: owed}, {}, time.monotonic())
+    holdings.set_owed(DEFAULT_SET, ORDERS, {place: owed}, {}, time.monotonic())
 
 
 @pytest.fixture(name="holdings")
@@ -52,11 +52,11 @@ def test_the_missing_copies_that_the_survey_counted_stay_known(holdings: VolumeS
 
 
 def test_the_databases_with_missing_copies_are_known_once_they_are_counted(holdings: VolumeSummaries) -> None:
-    assert holdings.owing(OFFSITE) == ("default/orders",)
+    assert holdings.databases_owed(OFFSITE) == ("default/orders",)
     counts(holdings, OFFSITE, 0)
-    assert holdings.owing(OFFSITE) == ()
-    holdings.uncounted(OFFSITE, 10.0)
-    assert holdings.owing(OFFSITE) is None
+    assert holdings.databases_owed(OFFSITE) == ()
+    holdings.note_uncounted(OFFSITE, 10.0)
+    assert holdings.databases_owed(OFFSITE) is None
 
 
 @pytest.mark.parametrize("now", [{PlaceName("other"): "a"}, {OFFSITE: "b"}], ids=["another-name", "another-place"])
@@ -106,7 +106,7 @@ def test_a_destination_without_missing_copies_is_not_tried(holdings: VolumeSumma
 def test_a_pass_that_counted_before_a_backup_ended_does_not_hide_its_missing_copy(holdings: VolumeSummaries) -> None:
     began = time.monotonic()
     holdings.take(DatabaseSummary.model_validate({**SURVEYED, "owed": {"offsite": 3}}))
-    holdings.owes(DEFAULT_SET, ORDERS, {OFFSITE: 0}, {}, began)
+    holdings.set_owed(DEFAULT_SET, ORDERS, {OFFSITE: 0}, {}, began)
 
     assert holdings.owed(OFFSITE) == 3
     counts(holdings, OFFSITE, 0)

@@ -62,6 +62,6 @@ class Attribution(BaseModel):
         """The attribution without the other fields of a subclass."""
         return Attribution(**{name: getattr(self, name) for name in Attribution.model_fields})
 
-    def given(self) -> dict[str, object]:
+    def fields_given(self) -> dict[str, object]:
         """Return the fields that have a value, for log lines."""
         return {name: value for name in Attribution.model_fields if (value := getattr(self, name))}

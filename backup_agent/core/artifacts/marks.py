@@ -39,7 +39,7 @@ class Hold(Mark):
         """Return whether the hold ends no earlier than another."""
         return self.until is None or (other.until is not None and self.until >= other.until)
 
-    def story(self, time: Callable[[datetime], str]) -> str:
+    def in_words(self, time: Callable[[datetime], str]) -> str:
         """Return the hold in words, such as `since 2026-11-23T02:00:00Z by ann: audit`. `time` formats a time."""
         by = f" by {self.requested_by}" if self.requested_by else ""
         until = "" if self.until is None else f" until {time(self.until)}"

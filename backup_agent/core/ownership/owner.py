@@ -33,7 +33,7 @@ class Owner(StoredValue):
         )
         return f"{self.id} ({', '.join(fact for fact in facts if fact)})"
 
-    def knowing(self, other: Self) -> Self:
+    def with_facts_of(self, other: Self) -> Self:
         """Return this owner with the facts that `other` knows. Facts unknown to `other` are kept."""
         facts = other.model_dump(exclude={"schema_"}, exclude_none=True)
         return self.model_copy(update=facts)

@@ -362,7 +362,7 @@ class Answer(StoredValue):
         if not self.request:
             return {}
         asked = self.asked
-        given = {_LOGGED.get(name, name): value for name, value in asked.given().items()}
+        given = {_LOGGED.get(name, name): value for name, value in asked.fields_given().items()}
         return given if asked.trace_id is None else {**given, "trace_id": asked.trace_id}
 
     def expired(self, now: datetime) -> Failure | None:

@@ -8,7 +8,7 @@ from botocore.exceptions import ClientError
 from backup_agent.core.reasons import BackupError, PermanentError, Reason
 from backup_agent.stores.features import Feature
 from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket
-from backup_agent.stores.s3.digests import whole
+from backup_agent.stores.s3.digests import object_parameters
 from backup_agent.stores.s3.errors import lacks, refusal
 
 ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
@@ -94,10 +94,10 @@ def _put(bucket: Bucket, **condition: str) -> str:
     write raises the error.
     """
     try:
-        return bucket.put_own(PROBE, (*EXISTS, RACE), **whole(_CONTENT), **condition)[1]
+        return bucket.put_own(PROBE, (*EXISTS, RACE), **object_parameters(_CONTENT), **condition)[1]
     except BackupError as error:
         refused = error.__cause__
         if not (isinstance(refused, ClientError) and lacks(refused)):
             raise
-        bucket.put_own(PROBE, (), **whole(_CONTENT))
+        bucket.put_own(PROBE, (), **object_parameters(_CONTENT))
         return f"refused: {refusal(refused)}"

@@ -35,7 +35,7 @@ class Digests:
         return {"ContentMD5": base64_of(self.md5())}
 
 
-def whole(content: bytes) -> dict[str, Any]:
+def object_parameters(content: bytes) -> dict[str, Any]:
     """Return the parameters of PutObject that store `content` as a small object.
 
     A small object is stored in the default class: the agent must be able to read it at any time.

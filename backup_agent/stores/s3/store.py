@@ -26,7 +26,7 @@ from backup_agent.stores.keys import is_listed, other_content, parts_of
 from backup_agent.stores.part_body import Throttle
 from backup_agent.stores.s3.bucket import ABSENT, EXISTS, PROBE, RACE, Bucket
 from backup_agent.stores.s3.conditions import creates_conditionally, swaps_conditionally
-from backup_agent.stores.s3.digests import whole
+from backup_agent.stores.s3.digests import object_parameters
 from backup_agent.stores.s3.reading import open_object
 from backup_agent.stores.s3.sending import Sending
 from backup_agent.stores.s3.upload import Upload
@@ -145,7 +145,9 @@ class S3Store:
         condition = {"IfNoneMatch": "*"} if creates_conditionally(self._bucket) else {}
         exists = not condition and self.stat(key) is not None
         answer, refused = (
-            ({}, EXISTS[0]) if exists else self._bucket.ask("PutObject", key, EXISTS, **whole(content), **condition)
+            ({}, EXISTS[0])
+            if exists
+            else self._bucket.ask("PutObject", key, EXISTS, **object_parameters(content), **condition)
         )
         # A store that compares checksums returns the checksum.
         if (refused or "ChecksumSHA256" not in answer) and not self._holds(key, content):
@@ -172,7 +174,7 @@ class S3Store:
         elif (found.version if (found := self._looked_at(key)) else None) != version:
             return self._swapped_before(key, content, found)
         # AWS answers 404 if the object is gone, and 409 if another write came at the same moment.
-        answer, refused = self._bucket.put_own(key, (*EXISTS, *ABSENT, RACE), **whole(content), **condition)
+        answer, refused = self._bucket.put_own(key, (*EXISTS, *ABSENT, RACE), **object_parameters(content), **condition)
         etag: str = (
             self._swapped_before(key, content, self._looked_at(key)) if refused else self._bucket.etag(answer, key)
         )

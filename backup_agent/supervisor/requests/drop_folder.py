@@ -36,7 +36,7 @@ class DropFolder:
         self._whole: dict[str, FileVersion] = {}
         self._immovable: dict[str, FileVersion] = {}
 
-    def ripe(self, monotonic: float) -> list[str]:
+    def takeable(self, monotonic: float) -> list[str]:
         """Return the names of the dropped files that can be taken now, the oldest first."""
         found: list[tuple[int, str]] = []
         unripe: dict[str, _Seen] = {}

@@ -102,12 +102,12 @@ def _request(name: str, schedule: Schedule, due: datetime) -> Request:
             action=Action.DRILL,
             id=request_id(name, due),
             databases=list(schedule.databases) if schedule.databases else None,
-            **{"requested_by": f"schedule {name}", **schedule.given()},
+            **{"requested_by": f"schedule {name}", **schedule.fields_given()},
         )
     return Request(
         id=request_id(name, due),
         type=BackupType(schedule.type),
         databases=list(schedule.databases) if schedule.databases else None,
         path=schedule.path,
-        **{"requested_by": f"schedule {name}", **schedule.given()},
+        **{"requested_by": f"schedule {name}", **schedule.fields_given()},
     )

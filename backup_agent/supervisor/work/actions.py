@@ -155,7 +155,7 @@ class Actions:
     def _hurry(self, marks: dict[PlaceName, str]) -> dict[PlaceName, str]:
         """Make the passes that write these marks at their places due at once; return the marks."""
         for place in marks:
-            self.maintenance_queue.hurry(place, time.monotonic())
+            self.maintenance_queue.make_retention_due(place, time.monotonic())
         return marks
 
     def _key(self, artifact: str) -> str:

@@ -213,9 +213,9 @@ class BackupDispatch:
             if result.type == BackupType.FULL and job.set in self.settings.declared_sets:
                 self.discovery.recorded_full(job.database, result.database_id)
         elif result.reason is Reason.DISK_FULL:
-            self.maintenance_queue.hurry(VOLUME, time.monotonic())
+            self.maintenance_queue.make_retention_due(VOLUME, time.monotonic())
         elif result.outcome is Outcome.FAILED:
-            self.discovery.outlive()
+            self.discovery.note_failed_backup()
         self.counters.backup(answer, job.database, result, self.settings.declared_sets, now)
         execution = report.execution if report else Execution()
         log_lines.backup_ended(answer, name, job.set, job.database, result, execution).log()

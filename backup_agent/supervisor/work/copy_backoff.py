@@ -25,7 +25,7 @@ class CopyBackoff:
     failure: Failure | None = None
     retry: Backoff = field(default_factory=Backoff)
 
-    def hasten(self) -> None:
+    def try_soon(self) -> None:
         """Make the next try soon, because an artifact was recorded: at once if only certain artifacts have failed."""
         self.retry.within(0.0 if self.up else NEW_SECONDS)
 
@@ -40,6 +40,6 @@ class CopyBackoff:
         self.retry.failed(monotonic)
 
 
-def owing(summaries: Iterable[DatabaseSummary], destination: PlaceName) -> int:
+def missing_copies(summaries: Iterable[DatabaseSummary], destination: PlaceName) -> int:
     """Return how many copies are missing at a destination."""
     return sum(summary.owed.get(destination, 0) for summary in summaries)

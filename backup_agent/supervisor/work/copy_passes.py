@@ -74,7 +74,7 @@ class CopyPasses:
         """
         now = time.monotonic()
         if now - self._looked.get(place, -math.inf) < LOOK_SECONDS:
-            return self.volume_summaries.owing(place)
+            return self.volume_summaries.databases_owed(place)
         self._looked[place] = now
         return None
 

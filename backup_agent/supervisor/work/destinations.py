@@ -86,7 +86,7 @@ class Destinations:
             if run.kind == COPY:
                 if for_backup and monotonic - run.moved > PATIENCE_SECONDS:
                     self.runs.end(name, Reason.STALLED)
-                elif (for_backup and monotonic - run.started > TURN_SECONDS) or self.maintenance_queue.presses(
+                elif (for_backup and monotonic - run.started > TURN_SECONDS) or self.maintenance_queue.ends_copying(
                     place, monotonic
                 ):
                     self.runs.ask_to_yield(name)
@@ -113,7 +113,7 @@ class Destinations:
         """
         for place in places if self.beside != 0 else ():
             if (destination := self.volume_summaries.destinations.get(place)) is not None:
-                destination.hasten()
+                destination.try_soon()
 
     def stop_copying(self, place: PlaceName) -> bool:
         """End the copy pass at a destination at once. Return whether there is one."""
@@ -137,7 +137,7 @@ class Destinations:
         asked = self.maintenance_queue.asked(place)
         if asked is not None and (reading or asked.kind != "verify"):
             return asked
-        if self.maintenance_queue.presses(place, monotonic):
+        if self.maintenance_queue.ends_copying(place, monotonic):
             retention = self.maintenance_queue.due(place, monotonic, reading=False)
             if retention is not None:
                 return retention

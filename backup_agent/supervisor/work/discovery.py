@@ -82,7 +82,7 @@ class Discovery:
         answered = self.current is not None and not self._outlived
         return self.fresh(monotonic) or (answered and self._at is not None and monotonic - self._at < SELECTED_SECONDS)
 
-    def outlive(self) -> None:
+    def note_failed_backup(self) -> None:
         """Note that a backup has failed: the cluster may have changed since the last query."""
         self._outlived = True
 

@@ -57,7 +57,7 @@ class Intake:
 
     def take_dropped(self, monotonic: float) -> float:
         """Take the dropped files that can be taken; return when to list the folder again (monotonic seconds)."""
-        names = self.spool.dropped.ripe(monotonic)
+        names = self.spool.dropped.takeable(monotonic)
         listed = time.monotonic()
         # Taking may last three times as long as listing. Otherwise a flood of files would mostly be listed, not taken.
         until = listed + max(BATCH_SECONDS, 3 * (listed - monotonic))

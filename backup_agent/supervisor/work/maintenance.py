@@ -288,20 +288,22 @@ class Maintenance:
         match event:
             case events.SummaryTold() if run.destination is not None:
                 summary = event.summary
-                self.volume_summaries.owes(summary.set, summary.database, summary.owed, summary.owed_since, run.started)
+                self.volume_summaries.set_owed(
+                    summary.set, summary.database, summary.owed, summary.owed_since, run.started
+                )
             case events.SummaryTold():
                 self.volume_summaries.take(event.summary)
             case events.NothingRecorded():
-                self.volume_summaries.gone(event.set, event.database)
+                self.volume_summaries.remove(event.set, event.database)
             case events.CopiesNotCounted():
-                self.volume_summaries.uncounted(event.destination, time.monotonic())
+                self.volume_summaries.note_uncounted(event.destination, time.monotonic())
             case events.SummaryFailed():
                 self.volume_summaries.doubt()
                 log.warning("summary failed", set=event.set, database=event.database, error=event.error)
             case events.CopiesOwed():
                 oldest = {} if event.oldest is None else {event.destination: event.oldest}
                 owed = {event.destination: event.owed}
-                self.volume_summaries.owes(event.set, event.database, owed, oldest, run.started)
+                self.volume_summaries.set_owed(event.set, event.database, owed, oldest, run.started)
             case _:
                 assert_never(event)
 

@@ -219,7 +219,7 @@ class MaintenanceQueue:
         wanted = self._at(place).wanted_since
         return wanted is not None and monotonic - wanted > OVERDUE_SECONDS
 
-    def presses(self, place: PlaceName, monotonic: float) -> bool:
+    def ends_copying(self, place: PlaceName, monotonic: float) -> bool:
         """Return whether a copy pass at a destination should end soon: a request waits for the place, or retention."""
         return self.asked(place) is not None or self._at(place).hurried or self.overdue(place, monotonic)
 
@@ -233,7 +233,7 @@ class MaintenanceQueue:
             routine.wanted_since = monotonic if routine.wanted_since is None else routine.wanted_since
             routine.prune_due = min(routine.prune_due, max(monotonic + SETTLE_SECONDS, routine.prune_rest))
 
-    def hurry(self, place: PlaceName, monotonic: float) -> None:
+    def make_retention_due(self, place: PlaceName, monotonic: float) -> None:
         """Make retention due at a place at once: the volume is full, or marks must be written there."""
         routine = self._at(place)
         routine.prune_due, routine.hurried = monotonic, True
@@ -349,13 +349,13 @@ class MaintenanceQueue:
     def marked(self, wish: Wish, result: PlaceResult, monotonic: float, now: datetime) -> None:
         """Handle the end of a pass that held or released artifacts: marks may have to be written at every place."""
         for place in self.places:
-            self.hurry(place, monotonic)
+            self.make_retention_due(place, monotonic)
         self._result(wish, result, now)
 
     def drilled(self, wish: Wish, result: PlaceResult, monotonic: float, now: datetime) -> None:
         """Handle the end of drills. At a destination the next pass writes their evidence."""
         if wish.place != VOLUME:
-            self.hurry(wish.place, monotonic)
+            self.make_retention_due(wish.place, monotonic)
         self._result(wish, result, now)
 
     def slice_ended(self, wish: Wish, result: PlaceResult | None, now: datetime) -> None:

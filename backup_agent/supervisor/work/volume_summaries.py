@@ -10,7 +10,7 @@ from backup_agent.core.artifacts.keys import database_key
 from backup_agent.core.artifacts.names import DatabaseName, PlaceName, SetName
 from backup_agent.core.artifacts.summary import DatabaseSummary
 from backup_agent.core.reasons import Failure, Reason
-from backup_agent.supervisor.work.copy_backoff import CopyBackoff, owing
+from backup_agent.supervisor.work.copy_backoff import CopyBackoff, missing_copies
 
 log = structlog.get_logger()
 
@@ -58,7 +58,7 @@ class VolumeSummaries:
             for name, identity in identities.items()
         }
         for destination in self.destinations.values():
-            destination.retry.hurry()  # corrected settings should take effect at once
+            destination.retry.try_at_once()  # corrected settings should take effect at once
         stay = {name for name, destination in self.destinations.items() if destination is before.get(name)}
         self._summaries = {
             key: summary.model_copy(
@@ -80,9 +80,9 @@ class VolumeSummaries:
         self._summaries = {(summary.set, summary.database): summary for summary in summaries}
         self.known, self.doubted = True, False
         for name in uncounted:
-            self.uncounted(name, monotonic)
+            self.note_uncounted(name, monotonic)
 
-    def uncounted(self, destination: PlaceName, monotonic: float) -> None:
+    def note_uncounted(self, destination: PlaceName, monotonic: float) -> None:
         """Note that the number of copies missing at a destination is unknown, so that a pass must count them."""
         if destination in self.destinations:
             self.destinations[destination].uncounted_since = monotonic
@@ -96,12 +96,12 @@ class VolumeSummaries:
         """Note that a change of the volume may not have been reported."""
         self.doubted = True
 
-    def gone(self, set_name: SetName, database: DatabaseName) -> None:
+    def remove(self, set_name: SetName, database: DatabaseName) -> None:
         """Remove the summary of a database in a set that has no records any more."""
         self._summaries.pop((set_name, database), None)
         self._told.pop((set_name, database), None)
 
-    def owes(
+    def set_owed(
         self,
         set_name: SetName,
         database: DatabaseName,
@@ -138,9 +138,9 @@ class VolumeSummaries:
         """Return how many copies are missing at a destination; None if they have not been counted yet."""
         if not self.known or self.destinations[destination].uncounted_since is not None:
             return None
-        return owing(self._summaries.values(), destination)
+        return missing_copies(self._summaries.values(), destination)
 
-    def owing(self, destination: PlaceName) -> tuple[str, ...] | None:
+    def databases_owed(self, destination: PlaceName) -> tuple[str, ...] | None:
         """Return `SET/DATABASE` of the databases whose copies are missing there; None if they were not counted yet."""
         if self.owed(destination) is None:
             return None
