@@ -26,7 +26,7 @@ def test_only_a_refused_link_means_that_links_are_not_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, allowed: bool
 ) -> None:
     def fail(_self: Path, _target: Path) -> None:
-        raise OSError(number, "as told")
+        raise OSError(number, "refused")
 
     monkeypatch.setattr(Path, "hardlink_to", fail)
 

@@ -23,7 +23,7 @@ BOUND = {"pv.kubernetes.io/bind-completed": "yes"}
 
 
 def known(kubernetes: Kubernetes, path: str) -> Json | None:
-    """Return an object, or None if there is none."""
+    """Return an object, or None if it does not exist."""
     try:
         return kubernetes.request("GET", path)
     except RefusedError:

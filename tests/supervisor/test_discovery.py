@@ -27,7 +27,7 @@ def answer(known: Discovery, *databases: str, lost: int = 0, **more: Any) -> Non
     known.take(TopologyTold.model_validate({**TOPOLOGY, "counts": {COPIES: len(rows)}, **more}), 1.0)
 
 
-SILENT = Failure(Reason.SOURCE_UNREACHABLE, "nobody answers")
+SILENT = Failure(Reason.SOURCE_UNREACHABLE, "no server answers")
 
 
 def test_the_last_reading_of_the_servers_clock_is_kept_while_bolt_does_not_answer(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Folder(Protocol):
         """Return the names of the artifacts."""
 
     def fetch(self, name: str, target: Path, size: int | None = None) -> None:
-        """Copy an artifact, or its first bytes. Raise SeedError if there is none."""
+        """Copy an artifact, or its first bytes. Raise SeedError if it does not exist."""
 
 
 Opener = Callable[[str], tuple[Folder, str]]
@@ -57,7 +57,7 @@ class LocalFolder:
         return sorted(path.name for path in self._path.glob(f"*{SUFFIX}"))
 
     def fetch(self, name: str, target: Path, size: int | None = None) -> None:
-        """Copy an artifact, or its first bytes. Raise SeedError if there is none."""
+        """Copy an artifact, or its first bytes. Raise SeedError if it does not exist."""
         try:
             with (self._path / name).open("rb") as source, target.open("wb") as copy:
                 if size is None:
