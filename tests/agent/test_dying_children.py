@@ -47,15 +47,27 @@ NOT_PASSED = PassReport(result=PlaceResult(outcome=Outcome.FAILED, reason=FAILUR
 NOT_COPIED = CopyReport(copied=0, failure=FAILURE)
 
 
-def deaths(event: str, failure: ChildEvent) -> dict[str, dict[str, Any]]:
-    """Return the ways to die. A child is killed while it writes `event`; `failure` is the event for a failure."""
-    return {
-        "killed before anything": {"killed": True},
+def deaths(event: str, failure: ChildEvent, *, every: bool = True) -> dict[str, dict[str, Any]]:
+    """Return the ways to die, or one of each mechanism.
+
+    A child is killed while it writes `event`; `failure` is the event for a failure.
+    """
+    mechanisms: dict[str, dict[str, Any]] = {
         "killed in the middle": {"killed_in": event},
-        "exit code 1 with an error event": {"say": [failure.model_dump_json()], "code": 1},
         "garbage": {"say": GARBAGE, "code": 0},
         "not started": {"spawn": errno.EAGAIN},
     }
+    others: dict[str, dict[str, Any]] = {
+        "killed before anything": {"killed": True},
+        "exit code 1 with an error event": {"say": [failure.model_dump_json()], "code": 1},
+    }
+    return mechanisms | others if every else mechanisms
+
+
+starts = pytest.mark.parametrize(
+    "every", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["each mechanism", "every way"]
+)
+"""For a child that dies in a new agent each time: `make test` has one way of each mechanism."""
 
 
 class Dying:
@@ -111,9 +123,10 @@ def artifacts(live: Live) -> int | None:
     return None if databases is None else sum(one["artifacts"] for one in databases)
 
 
-def test_a_survey_whose_child_died_is_not_taken_for_an_empty_volume(owing: Dying) -> None:
+@starts
+def test_a_survey_whose_child_died_is_not_taken_for_an_empty_volume(owing: Dying, *, every: bool) -> None:
     believed = {}
-    for name, way in deaths("summary", NOT_SURVEYED).items():
+    for name, way in deaths("summary", NOT_SURVEYED, every=every).items():
         live = owing.again(SURVEY, way)
         until_logged(live, "survey failed", name)
         status, (code, readyz) = live.status(), live.get("/readyz")
@@ -132,11 +145,14 @@ def test_a_survey_whose_child_died_is_not_taken_for_an_empty_volume(owing: Dying
     assert owing.live.metric("neo4j_backup_copies_owed") == 2
 
 
-def test_a_discovery_whose_child_died_is_not_taken_for_a_cluster_without_databases(dying: Dying, live: Live) -> None:
+@starts
+def test_a_discovery_whose_child_died_is_not_taken_for_a_cluster_without_databases(
+    dying: Dying, live: Live, *, every: bool
+) -> None:
     live.start()
     live.ask(id="first", database="orders")
     believed = {}
-    for name, way in deaths("topology", NOT_DISCOVERED).items():
+    for name, way in deaths("topology", NOT_DISCOVERED, every=every).items():
         dying.again(CLUSTER, way)
         until(live.is_ready, "ready agent")
         answer = live.ask(databases=["ord*"])
@@ -183,9 +199,10 @@ def test_an_artifact_is_known_even_if_no_child_could_report_it(dying: Dying, liv
     assert live.is_ready()
 
 
-def test_a_copy_whose_child_died_is_still_missing(owing: Dying) -> None:
+@starts
+def test_a_copy_whose_child_died_is_still_missing(owing: Dying, *, every: bool) -> None:
     believed = {}
-    for name, way in deaths("owed", NOT_COPIED).items():
+    for name, way in deaths("owed", NOT_COPIED, every=every).items():
         live = owing.again(COPY, way)
         first = until_logged(live, "copy missing", name)["error"]
         shown = live.status()["destinations"]["offsite"]
