@@ -489,6 +489,14 @@ class Settings(Section):
             raise ValueError(f"a folder outside storage.root, {root}: in {value.folder}, it would look like a set")
         return value
 
+    @field_validator("drill")
+    @classmethod
+    def _names_a_place(cls, value: Drill, info: ValidationInfo) -> Drill:
+        places = (VOLUME, *info.data["storage"].destinations) if "storage" in info.data else None
+        if places is not None and value.place not in {None, *places}:
+            raise ValueError(f"one of the places as drill.place: {', '.join(places)}; not {value.place}")
+        return value
+
     @field_validator("notify")
     @classmethod
     def _names_schedules(cls, value: dict[str, Receiver], info: ValidationInfo) -> dict[str, Receiver]:

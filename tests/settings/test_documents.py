@@ -107,7 +107,7 @@ def with_example(key: str) -> bytes:
     tree: dict[str, Any] = {
         "cluster": "demo",
         "neo4j": {"uri": "neo4j+s://x:7687", "backup_tls": {"ca_file": "/c", "cert_file": "/c", "key_file": "/k"}},
-        "storage": {"destinations": {"name": {"bucket": "backups"}}},
+        "storage": {"destinations": {"name": {"bucket": "backups"}, "offsite": {"bucket": "elsewhere"}}},
         "schedules": {"name": {"cron": "@daily"}, "nightly": {"cron": "@daily"}},
         "notify": {"name": {"kind": "ping", "url_file": "/u"}},
         "doctor": {"accept": {"plain_bolt": {"reason": "known", "until": "2027-01-01"}}},

@@ -147,6 +147,12 @@ def test_drills_prove_the_place_of_the_setting_or_else_the_first_destination(
     assert settings_with(drill={"place": place}, storage=storage).drilled_place == expected
 
 
+def test_drills_prove_a_place_that_exists() -> None:
+    storage = {"destinations": {"offsite": {"bucket": "backups"}}}
+    with pytest.raises(ValidationError, match=r"one of the places as drill\.place: local, offsite; not archive"):
+        settings_with(drill={"place": "archive"}, storage=storage)
+
+
 @pytest.mark.parametrize(
     ("receiver", "expected"),
     [
