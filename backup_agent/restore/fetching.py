@@ -31,10 +31,10 @@ _BLOCK = 1 << 18
 _MODE = 0o600
 
 RANGES = 2
-"""Ranges of an object that are read at a time, unless the settings say it. A fetch then takes 64 MiB."""
+"""Ranges of an object that are read at a time, unless the settings say it. A fetch then takes 59 MiB."""
 
 SCARCE = 96 << 20
-"""Memory limit in bytes below which one range is read at a time. A fetch then takes 60 MiB."""
+"""Memory limit in bytes below which one range is read at a time. A fetch then takes 55 MiB."""
 
 Progress = Callable[[int], None]
 """Called with the number of bytes fetched since the last call."""
