@@ -1,10 +1,17 @@
 """botocore's descriptions of services: the same services, with the same content in plain dicts."""
 
+import botocore.loaders
 import botocore.session
 import pytest
 from botocore.exceptions import DataNotFoundError, UnknownServiceError
 
 from backup_agent.stores.s3.descriptions import new_session
+
+
+@pytest.fixture(autouse=True)
+def _loaders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each session read the descriptions itself: those of the tests in this folder share what was read."""
+    monkeypatch.setattr("botocore.session.create_loader", botocore.loaders.create_loader)
 
 
 @pytest.mark.parametrize("kind", ["service-2", "endpoint-rule-set-1", "paginators-1"])
