@@ -246,7 +246,7 @@ def test_a_folder_that_is_moved_back_has_its_own_queue(live: Live) -> None:
     assert live.answer("x")["state"] == "succeeded"
 
 
-@pytest.mark.parametrize("limit", ["instances", "watches"])
+@pytest.mark.parametrize("limit", ["watches", pytest.param("instances", marks=pytest.mark.nightly)])
 def test_on_a_node_without_inotify_the_folder_is_listed_and_the_agent_is_ready(live: Live, limit: str) -> None:
     """The limit is that of a user namespace of the test, so that the kernel itself refuses."""
     script = f'echo 0 > /proc/sys/user/max_inotify_{limit} && exec "$@"'

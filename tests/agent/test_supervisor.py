@@ -171,7 +171,7 @@ def test_prometheus_accepts_the_metrics_at_any_moment_and_every_query_of_the_das
 
 @pytest.mark.parametrize(
     "first",
-    [b"", b"GET /livez HTTP/1.1\r\nX: ", b"GET /status.json HTTP/1.1\r\n\r\n"],
+    [pytest.param(b"", marks=pytest.mark.nightly), b"GET /livez HTTP/1.1\r\nX: ", b"GET /status.json HTTP/1.1\r\n\r\n"],
     ids=["silent", "slow", "unread"],
 )
 def test_hundreds_of_clients_on_both_ports_keep_neither_probes_nor_backups_waiting(live: Live, first: bytes) -> None:

@@ -137,7 +137,7 @@ def test_a_copy_killed_at_any_step_leaves_no_lease_and_is_finished_by_the_next_p
     assert orphans > (0 if dying.kinds else 5)
 
 
-@pytest.mark.parametrize("what", ["record and file", "file"])
+@pytest.mark.parametrize("what", ["record and file", pytest.param("file", marks=pytest.mark.nightly)])
 def test_a_copy_killed_at_any_step_never_publishes_a_differential_without_its_full(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS, what: str
 ) -> None:

@@ -41,8 +41,15 @@ class Both:
             self._places.client.put_object(Bucket=BUCKET, Key=self._prefix + key, Body=content[:-1] + b"?")
 
 
-@pytest.mark.parametrize("missing", [False, True], ids=["damaged", "missing"])
-@pytest.mark.parametrize("place", ["local", "offsite"])
+@pytest.mark.parametrize(
+    ("place", "missing"),
+    [
+        pytest.param("local", True, id="local-missing"),
+        pytest.param("offsite", False, id="offsite-damaged"),
+        pytest.param("local", False, id="local-damaged", marks=pytest.mark.nightly),
+        pytest.param("offsite", True, id="offsite-missing", marks=pytest.mark.nightly),
+    ],
+)
 def test_healing_killed_at_any_step_loses_nothing_and_is_finished_by_the_next_pass(
     tmp_path: Path, dying: Dying, seaweedfs: SeaweedFS, place: str, missing: bool
 ) -> None:
