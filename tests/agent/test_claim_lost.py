@@ -66,6 +66,7 @@ def test_another_cluster_of_that_name_gets_the_destination_only_by_adopt_root(
 ) -> None:
     kept = lose_the_claim(live, seaweedfs, tmp_path)
     live.change(lambda world: world.with_database_recreated("system"))
+    live.settings["storage"]["destinations"]["offsite"]["retention"]["last"] = 2  # both artifacts taken below are kept
     live.start()
 
     owed = live.ask(database="orders")
