@@ -22,6 +22,7 @@ from tests.polling import PATIENCE, until
 
 DOCS = Path(__file__).parents[2] / "docs"
 LOOKING = Path(__file__).parent / "looking"
+EXAMINING = Path(__file__).parent / "examining"
 HEAVY = {"neo4j", "boto3", "botocore", "cryptography", "rfc8785", "zstandard", "jinja2"}
 SECRET_KEY = "S3-secret-of-the-test"
 KEYS = {
@@ -138,7 +139,8 @@ def test_prometheus_accepts_the_metrics_at_any_moment_and_every_query_of_the_das
     live.settings["schedules"] = {"nightly": {"cron": "0 2 * * *"}}
     live.settings["retention"] = {"last": 2, "max_delete_share": 1}
     live.settings["drill"] = {"level": "restore"}
-    live.environ = KEYS
+    path = os.pathsep.join(filter(None, (str(EXAMINING), os.environ.get("PYTHONPATH"))))
+    live.environ = KEYS | {"PYTHONPATH": path}
     live.start()
     pages = [live.get("/metrics")[1]]
     busy(live)
