@@ -4,10 +4,13 @@ import errno
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.requests.answers import State
+from backup_agent.core.requests.request import Request
 from backup_agent.supervisor import snapshot
 from backup_agent.supervisor.work.orders import Orders
 from backup_agent.supervisor.work.orders_file import orders_file
@@ -42,6 +45,21 @@ def test_a_file_that_raises_an_unexpected_exception_delays_no_other_file(
 
     assert world.answer("other")["state"] == State.QUEUED.value
     assert len(spool.unsettled()) == 1, "it is kept for the next start"
+
+
+def test_a_schedule_whose_answer_could_not_be_written_is_begun_when_it_is_submitted_again(
+    world: AgentParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, intake = world.parts.spool, world.parts.intake
+    request = Request(id="nightly@20261124T020000Z", type=BackupType.FULL)
+    with monkeypatch.context() as patch:
+        patch.setattr(spool.answers, "publish", Mock(side_effect=OSError(errno.EACCES, "Permission denied")))
+        with pytest.raises(OSError, match="denied"):
+            intake.submit(request, "nightly")
+
+    intake.submit(request, "nightly")
+
+    assert world.parts.requests.find(str(request.id)) is not None
 
 
 def test_the_set_before_restore_takes_only_a_full_and_counts_for_no_limit(world: AgentParts) -> None:

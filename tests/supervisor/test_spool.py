@@ -4,10 +4,11 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 from backup_agent import durable
 from backup_agent.core.artifacts.records import BackupType
 from backup_agent.core.reasons import PermanentError, Reason
-from backup_agent.core.requests.answers import State
+from backup_agent.core.requests.answers import Answer, State
 from backup_agent.core.requests.request import Request
 from backup_agent.supervisor.requests.answers_folder import answer_name
 from backup_agent.supervisor.requests.drop_folder import QUIET_SECONDS
@@ -412,6 +413,20 @@ def test_a_folder_that_replaces_the_last_one_is_locked_instead(requests: Request
     ]
 
     assert codes == [1, 0]
+
+
+def test_a_request_is_accepted_although_the_folder_is_deleted_right_after_its_answer(
+    requests: RequestsFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish = requests.spool.answers.publish
+
+    def publish_and_delete(answer: Answer, names: Iterable[str] | None = None) -> None:
+        publish(answer, names)
+        shutil.rmtree(requests.path)
+
+    monkeypatch.setattr(requests.spool.answers, "publish", publish_and_delete)
+
+    assert requests.ask(database="orders").state is State.QUEUED
 
 
 # backup.status

@@ -14,6 +14,7 @@ them, the entry in the ledger says what is still to be written.
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -144,8 +145,9 @@ class Spool:
             self.answers.write_beside(name, taken.answer)
             self._rename(folder / name, self._rejected / f"{folder.name}.json")
         else:
-            (folder / name).unlink()
-        folder.rmdir()
+            (folder / name).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # the requests folder was deleted: the request is accepted all the same
+            folder.rmdir()
         return taken
 
     def _judge(self, path: Path, intake: str, now: datetime) -> TakenFile:

@@ -89,7 +89,8 @@ class Intake:
         if taken is None:
             return
         answer = taken.answer
-        if not taken.new:
+        # An entry that is open, but unknown here, was written before its answer could not be written.
+        if not taken.new and (answer.state.final or self.requests.find(answer.id) is not None):
             self.requests.answer_also(answer.id, answer.files)
             return
         if answer.state is State.REJECTED:
