@@ -11,7 +11,7 @@ PYTEST := $(VENV)/bin/python -m pytest --dist loadgroup
 WORKERS := -n 4
 # No fast test has a group, so each worker gets half of them at once. With loadgroup each test is a message of its own,
 # which takes more CPU than a short test.
-FAST_WORKERS := -n 2 --dist worksteal
+FAST_WORKERS := -n 3 --dist worksteal
 FAST := -m "not components and not process and not patience and not nightly" --hypothesis-profile=fast --ignore=tests/test_house.py
 
 # Hundreds of agents are started here: where the environment forbids to keep bytecode, each would compile all it imports.

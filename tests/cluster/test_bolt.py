@@ -268,6 +268,7 @@ def test_the_password_is_not_sent_to_a_foreign_host_that_the_server_lists(bolt_s
         assert address_of(listener) not in found.topology.backup_addresses
 
 
+@pytest.mark.patience
 def test_a_host_of_the_routing_table_is_asked(bolt_server: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("backup_agent.cluster.bolt.EXTRAS_SECONDS", 0.7)  # the listener does not answer
     with foreign_host() as listener:

@@ -124,6 +124,7 @@ def test_a_statement_that_is_refused_for_another_reason_is_named_by_its_code(sta
     )
 
 
+@pytest.mark.patience
 def test_a_server_that_does_not_answer_is_a_transient_failure(
     bolt_server: Callable[..., BoltServer], tmp_path: Path
 ) -> None:

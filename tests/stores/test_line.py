@@ -250,6 +250,7 @@ def test_a_job_that_makes_no_progress_is_ended_and_carried_out_again() -> None:
     assert line.allowed < 8
 
 
+@pytest.mark.patience
 def test_a_job_that_stalls_each_time_is_given_up_with_the_cause() -> None:
     def act(_number: int, flight: Flight) -> int:
         flight.within(0)
