@@ -9,6 +9,7 @@ import pytest
 
 from backup_agent.cli import main
 from tests.cli.conftest import Place
+from tests.components.cache import MissingComponentError
 
 pytestmark = pytest.mark.process
 
@@ -82,7 +83,7 @@ def test_without_settings_the_volume_is_the_only_place(place: Place) -> None:
 @pytest.mark.parametrize("shell", ["zsh", "fish"])
 def test_the_script_is_read_by_its_shell_without_an_error(place: Place, tmp_path: Path, shell: str) -> None:
     if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
+        raise MissingComponentError.package(shell, shell)
     script = tmp_path / "script"
     script.write_text(place.run("completion", shell).out)
     completed = subprocess.run((shell, "-n", str(script)), capture_output=True, text=True, timeout=60, check=False)
